@@ -1,0 +1,3 @@
+//! `nexus-loadgen`: open-loop load for MQTT servers.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The machine under Nexus: thread-per-core shards.

@@ -1,0 +1,1 @@
+//! The only place that joins the core with the machine: shard loop, listeners, control thread, HTTP.

@@ -1,0 +1,240 @@
+//! What the daemon tells about itself: metric names, counters, exposition text.
+//!
+//! Every shard has one [`ShardMetrics`]. The shard is the only writer: a counter is a relaxed load and store,
+//! as cheap as a plain cell; a scrape reads all shards' counters from outside and adds them up. Labels are
+//! closed enums, so that no peer can make the number of series grow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::session::Disconnect;
+
+/// A number with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning shard calls this.
+    pub fn add(&self, n: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Subtracts one, for gauges.
+    pub fn decrement(&self) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Declares a closed set of label values: the enum, its `ALL`, and each value's text.
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// All values, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The value as it stands in a label.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// Where on its way a message was dropped.
+    Stage {
+        /// A channel message.
+        Channel = "channel",
+        /// A Direct message.
+        Direct = "direct",
+        /// An API request.
+        Request = "request",
+        /// A worker's answer.
+        Answer = "answer",
+        /// An outcome on its way to the requester.
+        Reply = "reply",
+        /// Between shards.
+        Mesh = "mesh",
+    }
+}
+
+labels! {
+    /// Why a message was dropped.
+    DropReason {
+        /// Nobody there: no such receiver, or it is gone.
+        NoReceiver = "no_receiver",
+        /// The receiver's queue is full.
+        QueueFull = "queue_full",
+        /// The queue to another shard is full.
+        MeshFull = "mesh_full",
+        /// Larger than the receiver takes.
+        TooLarge = "too_large",
+        /// The receiver's protocol carries text only.
+        NotText = "not_text",
+        /// Expired on the way.
+        Expired = "expired",
+        /// The sender may not do that.
+        NotAuthorized = "not_authorized",
+        /// The sender broke the grammar of a name or body.
+        Invalid = "invalid",
+        /// An answer after the outcome was given.
+        Late = "late",
+        /// An answer with a token nobody was given.
+        UnknownToken = "unknown_token",
+        /// An answer from another session than the one that was asked.
+        WrongSession = "wrong_session",
+        /// A second request with an id that is in flight.
+        DuplicateId = "duplicate_id",
+        /// Delivered without its sender (a plain filter of a 3.1.1 client); not a drop, but counted with them.
+        SenderHidden = "sender_hidden",
+    }
+}
+
+labels! {
+    /// How an API request ended.
+    ApiOutcome {
+        /// A worker answered.
+        Reply = "reply",
+        /// -2000
+        NoWorker = "no_worker",
+        /// -500 by the daemon
+        NotImplemented = "not_implemented",
+        /// -3000
+        NotEntitled = "not_entitled",
+        /// -2001
+        WorkerGone = "worker_gone",
+        /// -2002
+        Overloaded = "overloaded",
+        /// -2003
+        TooLarge = "too_large",
+        /// -2004
+        BadRequest = "bad_request",
+        /// -408
+        Timeout = "timeout",
+    }
+}
+
+/// A table of counters indexed by closed enums.
+#[derive(Debug)]
+pub struct Table<const ROWS: usize, const COLUMNS: usize>([[Counter; COLUMNS]; ROWS]);
+
+impl<const ROWS: usize, const COLUMNS: usize> Default for Table<ROWS, COLUMNS> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| {
+            std::array::from_fn(|_| Counter::default())
+        }))
+    }
+}
+
+impl<const ROWS: usize, const COLUMNS: usize> Table<ROWS, COLUMNS> {
+    fn cell(&self, row: usize, column: usize) -> Option<&Counter> {
+        self.0.get(row)?.get(column)
+    }
+}
+
+/// The counters of one shard.
+#[derive(Debug, Default)]
+pub struct ShardMetrics {
+    drops: Table<{ Stage::ALL.len() }, { DropReason::ALL.len() }>,
+    outcomes: Table<1, { ApiOutcome::ALL.len() }>,
+    disconnects: Table<1, { Disconnect::ALL.len() }>,
+    /// Connections accepted.
+    pub connections_opened: Counter,
+    /// Connections ended.
+    pub connections_closed: Counter,
+    /// Sessions attached now (a gauge).
+    pub sessions: Counter,
+    /// Logins refused.
+    pub logins_denied: Counter,
+    /// Channel messages taken from local blocks.
+    pub channel_in: Counter,
+    /// Channel deliveries to local blocks.
+    pub channel_out: Counter,
+    /// Direct messages taken from local blocks.
+    pub direct_in: Counter,
+    /// Direct messages delivered to local blocks.
+    pub direct_out: Counter,
+    /// API requests taken from local blocks.
+    pub requests_in: Counter,
+    /// API requests delivered to local workers.
+    pub requests_out: Counter,
+}
+
+impl ShardMetrics {
+    /// Counts a dropped message.
+    pub fn dropped(&self, stage: Stage, reason: DropReason) {
+        if let Some(counter) = self.drops.cell(stage as usize, reason as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Messages dropped so far.
+    pub fn drops(&self, stage: Stage, reason: DropReason) -> u64 {
+        self.drops
+            .cell(stage as usize, reason as usize)
+            .map_or(0, Counter::get)
+    }
+
+    /// Counts the outcome of a request.
+    pub fn ended(&self, outcome: ApiOutcome) {
+        if let Some(counter) = self.outcomes.cell(0, outcome as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Requests that ended so.
+    pub fn outcomes(&self, outcome: ApiOutcome) -> u64 {
+        self.outcomes.cell(0, outcome as usize).map_or(0, Counter::get)
+    }
+
+    /// Counts a session that ended by its peer's fault.
+    pub fn disconnected(&self, reason: Disconnect) {
+        if let Some(counter) = self.disconnects.cell(0, reason as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Sessions that ended so.
+    pub fn disconnects(&self, reason: Disconnect) -> u64 {
+        self.disconnects.cell(0, reason as usize).map_or(0, Counter::get)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_has_a_cell_of_its_own() {
+        let metrics = ShardMetrics::default();
+        for &stage in Stage::ALL {
+            for &reason in DropReason::ALL {
+                metrics.dropped(stage, reason);
+                assert_eq!(metrics.drops(stage, reason), 1);
+            }
+        }
+        for &outcome in ApiOutcome::ALL {
+            metrics.ended(outcome);
+            assert_eq!(metrics.outcomes(outcome), 1);
+        }
+        for &reason in Disconnect::ALL {
+            metrics.disconnected(reason);
+            assert_eq!(metrics.disconnects(reason), 1);
+        }
+    }
+}

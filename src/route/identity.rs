@@ -1,0 +1,353 @@
+//! Who a block is: app, user, role and resource, and the texts they are made of.
+//!
+//! Invariant: an [`Identity`] exists only for what the daemon authenticated; nothing a client claims about
+//! itself is ever turned into one.
+
+use std::fmt;
+
+use crate::limits;
+
+/// A name that does not follow its grammar. The text names the rule, for error messages to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameError(pub &'static str);
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// Checks an app's name: `[a-z][a-z0-9]{0,31}`.
+pub fn check_app(name: &str) -> Result<&str, NameError> {
+    let mut bytes = name.bytes();
+    let head = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
+    let tail = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if head && tail && name.len() <= limits::APP_NAME_BYTES_MAX {
+        Ok(name)
+    } else {
+        Err(NameError(
+            "an app's name is 1 to 32 of a-z and 0-9 and begins with a letter",
+        ))
+    }
+}
+
+/// Checks a resource, or the name of an API command, which has the same grammar: 1..=128 bytes of UTF-8, no
+/// control character (C0, DEL, C1), no Unicode noncharacter and none of `/ + # @`.
+pub fn check_resource(name: &str) -> Result<&str, NameError> {
+    if name.is_empty() || name.len() > limits::RESOURCE_BYTES_MAX {
+        return Err(NameError("a resource or command has 1 to 128 bytes"));
+    }
+    if name
+        .chars()
+        .any(|c| matches!(c, '/' | '+' | '#' | '@') || c.is_control() || is_noncharacter(c))
+    {
+        return Err(NameError(
+            "a resource or command has no control character and none of / + # @",
+        ));
+    }
+    Ok(name)
+}
+
+/// Unicode noncharacters: U+FDD0..=U+FDEF and the last two code points of every plane.
+pub const fn is_noncharacter(c: char) -> bool {
+    let code = c as u32;
+    (code >= 0xFDD0 && code <= 0xFDEF) || code & 0xFFFE == 0xFFFE
+}
+
+/// A user, 12 bytes written as 24 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid([u8; 12]);
+
+impl Uid {
+    /// Reads 24 lower-case hex digits.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        const RULE: NameError = NameError("a uid is 24 lower-case hex digits");
+        let digits = text.as_bytes();
+        if digits.len() != limits::UID_BYTES {
+            return Err(RULE);
+        }
+        let mut uid = [0; 12];
+        for (byte, pair) in uid.iter_mut().zip(digits.chunks_exact(2)) {
+            let &[high, low] = pair else { return Err(RULE) };
+            *byte = hex_digit(high).ok_or(RULE)? << 4 | hex_digit(low).ok_or(RULE)?;
+        }
+        Ok(Self(uid))
+    }
+
+    /// The 12 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 12] {
+        &self.0
+    }
+}
+
+const fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a user is to an app on the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Owns the app. Its workers are offered to every entitled caller.
+    Owner,
+    /// Works with the owner. Its workers are offered to every entitled caller.
+    Partner,
+    /// Uses the app. Its workers are offered to its own uid alone.
+    User,
+}
+
+impl Role {
+    /// The role as it stands in account names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Partner => "partner",
+            Self::User => "user",
+        }
+    }
+
+    /// Reads a role as it stands in account names.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text {
+            "owner" => Ok(Self::Owner),
+            "partner" => Ok(Self::Partner),
+            "user" => Ok(Self::User),
+            _ => Err(NameError("a role is owner, partner or user")),
+        }
+    }
+
+    /// Whether callers other than the worker's own uid see a worker of this role.
+    pub const fn is_public(self) -> bool {
+        matches!(self, Self::Owner | Self::Partner)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An account's name, `<app>-<uid>-<role>`, taken apart. What logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Account<'a> {
+    /// The whole name.
+    pub name: &'a str,
+    /// The app's name.
+    pub app: &'a str,
+    /// The user.
+    pub uid: Uid,
+    /// What the user is to the app.
+    pub role: Role,
+}
+
+impl<'a> Account<'a> {
+    /// Takes an account's name apart: exactly three parts with a `-` between.
+    pub fn parse(name: &'a str) -> Result<Self, NameError> {
+        const RULE: NameError = NameError("an account is <app>-<uid>-<role>");
+        let (app, rest) = name.split_once('-').ok_or(RULE)?;
+        let (uid, role) = rest.split_once('-').ok_or(RULE)?;
+        Ok(Self {
+            name,
+            app: check_app(app)?,
+            uid: Uid::parse(uid)?,
+            role: Role::parse(role)?,
+        })
+    }
+}
+
+/// The sender of a message as the daemon authenticated it, borrowed from the session or from a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender<'a> {
+    /// `<app>-<uid>-<role>/<resource>`, from which all the parts are slices.
+    address: &'a str,
+    app_len: u8,
+    role: Role,
+}
+
+impl<'a> Sender<'a> {
+    /// Takes an address, `<account>/<resource>`, apart.
+    pub fn parse(address: &'a str) -> Result<Self, NameError> {
+        let (account, resource) = address
+            .split_once('/')
+            .ok_or(NameError("an address is <account>/<resource>"))?;
+        let account = Account::parse(account)?;
+        check_resource(resource)?;
+        let app_len = u8::try_from(account.app.len()).map_err(|_| NameError("app too long"))?;
+        Ok(Self {
+            address,
+            app_len,
+            role: account.role,
+        })
+    }
+
+    /// `<account>/<resource>`: the block's address without the domain.
+    pub const fn address(&self) -> &'a str {
+        self.address
+    }
+
+    /// The app's name.
+    pub fn app(&self) -> &'a str {
+        self.address.get(..usize::from(self.app_len)).unwrap_or_default()
+    }
+
+    /// The user as 24 hex digits.
+    pub fn uid_hex(&self) -> &'a str {
+        let start = usize::from(self.app_len) + 1;
+        self.address
+            .get(start..start + limits::UID_BYTES)
+            .unwrap_or_default()
+    }
+
+    /// The user.
+    pub fn uid(&self) -> Uid {
+        Uid::parse(self.uid_hex()).unwrap_or(Uid([0; 12]))
+    }
+
+    /// What the user is to the app.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// `<app>-<uid>-<role>`.
+    pub fn account(&self) -> &'a str {
+        self.address.get(..self.account_len()).unwrap_or_default()
+    }
+
+    /// The resource, byte for byte as the client asked for it.
+    pub fn resource(&self) -> &'a str {
+        self.address.get(self.account_len() + 1..).unwrap_or_default()
+    }
+
+    fn account_len(&self) -> usize {
+        usize::from(self.app_len) + 1 + limits::UID_BYTES + 1 + self.role.as_str().len()
+    }
+
+    /// Whether this block may do what operators alone may: an account of the app `nexus` with role `owner`.
+    pub fn is_operator(&self) -> bool {
+        self.role == Role::Owner && self.app() == BUILT_IN_APP
+    }
+}
+
+/// The app that the daemon itself answers for, and whose owners are the operators.
+pub const BUILT_IN_APP: &str = "nexus";
+
+/// A block's identity, owned. One allocation; all parts are slices of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    address: Box<str>,
+    app_len: u8,
+    role: Role,
+}
+
+impl Identity {
+    /// Joins an account that has been authenticated with the resource it asked for.
+    pub fn new(account: &Account<'_>, resource: &str) -> Result<Self, NameError> {
+        check_resource(resource)?;
+        let mut address = String::with_capacity(account.name.len() + 1 + resource.len());
+        address.push_str(account.name);
+        address.push('/');
+        address.push_str(resource);
+        let app_len = u8::try_from(account.app.len()).map_err(|_| NameError("app too long"))?;
+        Ok(Self {
+            address: address.into_boxed_str(),
+            app_len,
+            role: account.role,
+        })
+    }
+
+    /// The identity as it is stamped on messages.
+    pub const fn sender(&self) -> Sender<'_> {
+        Sender {
+            address: &self.address,
+            app_len: self.app_len,
+            role: self.role,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "0123456789abcdef01234567";
+
+    #[test]
+    fn account_has_exactly_three_parts() {
+        let name = format!("etest-{UID}-owner");
+        let account = Account::parse(&name).unwrap();
+        assert_eq!(
+            (account.app, account.uid.to_string().as_str(), account.role),
+            ("etest", UID, Role::Owner)
+        );
+        for wrong in [
+            "",
+            "etest",
+            "etest-",
+            &format!("etest-{UID}"),
+            &format!("etest-{UID}-owner-x"),
+        ] {
+            assert!(Account::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Account::parse(&format!("Etest-{UID}-owner")).is_err());
+        assert!(Account::parse(&format!("etest-{}-owner", UID.to_uppercase())).is_err());
+    }
+
+    #[test]
+    fn identity_yields_its_parts_without_copying() {
+        let name = format!("etest-{UID}-user");
+        let identity = Identity::new(&Account::parse(&name).unwrap(), "w1.Dir.dev").unwrap();
+        let sender = identity.sender();
+        assert_eq!(sender.app(), "etest");
+        assert_eq!(sender.uid_hex(), UID);
+        assert_eq!(sender.account(), name);
+        assert_eq!(sender.resource(), "w1.Dir.dev");
+        assert_eq!(Sender::parse(sender.address()).unwrap(), sender);
+    }
+
+    #[test]
+    fn resource_grammar_refuses_separators_controls_and_noncharacters() {
+        for good in ["a", "Web.1", "é", &"x".repeat(128)] {
+            assert_eq!(check_resource(good), Ok(good));
+        }
+        for bad in [
+            "",
+            "a/b",
+            "a+",
+            "#",
+            "a@b",
+            "a\u{7f}",
+            "a\u{85}",
+            "\u{fdd0}",
+            "\u{1ffff}",
+            &"x".repeat(129),
+        ] {
+            assert!(check_resource(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_owners_of_the_built_in_app_are_operators() {
+        let is = |account: &str| Sender::parse(&format!("{account}/r")).unwrap().is_operator();
+        assert!(is(&format!("nexus-{UID}-owner")));
+        assert!(!is(&format!("nexus-{UID}-partner")));
+        assert!(!is(&format!("etest-{UID}-owner")));
+    }
+}

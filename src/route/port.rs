@@ -1,0 +1,34 @@
+//! What the router needs of the shard it lives on.
+
+use super::message::{Delivery, Notice, SessionKey, Undelivered};
+use crate::session::Ending;
+use crate::time::Instant;
+
+/// A timer of the router, as it comes back when it fires. Opaque to whoever keeps the timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteTimer(pub u64);
+
+/// A timer that is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerHandle(pub u64);
+
+/// The shard's side of the router: local sessions and timers.
+pub trait Port {
+    /// A message begins: whatever was encoded for the previous one is stale.
+    fn begin_message(&mut self);
+
+    /// Hands a message to a local session. Must not call back into the router.
+    fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered>;
+
+    /// Tells a local session what came of something. Must not call back into the router.
+    fn notify(&mut self, to: SessionKey, notice: Notice);
+
+    /// Ends a local session. The shard calls `Router::leave` afterwards, not from here.
+    fn end(&mut self, session: SessionKey, ending: Ending);
+
+    /// Arms a timer: `timer` comes back once, not before `at`.
+    fn arm(&mut self, at: Instant, timer: RouteTimer) -> TimerHandle;
+
+    /// Disarms a timer that has not come back yet.
+    fn cancel(&mut self, timer: TimerHandle);
+}

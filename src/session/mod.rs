@@ -1,0 +1,249 @@
+//! Protocol state machines: bytes in, bytes and commands out.
+//!
+//! Invariants: a session knows its codec and the route vocabulary; no socket, no shard, no clock and no other
+//! session. It consumes at most one frame per call and hands back at most one [`Command`], which borrows from
+//! the receive buffer or from the scratch, never from the session: the router may deliver to the very session
+//! that is speaking.
+
+use smallvec::SmallVec;
+
+use crate::route::{Command, Completion, Delivery, Identity, Qos, Ticket, Undelivered};
+use crate::time::{Instant, Now};
+
+/// What one call of [`Session::receive`] did.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Nothing was consumed: at least this many bytes, counted from the first one given, must be there before
+    /// another call can achieve anything.
+    Need(usize),
+    /// Nothing was consumed: the session waits for a verdict or a completion. Call again after it.
+    Hold,
+    /// `used` bytes were consumed (0 only together with a command).
+    Done {
+        /// Bytes consumed from the front.
+        used: usize,
+        /// What is asked of the shard, if anything.
+        command: Option<Command<'a>>,
+    },
+}
+
+/// Room for what a command cannot borrow from the receive buffer (a topic behind an alias, a property block
+/// that had to be rewritten, a packet put together from several WebSocket frames). One per shard, reused.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// A name that the packet itself does not spell out.
+    pub name: Vec<u8>,
+    /// Attributes that were rewritten.
+    pub attributes: Vec<u8>,
+    /// A packet put together from pieces.
+    pub packet: Vec<u8>,
+}
+
+/// Where a session's bytes go: the send queue of its connection, as its transport frames them.
+pub trait Output {
+    /// A frame several receivers share; cloning is cheap.
+    type Shared: Clone;
+
+    /// How this output frames what is written, mixed into the keys of [`Frames`]: outputs that frame
+    /// differently never share a frame.
+    const FRAMING: u8;
+
+    /// Appends one frame of exactly `len` bytes, written by `encode`.
+    fn write(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>));
+
+    /// Makes a frame of exactly `len` bytes that [`Output::push`] appends to any number of outputs of the
+    /// same framing without copying.
+    fn share(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Self::Shared;
+
+    /// Appends a shared frame.
+    fn push(&mut self, frame: &Self::Shared);
+
+    /// Bytes appended and not yet taken by the kernel.
+    fn queued(&self) -> usize;
+}
+
+/// The encodings of the message being delivered: each variant is encoded once, for the first receiver that
+/// needs it, and shared by the others. Cleared by the shard before each message.
+#[derive(Debug)]
+pub struct Frames<S> {
+    variants: SmallVec<[(u32, S); 4]>,
+}
+
+impl<S> Default for Frames<S> {
+    fn default() -> Self {
+        Self {
+            variants: SmallVec::new(),
+        }
+    }
+}
+
+impl<S: Clone> Frames<S> {
+    /// The frame of `variant`, a key that two receivers have in common exactly if they get identical bytes.
+    pub fn get_or_encode(&mut self, variant: u32, encode: impl FnOnce() -> S) -> S {
+        if let Some((_, frame)) = self.variants.iter().find(|(key, _)| *key == variant) {
+            return frame.clone();
+        }
+        let frame = encode();
+        self.variants.push((variant, frame.clone()));
+        frame
+    }
+
+    /// Forgets all variants: the next message begins.
+    pub fn clear(&mut self) {
+        self.variants.clear();
+    }
+}
+
+/// Why a session ends by its peer's fault. What the protocol says to the peer has been written already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Disconnect {
+    /// Bytes that the protocol calls malformed.
+    Malformed,
+    /// Well-formed, but not allowed there.
+    ProtocolError,
+    /// A version or subprotocol that is not spoken.
+    UnsupportedVersion,
+    /// No credentials, or not in the form asked for.
+    BadCredentials,
+    /// The claim could not be decided just now.
+    Unavailable,
+    /// Larger than allowed.
+    TooLarge,
+    /// A quota of the session.
+    QuotaExceeded,
+    /// Not heard of in time (keep alive, login deadline).
+    TimedOut,
+    /// Does not read what it is sent.
+    SlowReceiver,
+}
+
+impl Disconnect {
+    /// All values, in order.
+    pub const ALL: &'static [Self] = &[
+        Self::Malformed,
+        Self::ProtocolError,
+        Self::UnsupportedVersion,
+        Self::BadCredentials,
+        Self::Unavailable,
+        Self::TooLarge,
+        Self::QuotaExceeded,
+        Self::TimedOut,
+        Self::SlowReceiver,
+    ];
+
+    /// The value as it stands in a metric's label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::ProtocolError => "protocol_error",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::BadCredentials => "bad_credentials",
+            Self::Unavailable => "unavailable",
+            Self::TooLarge => "too_large",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::TimedOut => "timed_out",
+            Self::SlowReceiver => "slow_receiver",
+        }
+    }
+}
+
+/// Why the daemon ends a session that did nothing wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// A newer session of the same account took the address.
+    TakenOver,
+    /// Its account or secret was revoked.
+    Revoked,
+    /// The daemon stops.
+    Shutdown,
+    /// Does not read what it is sent.
+    SlowReceiver,
+}
+
+/// Why a login failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoginFailure {
+    /// No such account or a wrong secret; never told apart.
+    Denied,
+    /// It could not be decided just now.
+    Unavailable,
+}
+
+/// A message left with the daemon at login, published when the block ends without a good-bye.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    /// The channel, checked like any other.
+    pub channel: Box<str>,
+    /// The payload.
+    pub payload: Box<[u8]>,
+    /// See [`crate::route::ChannelMessage::attributes`].
+    pub attributes: Box<[u8]>,
+    /// The sender's guarantee.
+    pub qos: Qos,
+    /// Whether it is to be retained.
+    pub retain: bool,
+    /// Its lifetime from the moment it is published, in seconds.
+    pub expiry_s: Option<u32>,
+}
+
+/// A protocol's state machine for one connection.
+pub trait Session {
+    /// Takes at most one frame from the front of `bytes`. On `Err` the good-bye is written; close after flush.
+    fn receive<'a, O: Output>(
+        &mut self,
+        now: Now,
+        bytes: &'a mut [u8],
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Step<'a>, Disconnect>;
+
+    /// The verdict on [`Command::Login`] and the claim of the address, in one: the session is attached under
+    /// this identity, or the login failed (then the good-bye is written; close after flush).
+    fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O);
+
+    /// What came of the operation `ticket`.
+    fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O);
+
+    /// Writes a message for the block. Encodes through `frames` what other receivers get byte for byte, too.
+    fn deliver<O: Output>(
+        &mut self,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered>;
+
+    /// [`Session::next_timeout`] has passed. On `Err` the good-bye is written; close after flush.
+    fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect>;
+
+    /// When [`Session::timeout`] wants to be called. May move later at any time without notice.
+    fn next_timeout(&self) -> Option<Instant>;
+
+    /// What the block wanted published should it end without a good-bye. Handed out once.
+    fn take_will(&mut self) -> Option<Box<Will>>;
+
+    /// Writes the good-bye of a session that the daemon ends.
+    fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_variant_is_encoded_once() {
+        let mut frames = Frames::default();
+        let mut encoded = 0;
+        for _ in 0..3 {
+            let frame = frames.get_or_encode(7, || {
+                encoded += 1;
+                "seven"
+            });
+            assert_eq!(frame, "seven");
+        }
+        frames.get_or_encode(8, || "eight");
+        assert_eq!(encoded, 1);
+        frames.clear();
+        assert_eq!(frames.get_or_encode(7, || "again"), "again");
+    }
+}
