@@ -37,6 +37,11 @@ pub struct AppPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CredentialId(pub u64);
 
+impl CredentialId {
+    /// No secret that is kept: the block showed a token. Never revoked by itself; the account may be.
+    pub const NONE: Self = Self(0);
+}
+
 /// What a successful login brings along.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
@@ -44,6 +49,8 @@ pub struct Grants {
     pub credential: CredentialId,
     /// The uid's services, live or not.
     pub services: Vec<Service>,
+    /// When the session ends, in milliseconds since the Unix epoch; `None` unless a token logged in.
+    pub expires_unix_ms: Option<u64>,
 }
 
 /// A change of rights while blocks are connected.
