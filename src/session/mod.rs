@@ -5,6 +5,10 @@
 //! the receive buffer or from the scratch, never from the session: the router may deliver to the very session
 //! that is speaking.
 
+pub mod mqtt;
+#[cfg(test)]
+pub(crate) mod testing;
+
 use smallvec::SmallVec;
 
 use crate::route::{Command, Completion, Delivery, Identity, Qos, Ticket, Undelivered};
@@ -37,6 +41,8 @@ pub struct Scratch {
     pub attributes: Vec<u8>,
     /// A packet put together from pieces.
     pub packet: Vec<u8>,
+    /// What a session attaches to a request to address its reply.
+    pub label: Vec<u8>,
 }
 
 /// Where a session's bytes go: the send queue of its connection, as its transport frames them.
@@ -216,10 +222,12 @@ pub trait Session {
     /// [`Session::next_timeout`] has passed. On `Err` the good-bye is written; close after flush.
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect>;
 
-    /// When [`Session::timeout`] wants to be called. May move later at any time without notice.
+    /// When [`Session::timeout`] wants to be called. May move later at any time without notice; moves earlier
+    /// only during a call of another method, after which it is asked again.
     fn next_timeout(&self) -> Option<Instant>;
 
-    /// What the block wanted published should it end without a good-bye. Handed out once.
+    /// What the block wanted published should it end without a good-bye. Asked for at every end, after
+    /// [`Command::Leave`] too: some good-byes keep the will. Handed out once.
     fn take_will(&mut self) -> Option<Box<Will>>;
 
     /// Writes the good-bye of a session that the daemon ends.

@@ -1,0 +1,39 @@
+//! What all MQTT sessions of one shard have in common.
+
+use std::sync::Arc;
+
+use crate::limits;
+use crate::observe::ShardMetrics;
+
+/// What the operator decided for MQTT, and where the sessions of one shard count what they drop.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The domains that a user name may carry after an `@`.
+    pub domains: Vec<Box<str>>,
+    /// Receive Maximum (5.0, 3.2.2.3.3), never 0: QoS 1 and 2 messages of one client not yet acknowledged.
+    pub receive_maximum: u16,
+    /// Maximum Packet Size (5.0, 3.2.2.3.6) in bytes, for 3.1.1 clients, too.
+    pub packet_bytes_max: u32,
+    /// The longest keep alive granted to 5.0 clients (3.2.2.3.14) in seconds; 0 grants any.
+    pub keep_alive_s_max: u16,
+    /// Topic Alias Maximum (5.0, 3.2.2.3.8); 0 is none.
+    pub topic_alias_maximum: u16,
+    /// Whether 3.1.1 clients may subscribe to channels with plain filters, whose deliveries hide the sender.
+    pub v3_plain_channels: bool,
+    /// The counters of the shard.
+    pub metrics: Arc<ShardMetrics>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            receive_maximum: 256,
+            packet_bytes_max: u32::try_from(limits::PACKET_BYTES_MAX).unwrap_or(u32::MAX),
+            keep_alive_s_max: 0,
+            topic_alias_maximum: 16,
+            v3_plain_channels: true,
+            metrics: Arc::default(),
+        }
+    }
+}
