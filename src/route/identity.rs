@@ -56,6 +56,52 @@ pub const fn is_noncharacter(c: char) -> bool {
     (code >= 0xFDD0 && code <= 0xFDEF) || code & 0xFFFE == 0xFFFE
 }
 
+/// Checks a channel's name: 1..=1024 bytes of UTF-8 in at most 64 levels, not starting with `$`, no wildcard, no
+/// control character (C0, DEL, C1) and no Unicode noncharacter.
+pub fn check_channel(name: &str) -> Result<&str, NameError> {
+    if name.bytes().any(|b| matches!(b, b'+' | b'#')) {
+        return Err(NameError("a channel's name has no wildcard"));
+    }
+    check_channel_text(name)
+}
+
+/// Checks a filter of channels: what [`check_channel`] asks of a name, but levels may be `+`, the last one `#`.
+pub fn check_channel_filter(filter: &str) -> Result<&str, NameError> {
+    check_channel_text(filter)?;
+    let mut ended = false;
+    for level in filter.split('/') {
+        let wild = level.bytes().any(|b| matches!(b, b'+' | b'#'));
+        if ended || (wild && level.len() != 1) {
+            return Err(NameError("a wildcard is a whole level, # the last one"));
+        }
+        ended = level == "#";
+    }
+    Ok(filter)
+}
+
+fn check_channel_text(text: &str) -> Result<&str, NameError> {
+    if text.is_empty() || text.len() > limits::CHANNEL_BYTES_MAX {
+        return Err(NameError("a channel has 1 to 1024 bytes"));
+    }
+    if text.starts_with('$') {
+        return Err(NameError("a channel does not start with $"));
+    }
+    let (mut separators, mut printable) = (0, true);
+    for byte in text.bytes() {
+        separators += usize::from(byte == b'/');
+        printable &= matches!(byte, b' '..=b'~');
+    }
+    if separators >= limits::CHANNEL_LEVELS_MAX {
+        return Err(NameError("a channel has at most 64 levels"));
+    }
+    if !printable && text.chars().any(|c| c.is_control() || is_noncharacter(c)) {
+        return Err(NameError(
+            "a channel has no control character and no noncharacter",
+        ));
+    }
+    Ok(text)
+}
+
 /// A user, 12 bytes written as 24 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid([u8; 12]);
@@ -340,6 +386,38 @@ mod tests {
             &"x".repeat(129),
         ] {
             assert!(check_resource(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn channel_grammar_bounds_length_levels_and_characters() {
+        let levels = |n: usize| vec!["a"; n].join("/");
+        for good in ["a", "/", "plant/7/alarm", "é", &"x".repeat(1_024), &levels(64)] {
+            assert_eq!(check_channel(good), Ok(good));
+            assert_eq!(check_channel_filter(good), Ok(good));
+        }
+        for bad in [
+            "",
+            "$SYS/x",
+            "a\n",
+            "a\u{9f}",
+            "a\u{fdd0}",
+            &"x".repeat(1_025),
+            &levels(65),
+        ] {
+            assert!(check_channel(bad).is_err(), "{bad:?}");
+            assert!(check_channel_filter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_filters_have_wildcards_and_only_as_whole_levels() {
+        for filter in ["#", "+", "+/+/#", "a/+/b", "/#"] {
+            assert_eq!(check_channel_filter(filter), Ok(filter));
+            assert!(check_channel(filter).is_err(), "{filter}");
+        }
+        for bad in ["#/a", "a#", "a+/b", "##", "a/#/b"] {
+            assert!(check_channel_filter(bad).is_err(), "{bad}");
         }
     }
 
