@@ -57,6 +57,18 @@ pub const CONNECT_POOL_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// From accept to a successful login.
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 
+// WebSocket.
+/// The opening handshake: request line and header fields.
+pub const WS_REQUEST_BYTES_MAX: usize = 8 * 1_024;
+/// Payload of one data frame. It is read as it comes and may hold many packets.
+pub const WS_FRAME_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
+/// A data frame with less payload than this that completes no packet is overhead, like a control frame.
+pub const WS_SMALL_FRAME_BYTES: u64 = 512;
+/// Overhead frames between two packets within [`WS_OVERHEAD_MS`].
+pub const WS_OVERHEAD_FRAMES_MAX: u16 = 256;
+/// After this time the count of overhead frames begins anew.
+pub const WS_OVERHEAD_MS: u64 = 10_000;
+
 // Receivers.
 /// Bytes that may wait to be sent to one connection; beyond, QoS 0, Direct and Channel drop the newest.
 pub const SEND_QUEUE_BYTES_MAX: usize = 1_024 * 1_024;

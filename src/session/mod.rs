@@ -43,6 +43,8 @@ pub struct Scratch {
     pub packet: Vec<u8>,
     /// What a session attaches to a request to address its reply.
     pub label: Vec<u8>,
+    /// The scratch of a session carried inside another one, while `packet` is lent to it as its bytes.
+    pub inner: Option<Box<Self>>,
 }
 
 /// Where a session's bytes go: the send queue of its connection, as its transport frames them.
@@ -194,7 +196,8 @@ pub struct Will {
 
 /// A protocol's state machine for one connection.
 pub trait Session {
-    /// Takes at most one frame from the front of `bytes`. On `Err` the good-bye is written; close after flush.
+    /// Takes at most one frame from the front of `bytes`. What it does not consume comes again as this call
+    /// left it: a transport undoes its masking in place. On `Err` the good-bye is written; close after flush.
     fn receive<'a, O: Output>(
         &mut self,
         now: Now,
