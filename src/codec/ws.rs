@@ -1,1 +1,0 @@
-//! WebSocket (RFC 6455).
