@@ -5,6 +5,7 @@
 //! (order, quotas, topic aliases, what a server may not receive) is the session's.
 
 use super::property::Properties;
+use super::reader::Reader;
 
 /// Protocol version of a connection, from its CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,11 +170,56 @@ pub struct Filter<'a> {
     pub retain_handling: u8,
 }
 
-/// The entries of a SUBSCRIBE: an iterator over checked bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The entries of a SUBSCRIBE: those of a decoded packet are an iterator over checked bytes, those of a packet
+/// to be sent may be a list.
+#[derive(Clone, Copy, Debug)]
 pub struct Filters<'a> {
-    pub(super) bytes: &'a [u8],
+    bytes: &'a [u8],
+    list: &'a [Filter<'a>],
 }
+
+impl<'a> Filters<'a> {
+    /// Entries to be sent. That they fit the version is the caller's duty.
+    pub const fn list(list: &'a [Filter<'a>]) -> Self {
+        Self { bytes: &[], list }
+    }
+
+    /// Checked bytes.
+    pub(super) const fn encoded(bytes: &'a [u8]) -> Self {
+        Self { bytes, list: &[] }
+    }
+}
+
+impl<'a> Iterator for Filters<'a> {
+    type Item = Filter<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((first, rest)) = self.list.split_first() {
+            self.list = rest;
+            return Some(*first);
+        }
+        let mut reader = Reader::new(self.bytes);
+        let filter = reader.string().ok()?;
+        let options = reader.u8().ok()?;
+        self.bytes = reader.rest();
+        Some(Filter {
+            filter,
+            qos: super::header::qos(options & 0b11)?,
+            no_local: options & 0b0000_0100 != 0,
+            retain_as_published: options & 0b0000_1000 != 0,
+            retain_handling: options >> 4 & 0b11,
+        })
+    }
+}
+
+/// The same entries in the same order, however they are held.
+impl PartialEq for Filters<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Iterator::eq(*self, *other)
+    }
+}
+
+impl Eq for Filters<'_> {}
 
 /// SUBACK, UNSUBACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,11 +243,49 @@ pub struct Unsubscribe<'a> {
     pub filters: Names<'a>,
 }
 
-/// The topic filters of an UNSUBSCRIBE: an iterator over checked bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The topic filters of an UNSUBSCRIBE: those of a decoded packet are an iterator over checked bytes, those of
+/// a packet to be sent may be a list.
+#[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
-    pub(super) bytes: &'a [u8],
+    bytes: &'a [u8],
+    list: &'a [&'a str],
 }
+
+impl<'a> Names<'a> {
+    /// Topic filters to be sent.
+    pub const fn list(list: &'a [&'a str]) -> Self {
+        Self { bytes: &[], list }
+    }
+
+    /// Checked bytes.
+    pub(super) const fn encoded(bytes: &'a [u8]) -> Self {
+        Self { bytes, list: &[] }
+    }
+}
+
+impl<'a> Iterator for Names<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((first, rest)) = self.list.split_first() {
+            self.list = rest;
+            return Some(first);
+        }
+        let mut reader = Reader::new(self.bytes);
+        let filter = reader.string().ok()?;
+        self.bytes = reader.rest();
+        Some(filter)
+    }
+}
+
+/// The same topic filters in the same order, however they are held.
+impl PartialEq for Names<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        Iterator::eq(*self, *other)
+    }
+}
+
+impl Eq for Names<'_> {}
 
 /// DISCONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,40 @@
-//! The properties of MQTT 5.0 (2.2.2): a checked block that is read in place.
+//! The properties of MQTT 5.0 (2.2.2): a checked block that is read in place, or a list to be sent.
 
-/// A property block that has been checked against the rules of its packet: every identifier known and allowed
-/// there, every value well-formed, nothing doubled that may stand once. Holds the bytes after the block's
-/// length; empty in 3.1.1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use super::header::Direction;
+use super::malformed::Malformed;
+use super::reader::{self, Reader};
+use super::topic;
+
+/// The properties of a packet. Those of a decoded packet are a block of bytes that has been checked against
+/// the rules of its packet: every identifier known and allowed there, every value well-formed, nothing doubled
+/// that may stand once; reading them cannot fail. Those of a packet to be sent may be a list
+/// ([`Properties::list`]). Empty in 3.1.1.
+#[derive(Clone, Copy, Debug)]
 pub struct Properties<'a> {
-    pub(super) block: &'a [u8],
+    repr: Repr<'a>,
 }
+
+#[derive(Clone, Copy, Debug)]
+enum Repr<'a> {
+    /// The bytes after the block's length.
+    Block(&'a [u8]),
+    List(&'a [Property<'a>]),
+}
+
+impl Default for Properties<'_> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// The same properties in the same order, however they are held.
+impl PartialEq for Properties<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Properties<'_> {}
 
 /// One property, in the order of its identifier on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,4 +93,544 @@ pub enum Property<'a> {
     SubscriptionIdentifiersAvailable(bool),
     /// 0x2A
     SharedSubscriptionAvailable(bool),
+}
+
+/// Identifiers of properties (2.2.2.2, table 2-4). All are one byte.
+pub mod id {
+    #![allow(missing_docs, reason = "they are named as in the standard's table")]
+    pub const PAYLOAD_FORMAT_INDICATOR: u8 = 0x01;
+    pub const MESSAGE_EXPIRY_INTERVAL: u8 = 0x02;
+    pub const CONTENT_TYPE: u8 = 0x03;
+    pub const RESPONSE_TOPIC: u8 = 0x08;
+    pub const CORRELATION_DATA: u8 = 0x09;
+    pub const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
+    pub const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
+    pub const ASSIGNED_CLIENT_IDENTIFIER: u8 = 0x12;
+    pub const SERVER_KEEP_ALIVE: u8 = 0x13;
+    pub const AUTHENTICATION_METHOD: u8 = 0x15;
+    pub const AUTHENTICATION_DATA: u8 = 0x16;
+    pub const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
+    pub const WILL_DELAY_INTERVAL: u8 = 0x18;
+    pub const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
+    pub const RESPONSE_INFORMATION: u8 = 0x1A;
+    pub const SERVER_REFERENCE: u8 = 0x1C;
+    pub const REASON_STRING: u8 = 0x1F;
+    pub const RECEIVE_MAXIMUM: u8 = 0x21;
+    pub const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
+    pub const TOPIC_ALIAS: u8 = 0x23;
+    pub const MAXIMUM_QOS: u8 = 0x24;
+    pub const RETAIN_AVAILABLE: u8 = 0x25;
+    pub const USER_PROPERTY: u8 = 0x26;
+    pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+    pub const WILDCARD_SUBSCRIPTION_AVAILABLE: u8 = 0x28;
+    pub const SUBSCRIPTION_IDENTIFIERS_AVAILABLE: u8 = 0x29;
+    pub const SHARED_SUBSCRIPTION_AVAILABLE: u8 = 0x2A;
+}
+
+/// What a property block belongs to, which decides what may stand in it (table 2-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// CONNECT.
+    Connect,
+    /// The will of a CONNECT.
+    Will,
+    /// CONNACK.
+    ConnAck,
+    /// PUBLISH.
+    Publish,
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK.
+    Ack,
+    /// SUBSCRIBE.
+    Subscribe,
+    /// UNSUBSCRIBE.
+    Unsubscribe,
+    /// DISCONNECT.
+    Disconnect,
+    /// AUTH.
+    Auth,
+}
+
+/// A set of identifiers, one bit each.
+const fn set(ids: &[u8]) -> u64 {
+    let mut bits = 0;
+    let mut rest = ids;
+    while let [id, tail @ ..] = rest {
+        bits |= 1 << *id;
+        rest = tail;
+    }
+    bits
+}
+
+/// Every identifier the standard has.
+const KNOWN: u64 = Holder::Connect.allowed()
+    | Holder::Will.allowed()
+    | Holder::ConnAck.allowed()
+    | Holder::Publish.allowed();
+
+impl Holder {
+    /// The identifiers that may stand here, as a set of bits.
+    const fn allowed(self) -> u64 {
+        match self {
+            Self::Connect => {
+                const {
+                    set(&[
+                        id::SESSION_EXPIRY_INTERVAL,
+                        id::AUTHENTICATION_METHOD,
+                        id::AUTHENTICATION_DATA,
+                        id::REQUEST_PROBLEM_INFORMATION,
+                        id::REQUEST_RESPONSE_INFORMATION,
+                        id::RECEIVE_MAXIMUM,
+                        id::TOPIC_ALIAS_MAXIMUM,
+                        id::USER_PROPERTY,
+                        id::MAXIMUM_PACKET_SIZE,
+                    ])
+                }
+            }
+            Self::Will => {
+                const {
+                    set(&[
+                        id::PAYLOAD_FORMAT_INDICATOR,
+                        id::MESSAGE_EXPIRY_INTERVAL,
+                        id::CONTENT_TYPE,
+                        id::RESPONSE_TOPIC,
+                        id::CORRELATION_DATA,
+                        id::WILL_DELAY_INTERVAL,
+                        id::USER_PROPERTY,
+                    ])
+                }
+            }
+            Self::ConnAck => {
+                const {
+                    set(&[
+                        id::SESSION_EXPIRY_INTERVAL,
+                        id::ASSIGNED_CLIENT_IDENTIFIER,
+                        id::SERVER_KEEP_ALIVE,
+                        id::AUTHENTICATION_METHOD,
+                        id::AUTHENTICATION_DATA,
+                        id::RESPONSE_INFORMATION,
+                        id::SERVER_REFERENCE,
+                        id::REASON_STRING,
+                        id::RECEIVE_MAXIMUM,
+                        id::TOPIC_ALIAS_MAXIMUM,
+                        id::MAXIMUM_QOS,
+                        id::RETAIN_AVAILABLE,
+                        id::USER_PROPERTY,
+                        id::MAXIMUM_PACKET_SIZE,
+                        id::WILDCARD_SUBSCRIPTION_AVAILABLE,
+                        id::SUBSCRIPTION_IDENTIFIERS_AVAILABLE,
+                        id::SHARED_SUBSCRIPTION_AVAILABLE,
+                    ])
+                }
+            }
+            Self::Publish => {
+                const {
+                    set(&[
+                        id::PAYLOAD_FORMAT_INDICATOR,
+                        id::MESSAGE_EXPIRY_INTERVAL,
+                        id::CONTENT_TYPE,
+                        id::RESPONSE_TOPIC,
+                        id::CORRELATION_DATA,
+                        id::SUBSCRIPTION_IDENTIFIER,
+                        id::TOPIC_ALIAS,
+                        id::USER_PROPERTY,
+                    ])
+                }
+            }
+            Self::Ack => const { set(&[id::REASON_STRING, id::USER_PROPERTY]) },
+            Self::Subscribe => const { set(&[id::SUBSCRIPTION_IDENTIFIER, id::USER_PROPERTY]) },
+            Self::Unsubscribe => const { set(&[id::USER_PROPERTY]) },
+            Self::Disconnect => {
+                const {
+                    set(&[
+                        id::SESSION_EXPIRY_INTERVAL,
+                        id::SERVER_REFERENCE,
+                        id::REASON_STRING,
+                        id::USER_PROPERTY,
+                    ])
+                }
+            }
+            Self::Auth => {
+                const {
+                    set(&[
+                        id::AUTHENTICATION_METHOD,
+                        id::AUTHENTICATION_DATA,
+                        id::REASON_STRING,
+                        id::USER_PROPERTY,
+                    ])
+                }
+            }
+        }
+    }
+
+    /// The identifiers among them that a sender to this side may not use: a client's Subscription Identifier
+    /// on a PUBLISH \[MQTT-3.3.4-6\], a server's Session Expiry Interval \[MQTT-3.14.2-2\] or a client's Server
+    /// Reference (3.14.2.2.5) on a DISCONNECT.
+    const fn barred(self, direction: Direction) -> u64 {
+        match (self, direction) {
+            (Self::Publish, Direction::ToServer) => const { set(&[id::SUBSCRIPTION_IDENTIFIER]) },
+            (Self::Disconnect, Direction::ToClient) => const { set(&[id::SESSION_EXPIRY_INTERVAL]) },
+            (Self::Disconnect, Direction::ToServer) => const { set(&[id::SERVER_REFERENCE]) },
+            _ => 0,
+        }
+    }
+
+    /// The identifiers that may stand more than once: user properties, and in a PUBLISH the identifiers of all
+    /// the subscriptions that matched (3.3.4).
+    const fn repeatable(self) -> u64 {
+        match self {
+            Self::Publish => const { set(&[id::USER_PROPERTY, id::SUBSCRIPTION_IDENTIFIER]) },
+            _ => const { set(&[id::USER_PROPERTY]) },
+        }
+    }
+}
+
+/// A property as it stands in the block: its identifier, its value's bytes without length prefix (but for
+/// a user property, which is two strings), and all its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Raw<'a> {
+    pub(super) id: u8,
+    pub(super) value: &'a [u8],
+}
+
+impl<'a> Raw<'a> {
+    /// Takes a property from the front without looking into its value.
+    #[inline]
+    pub(super) fn take(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let id = reader.u8()?;
+        let value = match id {
+            0x01 | 0x17 | 0x19 | 0x24 | 0x25 | 0x28 | 0x29 | 0x2A => reader.take(1)?,
+            0x13 | 0x21 | 0x22 | 0x23 => reader.take(2)?,
+            0x02 | 0x11 | 0x18 | 0x27 => reader.take(4)?,
+            0x0B => {
+                let before = reader.rest();
+                reader.varint()?;
+                before
+                    .get(..before.len() - reader.rest().len())
+                    .ok_or(Malformed::Truncated)?
+            }
+            0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => reader.binary()?,
+            0x26 => {
+                let before = reader.rest();
+                reader.binary()?;
+                reader.binary()?;
+                before
+                    .get(..before.len() - reader.rest().len())
+                    .ok_or(Malformed::Truncated)?
+            }
+            _ => return Err(Malformed::PropertyUnknown),
+        };
+        Ok(Self { id, value })
+    }
+
+    /// The checked value.
+    #[inline]
+    fn property(self) -> Result<Property<'a>, Malformed> {
+        let mut value = Reader::new(self.value);
+        Ok(match self.id {
+            0x01 => Property::PayloadFormatIndicator(boolean(&mut value)?),
+            0x02 => Property::MessageExpiryInterval(value.u32()?),
+            0x03 => Property::ContentType(reader::string(self.value)?),
+            0x08 => Property::ResponseTopic(response_topic(self.value)?),
+            0x09 => Property::CorrelationData(self.value),
+            0x0B => Property::SubscriptionIdentifier(
+                nonzero(value.varint()?).ok_or(Malformed::SubscriptionIdentifierZero)?,
+            ),
+            0x11 => Property::SessionExpiryInterval(value.u32()?),
+            0x12 => Property::AssignedClientIdentifier(reader::string(self.value)?),
+            0x13 => Property::ServerKeepAlive(value.u16()?),
+            0x15 => Property::AuthenticationMethod(reader::string(self.value)?),
+            0x16 => Property::AuthenticationData(self.value),
+            0x17 => Property::RequestProblemInformation(boolean(&mut value)?),
+            0x18 => Property::WillDelayInterval(value.u32()?),
+            0x19 => Property::RequestResponseInformation(boolean(&mut value)?),
+            0x1A => Property::ResponseInformation(reader::string(self.value)?),
+            0x1C => Property::ServerReference(reader::string(self.value)?),
+            0x1F => Property::ReasonString(reader::string(self.value)?),
+            0x21 => Property::ReceiveMaximum(nonzero(value.u16()?).ok_or(Malformed::ReceiveMaximumZero)?),
+            0x22 => Property::TopicAliasMaximum(value.u16()?),
+            0x23 => Property::TopicAlias(nonzero(value.u16()?).ok_or(Malformed::TopicAliasZero)?),
+            0x24 => Property::MaximumQoS(match value.u8()? {
+                qos @ (0 | 1) => qos,
+                _ => return Err(Malformed::MaximumQoS),
+            }),
+            0x25 => Property::RetainAvailable(boolean(&mut value)?),
+            0x26 => Property::UserProperty(value.string()?, value.string()?),
+            0x27 => {
+                Property::MaximumPacketSize(nonzero(value.u32()?).ok_or(Malformed::MaximumPacketSizeZero)?)
+            }
+            0x28 => Property::WildcardSubscriptionAvailable(boolean(&mut value)?),
+            0x29 => Property::SubscriptionIdentifiersAvailable(boolean(&mut value)?),
+            0x2A => Property::SharedSubscriptionAvailable(boolean(&mut value)?),
+            _ => return Err(Malformed::PropertyUnknown),
+        })
+    }
+}
+
+fn boolean(value: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match value.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed::PropertyNotBoolean),
+    }
+}
+
+fn nonzero<T: PartialEq + Default>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
+}
+
+fn response_topic(value: &[u8]) -> Result<&str, Malformed> {
+    topic::check_topic_name(reader::string(value)?).map_err(|_| Malformed::ResponseTopic)
+}
+
+impl<'a> Properties<'a> {
+    /// No property.
+    pub const EMPTY: Self = Self {
+        repr: Repr::Block(&[]),
+    };
+
+    /// Properties to be sent, in this order. That they fit the packet is the caller's duty.
+    pub const fn list(properties: &'a [Property<'a>]) -> Self {
+        Self {
+            repr: Repr::List(properties),
+        }
+    }
+
+    /// A block (without its length) that has been checked before, such as the attributes of a message.
+    /// Reading stops at what is not well-formed.
+    pub const fn from_checked(block: &'a [u8]) -> Self {
+        Self {
+            repr: Repr::Block(block),
+        }
+    }
+
+    /// Checks a block (without its length) by the rules of its packet.
+    #[inline]
+    pub fn decode(block: &'a [u8], holder: Holder, direction: Direction) -> Result<Self, Malformed> {
+        if !block.is_empty() {
+            check(block, holder, direction)?;
+        }
+        Ok(Self::from_checked(block))
+    }
+
+    /// The block's bytes, unless the properties are a list.
+    pub(super) const fn block(&self) -> Option<&'a [u8]> {
+        match self.repr {
+            Repr::Block(block) => Some(block),
+            Repr::List(_) => None,
+        }
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        match self.repr {
+            Repr::Block(block) => block.is_empty(),
+            Repr::List(list) => list.is_empty(),
+        }
+    }
+
+    /// All properties, in order.
+    pub const fn iter(&self) -> Iter<'a> {
+        match self.repr {
+            Repr::Block(block) => Iter {
+                block: Reader::new(block),
+                list: &[],
+            },
+            Repr::List(list) => Iter {
+                block: Reader::new(&[]),
+                list,
+            },
+        }
+    }
+
+    /// The first property with this identifier (see [`id`]). Does not look into the values of the others.
+    pub fn get(&self, id: u8) -> Option<Property<'a>> {
+        match self.repr {
+            Repr::Block(block) => {
+                let mut reader = Reader::new(block);
+                while let Ok(raw) = Raw::take(&mut reader) {
+                    if raw.id == id {
+                        return raw.property().ok();
+                    }
+                }
+                None
+            }
+            Repr::List(list) => list.iter().find(|property| property.id() == id).copied(),
+        }
+    }
+
+    /// All user properties, in order (3.3.2.3.7).
+    pub fn user_properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.iter().filter_map(|property| match property {
+            Property::UserProperty(name, value) => Some((name, value)),
+            _ => None,
+        })
+    }
+
+    /// All subscription identifiers, in order (3.3.2.3.8).
+    pub fn subscription_identifiers(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.iter().filter_map(|property| match property {
+            Property::SubscriptionIdentifier(identifier) => Some(identifier),
+            _ => None,
+        })
+    }
+}
+
+/// Checks a whole block: identifiers, repetitions, values.
+fn check(block: &[u8], holder: Holder, direction: Direction) -> Result<(), Malformed> {
+    let (allowed, barred) = (holder.allowed(), holder.barred(direction));
+    let repeatable = holder.repeatable();
+    let mut seen = 0_u64;
+    let mut reader = Reader::new(block);
+    while let Some(&id) = reader.rest().first() {
+        let bit = 1_u64.checked_shl(u32::from(id)).unwrap_or(0);
+        if allowed & bit == 0 {
+            return Err(if KNOWN & bit == 0 {
+                Malformed::PropertyUnknown
+            } else {
+                Malformed::PropertyNotAllowed
+            });
+        }
+        if barred & bit != 0 {
+            return Err(Malformed::PropertyDirection);
+        }
+        if seen & bit & !repeatable != 0 {
+            return Err(Malformed::PropertyRepeated);
+        }
+        seen |= bit;
+        Raw::take(&mut reader)?.property()?;
+    }
+    const METHOD: u64 = set(&[id::AUTHENTICATION_METHOD]);
+    const DATA: u64 = set(&[id::AUTHENTICATION_DATA]);
+    if seen & DATA != 0 && seen & METHOD == 0 && holder != Holder::Auth {
+        return Err(Malformed::AuthenticationDataWithoutMethod);
+    }
+    Ok(())
+}
+
+/// The properties of a block or list, in order.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    block: Reader<'a>,
+    list: &'a [Property<'a>],
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Property<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some((first, rest)) = self.list.split_first() {
+            self.list = rest;
+            return Some(*first);
+        }
+        if self.block.is_empty() {
+            return None;
+        }
+        Raw::take(&mut self.block).and_then(Raw::property).ok()
+    }
+}
+
+impl<'a> IntoIterator for Properties<'a> {
+    type Item = Property<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Getters of what may stand once.
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident = $id:ident, $variant:ident, $value:ty;)+) => {
+        impl<'a> Properties<'a> {
+            $(
+                $(#[$doc])*
+                pub fn $name(&self) -> Option<$value> {
+                    match self.get(id::$id) {
+                        Some(Property::$variant(value)) => Some(value),
+                        _ => None,
+                    }
+                }
+            )+
+        }
+    };
+}
+
+getters! {
+    /// Payload Format Indicator (3.3.2.3.2).
+    payload_format_indicator = PAYLOAD_FORMAT_INDICATOR, PayloadFormatIndicator, bool;
+    /// Message Expiry Interval (3.3.2.3.3), seconds.
+    message_expiry_interval_s = MESSAGE_EXPIRY_INTERVAL, MessageExpiryInterval, u32;
+    /// Content Type (3.3.2.3.9).
+    content_type = CONTENT_TYPE, ContentType, &'a str;
+    /// Response Topic (3.3.2.3.5), a checked topic name.
+    response_topic = RESPONSE_TOPIC, ResponseTopic, &'a str;
+    /// Correlation Data (3.3.2.3.6).
+    correlation_data = CORRELATION_DATA, CorrelationData, &'a [u8];
+    /// The first Subscription Identifier (3.8.2.1.2).
+    subscription_identifier = SUBSCRIPTION_IDENTIFIER, SubscriptionIdentifier, u32;
+    /// Session Expiry Interval (3.1.2.11.2), seconds.
+    session_expiry_interval_s = SESSION_EXPIRY_INTERVAL, SessionExpiryInterval, u32;
+    /// Assigned Client Identifier (3.2.2.3.7).
+    assigned_client_identifier = ASSIGNED_CLIENT_IDENTIFIER, AssignedClientIdentifier, &'a str;
+    /// Server Keep Alive (3.2.2.3.14), seconds.
+    server_keep_alive_s = SERVER_KEEP_ALIVE, ServerKeepAlive, u16;
+    /// Authentication Method (3.1.2.11.9).
+    authentication_method = AUTHENTICATION_METHOD, AuthenticationMethod, &'a str;
+    /// Authentication Data (3.1.2.11.10).
+    authentication_data = AUTHENTICATION_DATA, AuthenticationData, &'a [u8];
+    /// Request Problem Information (3.1.2.11.7); absent means true.
+    request_problem_information = REQUEST_PROBLEM_INFORMATION, RequestProblemInformation, bool;
+    /// Will Delay Interval (3.1.3.2.2), seconds.
+    will_delay_interval_s = WILL_DELAY_INTERVAL, WillDelayInterval, u32;
+    /// Request Response Information (3.1.2.11.6); absent means false.
+    request_response_information = REQUEST_RESPONSE_INFORMATION, RequestResponseInformation, bool;
+    /// Response Information (3.2.2.3.15).
+    response_information = RESPONSE_INFORMATION, ResponseInformation, &'a str;
+    /// Reason String (3.2.2.3.9 and alike).
+    reason_string = REASON_STRING, ReasonString, &'a str;
+    /// Receive Maximum (3.1.2.11.3), never 0; absent means 65,535.
+    receive_maximum = RECEIVE_MAXIMUM, ReceiveMaximum, u16;
+    /// Topic Alias Maximum (3.1.2.11.5); absent means 0.
+    topic_alias_maximum = TOPIC_ALIAS_MAXIMUM, TopicAliasMaximum, u16;
+    /// Topic Alias (3.3.2.3.4), never 0.
+    topic_alias = TOPIC_ALIAS, TopicAlias, u16;
+    /// Maximum QoS (3.2.2.3.4), 0 or 1; absent means 2.
+    maximum_qos = MAXIMUM_QOS, MaximumQoS, u8;
+    /// Maximum Packet Size (3.1.2.11.4), bytes, never 0; absent means no limit.
+    maximum_packet_size_bytes = MAXIMUM_PACKET_SIZE, MaximumPacketSize, u32;
+}
+
+impl Property<'_> {
+    /// The property's identifier (see [`id`]).
+    pub const fn id(&self) -> u8 {
+        match self {
+            Self::PayloadFormatIndicator(_) => id::PAYLOAD_FORMAT_INDICATOR,
+            Self::MessageExpiryInterval(_) => id::MESSAGE_EXPIRY_INTERVAL,
+            Self::ContentType(_) => id::CONTENT_TYPE,
+            Self::ResponseTopic(_) => id::RESPONSE_TOPIC,
+            Self::CorrelationData(_) => id::CORRELATION_DATA,
+            Self::SubscriptionIdentifier(_) => id::SUBSCRIPTION_IDENTIFIER,
+            Self::SessionExpiryInterval(_) => id::SESSION_EXPIRY_INTERVAL,
+            Self::AssignedClientIdentifier(_) => id::ASSIGNED_CLIENT_IDENTIFIER,
+            Self::ServerKeepAlive(_) => id::SERVER_KEEP_ALIVE,
+            Self::AuthenticationMethod(_) => id::AUTHENTICATION_METHOD,
+            Self::AuthenticationData(_) => id::AUTHENTICATION_DATA,
+            Self::RequestProblemInformation(_) => id::REQUEST_PROBLEM_INFORMATION,
+            Self::WillDelayInterval(_) => id::WILL_DELAY_INTERVAL,
+            Self::RequestResponseInformation(_) => id::REQUEST_RESPONSE_INFORMATION,
+            Self::ResponseInformation(_) => id::RESPONSE_INFORMATION,
+            Self::ServerReference(_) => id::SERVER_REFERENCE,
+            Self::ReasonString(_) => id::REASON_STRING,
+            Self::ReceiveMaximum(_) => id::RECEIVE_MAXIMUM,
+            Self::TopicAliasMaximum(_) => id::TOPIC_ALIAS_MAXIMUM,
+            Self::TopicAlias(_) => id::TOPIC_ALIAS,
+            Self::MaximumQoS(_) => id::MAXIMUM_QOS,
+            Self::RetainAvailable(_) => id::RETAIN_AVAILABLE,
+            Self::UserProperty(..) => id::USER_PROPERTY,
+            Self::MaximumPacketSize(_) => id::MAXIMUM_PACKET_SIZE,
+            Self::WildcardSubscriptionAvailable(_) => id::WILDCARD_SUBSCRIPTION_AVAILABLE,
+            Self::SubscriptionIdentifiersAvailable(_) => id::SUBSCRIPTION_IDENTIFIERS_AVAILABLE,
+            Self::SharedSubscriptionAvailable(_) => id::SHARED_SUBSCRIPTION_AVAILABLE,
+        }
+    }
 }
