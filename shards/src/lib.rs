@@ -1,1 +1,38 @@
 //! The machine under Nexus: thread-per-core shards.
+//!
+//! Each shard is a thread with a glommio executor, inside which one task owns a private io_uring ring that
+//! carries everything hot: sockets, the tick, doorbells. What runs on it is an [`App`]; what it can do there
+//! is a [`Plane`]. Nothing here knows of messages, protocols or sessions, and no type of glommio or io_uring
+//! leaves the crate.
+
+#![allow(
+    dead_code,
+    reason = "the loop stands on these rooms and is added on top of them"
+)]
+
+mod app;
+mod clock;
+mod config;
+mod conn;
+mod doorbell;
+mod error;
+mod launch;
+pub mod limits;
+pub mod mesh;
+mod outq;
+mod plane;
+mod pool;
+mod share;
+mod stats;
+pub mod wheel;
+
+pub use app::{App, Close, ConnId, Next, Progress};
+pub use clock::Clock;
+pub use config::{Config, Listener};
+pub use doorbell::Bell;
+pub use error::{Fault, LaunchError};
+pub use launch::{Running, launch};
+pub use plane::Plane;
+pub use share::Shared;
+pub use stats::{Counter, Stats};
+pub use wheel::TimerId;

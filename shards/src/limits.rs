@@ -1,0 +1,90 @@
+//! Every bound of the machine, with its unit in its name. Those a daemon may change are the defaults of
+//! [`Config`](crate::Config); the others are part of the design.
+
+// Rings.
+/// Entries of a shard's submission queue.
+pub const SUBMISSION_ENTRIES: u32 = 1_024;
+/// Entries of a shard's completion queue; never below [`SUBMISSION_ENTRIES`].
+pub const COMPLETION_ENTRIES: u32 = 8_192;
+/// Completions taken in one turn; what is left waits for the next.
+pub const COMPLETIONS_PER_TURN_MAX: usize = 1_024;
+/// Provided receive buffers of one shard; a power of two.
+pub const RECEIVE_BUFFERS: u16 = 1_024;
+/// Bytes of one provided receive buffer.
+pub const RECEIVE_BUFFER_BYTES: u32 = 2_048;
+/// Memory each glommio ring registers. glommio takes it three times.
+pub const EXECUTOR_IO_MEMORY_BYTES: usize = 65_536;
+/// Entries of each glommio ring.
+pub const EXECUTOR_RING_ENTRIES: usize = 128;
+
+// Connections.
+/// Connections of one shard.
+pub const CONNECTIONS_MAX: usize = 1 << 20;
+/// Slots a connection's number can name: 24 bits of the user data of an operation.
+pub const CONNECTION_SLOTS_MAX: usize = 1 << 24;
+/// Listeners one daemon may have.
+pub const LISTENERS_MAX: usize = 64;
+/// Connections waiting to be accepted, per listener and shard.
+pub const LISTEN_BACKLOG: i32 = 4_096;
+/// Bytes of an unfinished frame one connection may have waiting.
+pub const SPILL_BYTES_MAX: usize = 1_024 * 1_024 + 64;
+/// Bytes one held connection may have waiting; beyond, receiving stops until it is resumed.
+pub const HELD_BYTES_MAX: usize = 64 * 1_024;
+/// From a connection's end to the moment its socket is closed whatever is left to send.
+pub const LINGER_MS: u64 = 5_000;
+
+// Output.
+/// A send queue over this many bytes is to be announced when it has drained.
+pub const HIGH_WATER_BYTES: usize = 256 * 1_024;
+/// ... below this many.
+pub const LOW_WATER_BYTES: usize = 64 * 1_024;
+/// A queue of several pieces is copied into one up to this many bytes; beyond, it goes out as a vector.
+pub const GATHER_BYTES_MAX: usize = 4_096;
+/// Pieces of one vectored send.
+pub const SEND_PIECES_MAX: usize = 64;
+/// Shared pieces one queue refers to; beyond, frames are copied, so that a slow receiver of few bytes cannot
+/// keep whole chunks from being used again.
+pub const SHARED_PIECES_MAX: usize = 16;
+/// Bytes of one chunk of shared frames.
+pub const CHUNK_BYTES: usize = 64 * 1_024;
+/// A frame of at least this many bytes gets a chunk of its own.
+pub const OWN_CHUNK_BYTES_MIN: usize = CHUNK_BYTES / 4;
+/// Chunks kept for reuse.
+pub const CHUNKS_KEPT_MAX: usize = 64;
+/// Chunks looked at, oldest first, for one nobody refers to.
+pub const CHUNKS_SEARCHED_MAX: usize = 8;
+/// Private buffers kept for reuse.
+pub const BUFFERS_KEPT_MAX: usize = 4_096;
+/// Bytes of all private buffers kept for reuse.
+pub const BUFFERS_KEPT_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// A private buffer larger than this is not kept.
+pub const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1_024;
+/// A private buffer begins with this many bytes.
+pub const BUFFER_BYTES_MIN: usize = 512;
+/// Bytes a spill may be reserved ahead of what has arrived.
+pub const SPILL_STEP_BYTES: usize = 4_096;
+
+// Turns.
+/// Period of the tick, and the resolution of the timer wheel.
+pub const TICK_MS: u64 = 10;
+/// Timers fired in one turn; what is left waits for the next.
+pub const TIMERS_PER_TURN_MAX: usize = 4_096;
+/// Timers armed at a time on one shard.
+pub const TIMERS_MAX: usize = 1 << 24;
+
+// Mesh.
+/// Parcels in the ring of one ordered pair of shards.
+pub const MESH_RING_PARCELS: usize = 1_024;
+/// Shards of one daemon.
+pub const SHARDS_MAX: usize = 256;
+
+// What the machine must have.
+/// Memory a shard must be able to pin.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1_024;
+/// Open files below which a daemon is of little use.
+pub const OPEN_FILES_MIN: u64 = 4_096;
+/// The first kernel with everything that is used: multishot receive, deferred task work, messages between
+/// rings with flags.
+pub const KERNEL_MIN: (u32, u32) = (6, 4);
+/// How long a stopping shard waits for the kernel to give its operations back.
+pub const QUIESCE_MS_MAX: u64 = 5_000;
