@@ -1,0 +1,17 @@
+//! Any bytes as an API body: no panic, and the same verdict as serde_json's but for the known differences.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nexus::codec::json::{JsonError, check_object};
+
+#[path = "../../../src/codec/json/tests/oracle.rs"]
+mod oracle;
+
+fuzz_target!(|body: &[u8]| {
+    let ours = check_object(body);
+    let too_deep = ours == Err(JsonError::TooDeep);
+    if let Some(disagreement) = oracle::disagreement(body, ours.ok(), too_deep) {
+        panic!("{disagreement}");
+    }
+});
