@@ -4,7 +4,6 @@
 //! borrows from the bytes it was given. "More bytes are needed" and "this can never become valid" are
 //! different types.
 
-pub mod json;
 pub mod mqtt;
 pub mod ws;
 
