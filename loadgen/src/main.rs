@@ -1,3 +1,21 @@
 //! `nexus-loadgen`: open-loop load for MQTT servers.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use loadgen::args::Cli;
+use loadgen::run::execute;
+
+/// Exit codes: 0 everything arrived once, in order and unaltered; 1 it did not, or the run failed; 2 wrong usage.
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(&cli.scenario, &mut io::stdout().lock()) {
+        Ok(report) if report.clean => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(fault) => {
+            let _ = writeln!(io::stderr(), "nexus-loadgen: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}

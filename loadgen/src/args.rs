@@ -1,0 +1,380 @@
+//! The command line.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::protocol::mqtt::{Login, PublishTemplate};
+use crate::protocol::stamp::{STAMP_BYTES, blank_payload};
+use crate::protocol::{Version, Wire};
+use crate::scenario::{Load, Settings, topic};
+
+/// Load for MQTT servers: open loop (latency from the planned send time) or closed loop.
+#[derive(Debug, Parser)]
+#[command(name = "nexus-loadgen", version, about)]
+pub struct Cli {
+    /// What to do to the server.
+    #[command(subcommand)]
+    pub scenario: ScenarioArgs,
+}
+
+/// The scenarios.
+#[derive(Debug, Subcommand)]
+pub enum ScenarioArgs {
+    /// Publisher/subscriber pairs, each pair on its own topic.
+    Pairs {
+        /// Number of pairs.
+        #[arg(long, default_value_t = 100)]
+        pairs: usize,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Publishers whose every message goes to many subscribers.
+    Fanout {
+        /// Subscribers of each topic.
+        #[arg(long, default_value_t = 100)]
+        subscribers: usize,
+        /// Topics, with one publisher each.
+        #[arg(long, default_value_t = 1)]
+        topics: usize,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Many publishers to one subscriber.
+    Fanin {
+        /// Publishers of each topic.
+        #[arg(long, default_value_t = 100)]
+        publishers: usize,
+        /// Topics, with one subscriber each.
+        #[arg(long, default_value_t = 1)]
+        topics: usize,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Connect, log in, disconnect, over and over.
+    Connect {
+        /// Attempts in flight over all threads.
+        #[arg(long, default_value_t = 64)]
+        concurrency: usize,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Hold connections with one subscription each; report the server's memory for each.
+    Idle {
+        /// Connections.
+        #[arg(long, default_value_t = 1_000)]
+        count: usize,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Requests to workers and their replies, over `$nexus/` control topics.
+    Api {
+        /// Connections that request.
+        #[arg(long, default_value_t = 1)]
+        requesters: usize,
+        /// Connections that answer.
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+        /// The app that is called; the workers' accounts belong to it.
+        #[arg(long, default_value = "bench")]
+        app: String,
+        /// The command that is called.
+        #[arg(long, default_value = "echo")]
+        cmd: String,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+impl ScenarioArgs {
+    /// The options all scenarios have.
+    pub fn common(&self) -> &Common {
+        match self {
+            Self::Pairs { common, .. }
+            | Self::Fanout { common, .. }
+            | Self::Fanin { common, .. }
+            | Self::Connect { common, .. }
+            | Self::Idle { common, .. }
+            | Self::Api { common, .. } => common,
+        }
+    }
+
+    /// The scenario's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pairs { .. } => "pairs",
+            Self::Fanout { .. } => "fanout",
+            Self::Fanin { .. } => "fanin",
+            Self::Connect { .. } => "connect",
+            Self::Idle { .. } => "idle",
+            Self::Api { .. } => "api",
+        }
+    }
+}
+
+/// How a subscriber names the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FilterKind {
+    /// The topic itself.
+    Plain,
+    /// `$nexus/channel/+/+/+/+/<topic>`: deliveries carry their sender.
+    Sender,
+}
+
+/// Options of every scenario.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// The server, host:port.
+    #[arg(long)]
+    pub server: String,
+    /// File of lines `account secret`, used in turn as user name and password.
+    #[arg(long, conflicts_with = "anonymous")]
+    pub accounts: Option<PathBuf>,
+    /// Connect without user name (the default where no accounts are given).
+    #[arg(long)]
+    pub anonymous: bool,
+    /// MQTT version: 3 (3.1.1) or 5.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
+    pub version: u8,
+    /// QoS of publishes and subscriptions: 0 or 1.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub qos: u8,
+    /// Payload of a message, bytes; at least 24.
+    #[arg(long, default_value_t = 100)]
+    pub payload: usize,
+    /// How subscribers name the topic.
+    #[arg(long, value_enum, default_value_t = FilterKind::Plain)]
+    pub filter: FilterKind,
+    /// MQTT over WebSocket.
+    #[arg(long)]
+    pub ws: bool,
+    /// Path of the WebSocket.
+    #[arg(long, default_value = "/mqtt")]
+    pub ws_path: String,
+    /// `pairs` against a bare relay that pairs connections by order of arrival: no MQTT, the same bytes.
+    #[arg(long)]
+    pub raw: bool,
+    /// Load threads.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+    /// Cores to pin the threads to, in turn: 1,2,3.
+    #[arg(long, value_delimiter = ',')]
+    pub cores: Vec<usize>,
+    /// Never block: lower latency noise, a whole core per thread.
+    #[arg(long)]
+    pub spin: bool,
+    /// Seconds before the measurement.
+    #[arg(long, default_value_t = 1.0)]
+    pub warmup: f64,
+    /// Seconds of measurement.
+    #[arg(long, default_value_t = 10.0)]
+    pub duration: f64,
+    /// Seconds to wait for what is still missing at the end.
+    #[arg(long, default_value_t = 5.0)]
+    pub drain: f64,
+    /// Open loop: sends per second over all senders.
+    #[arg(long, conflicts_with = "window")]
+    pub rate: Option<f64>,
+    /// Closed loop: messages in flight per sender.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub window: u64,
+    /// Process id of the server: its CPU time and memory are reported.
+    #[arg(long)]
+    pub server_pid: Option<u32>,
+    /// Keep Alive, seconds; 0: off.
+    #[arg(long, default_value_t = 300)]
+    pub keepalive: u16,
+    /// Connections being opened at a time, per thread.
+    #[arg(long, default_value_t = 64)]
+    pub opening: usize,
+    /// Loopback source addresses to connect from (127.0.0.2 and up); 0: the system's choice.
+    #[arg(long)]
+    pub sources: Option<u32>,
+    /// Seconds all connections may take to become ready.
+    #[arg(long, default_value_t = 60.0)]
+    pub setup: f64,
+    /// Write the report as JSON to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write the latency distribution in HdrHistogram's text format to this file.
+    #[arg(long)]
+    pub hgrm: Option<PathBuf>,
+    /// Draw the latency percentiles into this SVG file.
+    #[arg(long)]
+    pub svg: Option<PathBuf>,
+    /// No progress lines.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+impl Common {
+    /// The server's address.
+    ///
+    /// # Errors
+    /// A sentence, for a name that does not resolve.
+    pub fn server_addr(&self) -> Result<SocketAddr, String> {
+        let mut found = self
+            .server
+            .to_socket_addrs()
+            .map_err(|error| format!("--server {}: {error}", self.server))?;
+        found
+            .next()
+            .ok_or_else(|| format!("--server {}: no address", self.server))
+    }
+
+    /// The settings of the scenarios.
+    ///
+    /// # Errors
+    /// A sentence, for options that do not go together or an unreadable file.
+    pub fn settings(&self, run: u32) -> Result<Settings, String> {
+        if self.version == 4 {
+            return Err("--version 3 stands for MQTT 3.1.1, 5 for MQTT 5.0; there is no 4".into());
+        }
+        if self.payload < STAMP_BYTES {
+            return Err(format!(
+                "--payload {}: at least {STAMP_BYTES} bytes are needed",
+                self.payload
+            ));
+        }
+        if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            return Err("--rate must be above 0".into());
+        }
+        if self.raw && (self.threads != 1 || self.ws || self.qos != 0) {
+            return Err("--raw needs --threads 1, --qos 0 and no --ws".into());
+        }
+        let version = if self.version == 5 {
+            Version::V5
+        } else {
+            Version::V3
+        };
+        let filter_prefix = match self.filter {
+            FilterKind::Plain => String::new(),
+            FilterKind::Sender => "$nexus/channel/+/+/+/+/".into(),
+        };
+        Ok(Settings {
+            wire: if self.raw {
+                self.raw_wire(version, run)?
+            } else {
+                Wire::Mqtt(version)
+            },
+            run,
+            logins: self.accounts.as_deref().map_or(Ok(Vec::new()), read_accounts)?,
+            load: self
+                .rate
+                .map_or(Load::Closed { window: self.window }, |rate_hz| Load::Open {
+                    rate_hz,
+                }),
+            qos: self.qos,
+            payload_bytes: self.payload,
+            filter_prefix,
+            keepalive_s: self.keepalive,
+            concurrency: self.opening.max(1),
+        })
+    }
+
+    /// Raw messages have the length of the PUBLISH they stand for.
+    fn raw_wire(&self, version: Version, run: u32) -> Result<Wire, String> {
+        let template = PublishTemplate::new(version, &topic(run, 0), 0, &blank_payload(self.payload))
+            .map_err(|error| error.0)?;
+        Ok(Wire::Raw {
+            frame_bytes: template.frame().len(),
+            payload_bytes: self.payload,
+        })
+    }
+}
+
+/// Reads lines `account secret`; empty lines and lines that start with `#` are skipped.
+///
+/// # Errors
+/// A sentence with file and line.
+pub fn read_accounts(path: &Path) -> Result<Vec<Login>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut logins = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((account, secret)) = line.split_once(char::is_whitespace) else {
+            return Err(format!(
+                "{}:{}: expected `account secret`",
+                path.display(),
+                number + 1
+            ));
+        };
+        logins.push(Login {
+            account: account.into(),
+            secret: secret.trim().into(),
+        });
+    }
+    if logins.is_empty() {
+        return Err(format!("{}: no accounts", path.display()));
+    }
+    Ok(logins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn common(extra: &[&str]) -> Common {
+        let line = ["nexus-loadgen", "pairs", "--server", "127.0.0.1:1883"];
+        let cli = Cli::try_parse_from(line.iter().chain(extra)).unwrap();
+        let ScenarioArgs::Pairs { common, .. } = cli.scenario else {
+            panic!()
+        };
+        common
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        assert_eq!(common(&[]).settings(1).unwrap().load, Load::Closed { window: 1 });
+        assert_eq!(
+            common(&["--rate", "5"]).settings(1).unwrap().load,
+            Load::Open { rate_hz: 5.0 }
+        );
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_refused() {
+        for extra in [
+            &["--version", "4"][..],
+            &["--payload", "23"],
+            &["--rate", "0"],
+            &["--raw", "--threads", "2"],
+        ] {
+            assert!(common(extra).settings(1).is_err(), "{extra:?}");
+        }
+        let both = [
+            "nexus-loadgen",
+            "pairs",
+            "--server",
+            "a:1",
+            "--rate",
+            "5",
+            "--window",
+            "2",
+        ];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+
+    #[test]
+    fn a_raw_message_is_as_long_as_the_publish_it_stands_for() {
+        let wire = common(&["--raw"]).settings(1).unwrap().wire;
+        assert_eq!(
+            wire,
+            Wire::Raw {
+                frame_bytes: 2 + 2 + 20 + 100,
+                payload_bytes: 100
+            }
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! The report as a table.
+
+use std::io::{self, Write};
+
+use super::Report;
+
+/// Writes the table.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let r = report;
+    writeln!(
+        out,
+        "{}: {} connections, {:.1} s measured",
+        r.scenario, r.connections, r.measured_s
+    )?;
+    writeln!(
+        out,
+        "  sent          {:>14.1} /s   {:>12} in all",
+        r.sent_per_s, r.sent
+    )?;
+    writeln!(
+        out,
+        "  {:<13} {:>14.1} /s   {:>12} in all",
+        plural(r.unit),
+        r.done_per_s,
+        r.done
+    )?;
+    let l = r.latency_us;
+    if l.count > 0 {
+        writeln!(
+            out,
+            "  latency (us)  min {:.1}  mean {:.1}  max {:.1}",
+            l.min, l.mean, l.max
+        )?;
+        writeln!(
+            out,
+            "                p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  p99.99 {:.1}",
+            l.p50, l.p90, l.p99, l.p99_9, l.p99_99
+        )?;
+    }
+    if let Some(s) = r.server {
+        writeln!(
+            out,
+            "  server CPU    {:.3} us per {}  {:.3} us per send  {:.2} cores  {:.0} % user{}",
+            s.cpu_us_per_unit,
+            r.unit,
+            s.cpu_us_per_sent,
+            s.cores_busy,
+            s.user_share * 100.0,
+            if s.precise { "" } else { "  (clock ticks)" }
+        )?;
+        write!(
+            out,
+            "  server memory {} -> {} KiB, {:.0} bytes per connection",
+            s.resident_before_bytes / 1024,
+            s.resident_after_bytes / 1024,
+            s.resident_bytes_per_connection
+        )?;
+        match s.resident_bytes_per_further_connection {
+            Some(bytes) => writeln!(out, " ({bytes:.0} beyond the first 1,000)")?,
+            None => writeln!(out)?,
+        }
+    }
+    let threads: Vec<String> = r
+        .generator
+        .thread_cpu_percent
+        .iter()
+        .map(|p| format!("{p:.0} %"))
+        .collect();
+    writeln!(
+        out,
+        "  generator     {} of a core per thread, {:.3} us per {}",
+        threads.join(", "),
+        r.generator.cpu_us_per_unit,
+        r.unit
+    )?;
+    if r.generator.limited {
+        writeln!(
+            out,
+            "  WARNING       the generator was the limit: a load thread was busy all the time"
+        )?;
+    }
+    let f = &r.faults;
+    if r.clean {
+        writeln!(out, "  faults        none")?;
+    } else {
+        writeln!(
+            out,
+            "  FAULTS        lost {}  doubled {}  misordered {}  wrong {}  unsent {}  unacknowledged {}",
+            f.lost, f.doubled, f.misordered, f.wrong, f.unsent, f.unacknowledged
+        )?;
+        for (what, count) in &f.failed {
+            writeln!(out, "                {count} x {what}")?;
+        }
+    }
+    if f.stalls > 0 {
+        writeln!(
+            out,
+            "  stalls        {} times a sender had no progress for 5 s",
+            f.stalls
+        )?;
+    }
+    Ok(())
+}
+
+fn plural(unit: &str) -> String {
+    match unit.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{unit}s"),
+    }
+}

@@ -1,0 +1,131 @@
+//! What a run found: one structure, written as JSON, as a table, as an `.hgrm` and as a picture.
+
+pub mod hgrm;
+pub mod human;
+pub mod plot;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// A run's results. Units are in the names.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Scenario name.
+    pub scenario: &'static str,
+    /// Date of the run, UTC.
+    pub date: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// Connections of the run; attempts in flight for `connect`.
+    pub connections: u64,
+    /// Length of the measurement, seconds.
+    pub measured_s: f64,
+    /// What one `done` is.
+    pub unit: &'static str,
+    /// Sends within the measurement.
+    pub sent: u64,
+    /// Units of work done within the measurement.
+    pub done: u64,
+    /// Sends per second.
+    pub sent_per_s: f64,
+    /// Units of work per second.
+    pub done_per_s: f64,
+    /// From the planned send to the arrival.
+    pub latency_us: LatencyUs,
+    /// What went wrong, over the whole run, warm-up included.
+    pub faults: Faults,
+    /// No fault at all.
+    pub clean: bool,
+    /// The server's cost, where its process id was given.
+    pub server: Option<ServerCost>,
+    /// The generator's own cost.
+    pub generator: Generator,
+}
+
+/// Microseconds from the planned send to the arrival.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "percentiles by their usual names")]
+pub struct LatencyUs {
+    pub count: u64,
+    pub min: f64,
+    pub mean: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p99_9: f64,
+    pub p99_99: f64,
+    pub max: f64,
+}
+
+impl LatencyUs {
+    /// Of a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile: f64| us(histogram.value_at_quantile(quantile));
+        Self {
+            count: histogram.len(),
+            min: us(histogram.min()),
+            mean: histogram.mean() / 1e3,
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: us(histogram.max()),
+        }
+    }
+}
+
+/// Nanoseconds as microseconds.
+pub fn us(ns: u64) -> f64 {
+    ns as f64 / 1e3
+}
+
+/// See [`crate::scenario::Tally`].
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the fields of Tally")]
+pub struct Faults {
+    pub lost: u64,
+    pub doubled: u64,
+    pub misordered: u64,
+    pub wrong: u64,
+    pub unsent: u64,
+    pub unacknowledged: u64,
+    pub stalls: u64,
+    pub failed: BTreeMap<String, u64>,
+}
+
+/// CPU time and memory of the server process.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ServerCost {
+    /// CPU microseconds, user and system, per unit of work.
+    pub cpu_us_per_unit: f64,
+    /// CPU microseconds per send.
+    pub cpu_us_per_sent: f64,
+    /// Cores kept busy.
+    pub cores_busy: f64,
+    /// Share of user time.
+    pub user_share: f64,
+    /// True if taken from the scheduler's nanoseconds, false if from clock ticks.
+    pub precise: bool,
+    /// VmRSS before the first connection, bytes.
+    pub resident_before_bytes: u64,
+    /// VmRSS at the end of the measurement, bytes.
+    pub resident_after_bytes: u64,
+    /// Growth of VmRSS from before the first connection to the start of the measurement, per connection.
+    pub resident_bytes_per_connection: f64,
+    /// The same from the 1,000th connection on, where there were more: without what is allocated once.
+    pub resident_bytes_per_further_connection: Option<f64>,
+}
+
+/// The generator's own cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Generator {
+    /// CPU use of each load thread within the measurement, percent of a core.
+    pub thread_cpu_percent: Vec<f64>,
+    /// CPU microseconds of all load threads per unit of work.
+    pub cpu_us_per_unit: f64,
+    /// A load thread was busy all the time: the figures are the generator's, not the server's.
+    pub limited: bool,
+}

@@ -1,0 +1,399 @@
+//! One run from its command line to its report.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use crate::args::{Common, ScenarioArgs};
+use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
+use crate::engine::{self, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
+use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost};
+use crate::scenario::api::{Api, Parties};
+use crate::scenario::connect::Storm;
+use crate::scenario::flow::{Flow, Shape};
+use crate::scenario::idle::Idle;
+use crate::scenario::{Settings, Tally};
+use crate::server::Reading;
+
+/// Above this share of a core a load thread counts as the limit, percent.
+const LIMITED_PERCENT: f64 = 95.0;
+/// Source addresses where a scenario opens more connections than one address has ports.
+const SOURCES_MANY: u32 = 100;
+/// The connection from which on further memory is counted.
+const FURTHER_FROM: u64 = 1_000;
+
+/// Runs the scenario, writes its reports; the report itself.
+///
+/// # Errors
+/// A sentence: what, and why.
+pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, String> {
+    raise_file_limit();
+    let common = scenario.common();
+    let run = u32::try_from((unix_ns() / 1_000) & 0xffff_ffff).unwrap_or(1) ^ std::process::id();
+    let settings = common.settings(run)?;
+    let threads = common.threads.max(1);
+    let shares = 0..threads;
+    let flow = |groups, publishers, subscribers| {
+        let shape = Shape {
+            groups,
+            publishers,
+            subscribers,
+        };
+        let share = |thread| Flow::new(&settings, shape, thread, threads);
+        let connections = groups * (publishers + subscribers);
+        perform(
+            scenario,
+            &settings,
+            connections,
+            shares.clone().map(share).collect(),
+            Flow::into_tally,
+        )
+    };
+    let (report, tally) = match scenario {
+        ScenarioArgs::Pairs { pairs, .. } => flow(*pairs, 1, 1)?,
+        _ if common.raw => return Err("--raw is for pairs".into()),
+        ScenarioArgs::Fanout {
+            subscribers, topics, ..
+        } => flow(*topics, 1, *subscribers)?,
+        ScenarioArgs::Fanin {
+            publishers, topics, ..
+        } => flow(*topics, *publishers, 1)?,
+        ScenarioArgs::Connect { concurrency, .. } => {
+            let each = concurrency.div_ceil(threads);
+            let share = |thread| Storm::new(&settings, each, thread, threads);
+            let storms = shares.map(share).collect();
+            perform(scenario, &settings, each * threads, storms, Storm::into_tally)?
+        }
+        ScenarioArgs::Idle { count, .. } => {
+            let share = |thread| Idle::new(&settings, *count, thread, threads);
+            perform(
+                scenario,
+                &settings,
+                *count,
+                shares.map(share).collect(),
+                Idle::into_tally,
+            )?
+        }
+        ScenarioArgs::Api {
+            requesters,
+            workers,
+            app,
+            cmd,
+            ..
+        } => {
+            let (app, cmd) = (app.clone(), cmd.clone());
+            let parties = Parties {
+                requesters: *requesters,
+                workers: *workers,
+                app,
+                cmd,
+            };
+            let share = |thread| Api::new(&settings, &parties, thread, threads);
+            let connections = requesters + workers;
+            perform(
+                scenario,
+                &settings,
+                connections,
+                shares.map(share).collect(),
+                Api::into_tally,
+            )?
+        }
+    };
+    write_reports(common, &report, &tally, out)
+        .map_err(|error| format!("cannot write the report: {error}"))?;
+    Ok(report)
+}
+
+/// As many open files as the system allows this process.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Where it is refused, opening a connection says so later.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
+fn perform<S: Scenario>(
+    scenario: &ScenarioArgs,
+    settings: &Settings,
+    connections: usize,
+    shares: Result<Vec<S>, String>,
+    into_tally: impl Fn(S) -> Tally,
+) -> Result<(Report, Tally), String> {
+    let common = scenario.common();
+    let many = matches!(scenario, ScenarioArgs::Connect { .. } | ScenarioArgs::Idle { .. });
+    let plan = Plan {
+        target: Target {
+            server: common.server_addr()?,
+            wire: settings.wire,
+            ws_path: common.ws.then(|| common.ws_path.clone()),
+            sources: common.sources.unwrap_or(if many { SOURCES_MANY } else { 0 }),
+        },
+        cores: common.cores.clone(),
+        spin: common.spin,
+        setup_ns_max: seconds(common.setup),
+    };
+    if let Some(core) = common.cores.first() {
+        engine::pin(*core)?;
+    }
+    let before = common.server_pid.map(Reading::take).transpose()?;
+    let (ended, observed) = engine::run(shares?, &plan, |shared| {
+        observe(common, plan.setup_ns_max, shared)
+    })?;
+    let observed = observed?;
+    let mut threads = Vec::new();
+    let mut tally: Option<Tally> = None;
+    for (share, cost) in ended {
+        threads.push(cost);
+        let part = into_tally(share);
+        match tally.as_mut() {
+            Some(tally) => tally.merge(&part),
+            None => tally = Some(part),
+        }
+    }
+    let tally = tally.ok_or("--threads must be at least 1")?;
+    let report = compose(scenario, connections as u64, before, &observed, &threads, &tally);
+    Ok((report, tally))
+}
+
+/// Readings at the two ends of the measurement.
+struct Observed {
+    from: Sample,
+    until: Sample,
+    /// Connections ready and memory, at the [`FURTHER_FROM`]-th connection.
+    further: Option<(u64, u64)>,
+}
+
+struct Sample {
+    at_ns: u64,
+    sent: u64,
+    done: u64,
+    server: Option<Reading>,
+}
+
+impl Sample {
+    fn take(shared: &Shared, pid: Option<u32>) -> Result<Self, String> {
+        let server = pid.map(Reading::take).transpose()?;
+        Ok(Self {
+            at_ns: now_ns(),
+            sent: shared.total(|c| &c.sent),
+            done: shared.total(|c| &c.done),
+            server,
+        })
+    }
+}
+
+fn seconds(seconds: f64) -> u64 {
+    std::time::Duration::try_from_secs_f64(seconds.max(0.0)).map_or(u64::MAX / 4, crate::clock::duration_ns)
+}
+
+/// Watches a run from the outside: announces its times, samples, shows progress.
+fn observe(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<Observed, String> {
+    let result = observe_inner(common, setup_ns_max, shared);
+    if let Err(error) = &result {
+        shared.fail(error.as_str());
+    }
+    result
+}
+
+fn observe_inner(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<Observed, String> {
+    let mut progress = Progress::new(common.quiet);
+    let mut further = None;
+    let ready = wait_ready(shared, setup_ns_max, |ready| {
+        if further.is_none() && ready >= FURTHER_FROM {
+            let reading = common.server_pid.and_then(|pid| Reading::take(pid).ok());
+            further = reading.map(|reading| (ready, reading.resident_bytes));
+        }
+        progress.connecting(ready);
+    });
+    let fault = || shared.fault().unwrap_or("stopped").to_owned();
+    if !ready {
+        return Err(fault());
+    }
+    let start_ns = now_ns() + SECOND_NS / 50;
+    let from_ns = start_ns + seconds(common.warmup);
+    let until_ns = from_ns + seconds(common.duration);
+    let drain_ns = until_ns + seconds(common.drain);
+    shared.set_schedule(Schedule {
+        start_ns,
+        from_ns,
+        until_ns,
+        drain_ns,
+    });
+    progress.until(from_ns, shared, "warm-up");
+    let from = Sample::take(shared, common.server_pid)?;
+    progress.until(until_ns, shared, "measuring");
+    let until = Sample::take(shared, common.server_pid)?;
+    if let Some(fault) = shared.fault() {
+        return Err(fault.to_owned());
+    }
+    let threads = shared.counters.len() as u64;
+    while shared.threads_ended.load(Ordering::Acquire) < threads && !shared.stopped() {
+        sleep_until(now_ns() + 2_000_000);
+        progress.tick(shared, "draining");
+    }
+    Ok(Observed { from, until, further })
+}
+
+/// A line a second on standard error.
+struct Progress {
+    quiet: bool,
+    last_ns: u64,
+    last_sent: u64,
+    last_done: u64,
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Self {
+        Self {
+            quiet,
+            last_ns: now_ns(),
+            last_sent: 0,
+            last_done: 0,
+        }
+    }
+
+    fn connecting(&mut self, ready: u64) {
+        if !self.quiet && now_ns() >= self.last_ns + SECOND_NS {
+            self.last_ns = now_ns();
+            let _ = writeln!(io::stderr(), "connecting  {ready} ready");
+        }
+    }
+
+    fn until(&mut self, end_ns: u64, shared: &Shared, phase: &str) {
+        while now_ns() < end_ns && !shared.stopped() {
+            sleep_until(end_ns.min(now_ns() + SECOND_NS / 10));
+            self.tick(shared, phase);
+        }
+    }
+
+    fn tick(&mut self, shared: &Shared, phase: &str) {
+        let now = now_ns();
+        if now < self.last_ns + SECOND_NS {
+            return;
+        }
+        let (sent, done) = (shared.total(|c| &c.sent), shared.total(|c| &c.done));
+        let per_s =
+            |count: u64, last: u64| count.saturating_sub(last) as f64 * 1e9 / (now - self.last_ns) as f64;
+        if !self.quiet {
+            let behind = shared.total(|c| &c.behind);
+            let _ = writeln!(
+                io::stderr(),
+                "{phase:<11} {:>10.0} sent/s {:>10.0} done/s {}",
+                per_s(sent, self.last_sent),
+                per_s(done, self.last_done),
+                if behind > 0 {
+                    format!("{behind:>8} behind plan")
+                } else {
+                    String::new()
+                }
+            );
+        }
+        (self.last_ns, self.last_sent, self.last_done) = (now, sent, done);
+    }
+}
+
+fn compose(
+    scenario: &ScenarioArgs,
+    connections: u64,
+    before: Option<Reading>,
+    observed: &Observed,
+    threads: &[ThreadReport],
+    tally: &Tally,
+) -> Report {
+    let wall_ns = observed.until.at_ns.saturating_sub(observed.from.at_ns).max(1);
+    let sent = observed.until.sent.saturating_sub(observed.from.sent);
+    let done = observed.until.done.saturating_sub(observed.from.done);
+    let per_s = |count: u64| count as f64 * 1e9 / wall_ns as f64;
+    let percent = |t: &ThreadReport| t.cpu_ns as f64 * 100.0 / t.wall_ns.max(1) as f64;
+    let thread_cpu_percent: Vec<f64> = threads.iter().map(percent).collect();
+    let spent: u64 = threads.iter().map(|t| t.cpu_ns).sum();
+    let busy = thread_cpu_percent
+        .iter()
+        .any(|percent| *percent > LIMITED_PERCENT);
+    Report {
+        scenario: scenario.name(),
+        date: date_utc(unix_ns()),
+        command: std::env::args().collect(),
+        connections,
+        measured_s: wall_ns as f64 / 1e9,
+        unit: tally.unit,
+        sent,
+        done,
+        sent_per_s: per_s(sent),
+        done_per_s: per_s(done),
+        latency_us: LatencyUs::of(&tally.latency),
+        faults: Faults {
+            lost: tally.lost,
+            doubled: tally.doubled,
+            misordered: tally.misordered,
+            wrong: tally.wrong,
+            unsent: tally.unsent,
+            unacknowledged: tally.unacknowledged,
+            stalls: tally.stalls,
+            failed: tally.failed.clone(),
+        },
+        clean: tally.clean(),
+        server: server_cost(connections, before, observed, sent, done),
+        generator: Generator {
+            thread_cpu_percent,
+            cpu_us_per_unit: spent as f64 / 1e3 / done.max(1) as f64,
+            limited: busy && !scenario.common().spin,
+        },
+    }
+}
+
+fn server_cost(
+    connections: u64,
+    before: Option<Reading>,
+    observed: &Observed,
+    sent: u64,
+    done: u64,
+) -> Option<ServerCost> {
+    let (before, from, until) = (before?, observed.from.server?, observed.until.server?);
+    let spent = until.since(&from);
+    let wall_ns = observed.until.at_ns.saturating_sub(observed.from.at_ns).max(1);
+    let growth = |from_bytes: u64, count: u64, to_bytes: u64| {
+        (to_bytes as f64 - from_bytes as f64) / count.max(1) as f64
+    };
+    let further = observed
+        .further
+        .filter(|(ready, _)| connections > ready + FURTHER_FROM);
+    Some(ServerCost {
+        cpu_us_per_unit: spent.total_ns as f64 / 1e3 / done.max(1) as f64,
+        cpu_us_per_sent: spent.total_ns as f64 / 1e3 / sent.max(1) as f64,
+        cores_busy: spent.total_ns as f64 / wall_ns as f64,
+        user_share: spent.user_ns as f64 / (spent.user_ns + spent.system_ns).max(1) as f64,
+        precise: spent.precise,
+        resident_before_bytes: before.resident_bytes,
+        resident_after_bytes: until.resident_bytes,
+        resident_bytes_per_connection: growth(before.resident_bytes, connections, from.resident_bytes),
+        resident_bytes_per_further_connection: further
+            .map(|(ready, bytes)| growth(bytes, connections - ready, from.resident_bytes)),
+    })
+}
+
+fn write_reports(common: &Common, report: &Report, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
+    report::human::write(report, out)?;
+    let to_file = |path: &Path, write: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
+        let mut file = BufWriter::new(File::create(path)?);
+        write(&mut file)?;
+        file.flush()
+    };
+    if let Some(path) = &common.json {
+        to_file(path, &|file| {
+            serde_json::to_writer_pretty(file, report).map_err(io::Error::other)
+        })?;
+    }
+    if let Some(path) = &common.hgrm {
+        to_file(path, &|file| report::hgrm::write(&tally.latency, file))?;
+    }
+    if let Some(path) = &common.svg {
+        let title = format!("{} against {}", report.scenario, common.server);
+        to_file(path, &|file| report::plot::write(&title, &tally.latency, file))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,425 @@
+//! `api`: requests over MQTT to workers that answer them.
+//!
+//! A requester publishes to `$nexus/call/<id>/<app>/<cmd>` and gets `$nexus/reply/<id>`; a worker subscribes to
+//! `$nexus/listen/<cmd>/#`, gets `$nexus/listen/<cmd>/<token>/<app>/<uid>/<role>/<resource>` and publishes to
+//! `$nexus/answer/<token>`. The worker answers with the body it got, so that the requester can check every byte.
+
+use super::fleet::{Fleet, Member, index};
+use super::tracker::{Arrival, Tracker};
+use super::{Load, Settings, Tally};
+use crate::bytes_at::{from_hex16, hex16, patch};
+use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
+use crate::protocol::mqtt::{self, PublishTemplate, packet_id_of};
+use crate::protocol::{Packet, Publish, Version};
+
+/// A body is `{"seq":"<16 hex>","planned":"<16 hex>","pad":"…"}`.
+const SEQUENCE_AT: usize = 8;
+const PLANNED_AT: usize = 37;
+const BODY_BYTES_MIN: usize = 64;
+/// In a topic `$nexus/call/<16 hex>/…`.
+const ID_AT: usize = 12;
+const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+const BURST_MAX: usize = 4_096;
+
+/// Who takes part.
+#[derive(Clone, Debug)]
+pub struct Parties {
+    /// Requesters over all threads.
+    pub requesters: usize,
+    /// Workers over all threads.
+    pub workers: usize,
+    /// The app called.
+    pub app: String,
+    /// The command called.
+    pub cmd: String,
+}
+
+#[derive(Debug)]
+struct Requester {
+    tag: u32,
+    conn: Option<ConnId>,
+    template: PublishTemplate,
+    tracker: Tracker,
+    sent: u64,
+    due: u64,
+    acked: u64,
+    quota: u64,
+}
+
+/// A worker's answer, encoded once per token length.
+#[derive(Debug, Default)]
+struct Worker {
+    template: Option<(usize, PublishTemplate)>,
+    answered: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Requester(usize),
+    Worker(usize),
+}
+
+/// One thread's share.
+#[derive(Debug)]
+pub struct Api {
+    fleet: Fleet,
+    roles: Vec<Role>,
+    requesters: Vec<Requester>,
+    workers: Vec<Worker>,
+    version: Version,
+    qos: u8,
+    load: Load,
+    share: f64,
+    phase: f64,
+    pace: Option<Pace>,
+    schedule: Option<Schedule>,
+    planned: u64,
+    tally: Tally,
+}
+
+/// The body of a request with room for its numbers.
+fn blank_body(payload_bytes: usize) -> Vec<u8> {
+    let head = br#"{"seq":"0000000000000000","planned":"0000000000000000","pad":""#;
+    let pad = payload_bytes.max(BODY_BYTES_MIN).saturating_sub(head.len() + 2);
+    let filler = (0..pad).map(|at| b'a' + u8::try_from(at % 26).unwrap_or(0));
+    head.iter().copied().chain(filler).chain(*b"\"}").collect()
+}
+
+impl Api {
+    /// The share of thread `thread` of `threads`.
+    ///
+    /// # Errors
+    /// A sentence, for names that MQTT cannot carry.
+    pub fn new(
+        settings: &Settings,
+        parties: &Parties,
+        thread: usize,
+        threads: usize,
+    ) -> Result<Self, String> {
+        let version = settings.mqtt_version().ok_or("raw connections know no API")?;
+        let mut members: Vec<Member> = Vec::new();
+        let (mut roles, mut requesters, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+        for number in (thread..parties.workers).step_by(threads.max(1)) {
+            roles.push(Role::Worker(workers.len()));
+            workers.push(Worker::default());
+            members.push(settings.member(number, Some(format!("$nexus/listen/{}/#", parties.cmd))));
+        }
+        let topic = format!("$nexus/call/{:016x}/{}/{}", 0, parties.app, parties.cmd);
+        for number in (thread..parties.requesters).step_by(threads.max(1)) {
+            roles.push(Role::Requester(requesters.len()));
+            requesters.push(Requester {
+                tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
+                conn: None,
+                template: PublishTemplate::new(
+                    version,
+                    &topic,
+                    settings.qos,
+                    &blank_body(settings.payload_bytes),
+                )
+                .map_err(|error| error.0)?,
+                tracker: Tracker::default(),
+                sent: 0,
+                due: 0,
+                acked: 0,
+                quota: u64::MAX,
+            });
+            members.push(settings.member(parties.workers + number, None));
+        }
+        Ok(Self {
+            fleet: Fleet::new(settings.manner(), members),
+            roles,
+            share: requesters.len() as f64 / parties.requesters.max(1) as f64,
+            requesters,
+            workers,
+            version,
+            qos: settings.qos,
+            load: settings.load,
+            phase: thread as f64 / threads.max(1) as f64,
+            pace: None,
+            schedule: None,
+            planned: 0,
+            tally: Tally::new("request")?,
+        })
+    }
+
+    /// The results, with requests that had no outcome counted as lost.
+    pub fn into_tally(mut self) -> Tally {
+        for requester in &self.requesters {
+            self.tally.lost += requester.sent.saturating_sub(requester.tracker.received());
+            self.tally.unsent += requester.due.saturating_sub(requester.sent);
+        }
+        self.tally
+    }
+
+    fn start(&mut self, schedule: Schedule) {
+        self.schedule = Some(schedule);
+        if let Load::Open { rate_hz } = self.load
+            && self.share > 0.0
+        {
+            self.pace = Some(Pace::new(schedule.start_ns, rate_hz * self.share, self.phase));
+        }
+        for requester in &mut self.requesters {
+            requester.conn = self.fleet.conn(requester.tag);
+            requester.quota = u64::from(self.fleet.receive_max(requester.tag));
+        }
+    }
+
+    fn plan(&mut self, io: &mut Io, schedule: Schedule) -> Option<u64> {
+        let pace = self.pace?;
+        let count = self.requesters.len() as u64;
+        for _ in 0..BURST_MAX {
+            let planned_ns = pace.planned_ns(self.planned);
+            if planned_ns >= schedule.until_ns {
+                return None;
+            }
+            if planned_ns > io.now_ns {
+                return Some(planned_ns);
+            }
+            let turn = usize::try_from(self.planned % count.max(1)).unwrap_or(0);
+            self.planned += 1;
+            if let Some(requester) = self.requesters.get_mut(turn) {
+                requester.due += 1;
+            }
+            self.pump(io, turn);
+        }
+        Some(io.now_ns)
+    }
+
+    fn pump(&mut self, io: &mut Io, who: usize) {
+        let Some(schedule) = self.schedule else {
+            return;
+        };
+        let count = self.requesters.len() as u64;
+        let Some(requester) = self.requesters.get_mut(who) else {
+            return;
+        };
+        let Some(conn) = requester.conn else {
+            return;
+        };
+        loop {
+            let planned_ns = match (self.load, &self.pace) {
+                (Load::Closed { window }, _) => {
+                    let open = requester.sent < window + requester.tracker.received();
+                    if !open || io.now_ns >= schedule.until_ns {
+                        return;
+                    }
+                    io.now_ns
+                }
+                (Load::Open { .. }, Some(pace)) => {
+                    if requester.sent >= requester.due || io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                        return;
+                    }
+                    pace.planned_ns(requester.sent * count + who as u64)
+                }
+                (Load::Open { .. }, None) => return,
+            };
+            if self.qos > 0 && requester.sent - requester.acked >= requester.quota {
+                return;
+            }
+            let sequence = hex16(requester.sent);
+            requester.template.patch_topic(ID_AT, &sequence);
+            let body = requester.template.payload_mut();
+            patch(body, SEQUENCE_AT, &sequence);
+            patch(body, PLANNED_AT, &hex16(planned_ns));
+            requester.template.set_packet_id(packet_id_of(requester.sent));
+            io.send(conn, requester.template.frame());
+            requester.sent += 1;
+            add(&io.counters().sent, 1);
+        }
+    }
+
+    /// Answers a request with its own body.
+    fn answer(&mut self, io: &mut Io, id: ConnId, who: usize, publish: &Publish<'_>) {
+        let token = publish.topic.split(|byte| *byte == b'/').nth(3);
+        let (Some(worker), Some(token)) = (self.workers.get_mut(who), token) else {
+            self.tally.wrong += 1;
+            return;
+        };
+        let fits = worker.template.as_ref().is_some_and(|(token_bytes, template)| {
+            *token_bytes == token.len() && template.payload().len() == publish.payload.len()
+        });
+        if !fits {
+            let topic = format!("$nexus/answer/{}", String::from_utf8_lossy(token));
+            match PublishTemplate::new(self.version, &topic, self.qos, publish.payload) {
+                Ok(template) => worker.template = Some((token.len(), template)),
+                Err(error) => return io.shared().fail(error.0),
+            }
+        }
+        let Some((_, template)) = worker.template.as_mut() else {
+            return;
+        };
+        template.patch_topic("$nexus/answer/".len(), token);
+        patch(template.payload_mut(), 0, publish.payload);
+        template.set_packet_id(packet_id_of(worker.answered));
+        worker.answered += 1;
+        io.send(id, template.frame());
+    }
+
+    /// Checks one outcome: the echo of the request, or the server's failure.
+    fn outcome(&mut self, io: &mut Io, who: usize, publish: &Publish<'_>) {
+        let Some(requester) = self.requesters.get_mut(who) else {
+            return;
+        };
+        let id = publish.topic.strip_prefix(b"$nexus/reply/").and_then(from_hex16);
+        let Some(sequence) = id.filter(|sequence| *sequence < requester.sent) else {
+            self.tally.wrong += 1;
+            return;
+        };
+        if requester.tracker.arrived(sequence) == Arrival::Doubled {
+            self.tally.doubled += 1;
+            return;
+        }
+        let planned_ns = echo_planned_ns(requester.template.payload(), publish.payload, sequence);
+        match planned_ns {
+            Some(planned_ns) => {
+                add(&io.counters().done, 1);
+                if self.schedule.is_some_and(|schedule| schedule.records(planned_ns)) {
+                    self.tally.record(io.now_ns.saturating_sub(planned_ns));
+                }
+            }
+            None => match failure_code(publish.payload) {
+                Some(code) => self.tally.fail(format!("code {code}")),
+                None => self.tally.wrong += 1,
+            },
+        }
+        if matches!(self.load, Load::Closed { .. }) {
+            self.pump(io, who);
+        }
+    }
+}
+
+/// The planned time in `reply`, if it is the body sent for `sequence`, byte for byte.
+fn echo_planned_ns(sent: &[u8], reply: &[u8], sequence: u64) -> Option<u64> {
+    let same = |range: std::ops::Range<usize>| sent.get(range.clone()) == reply.get(range);
+    let intact = sent.len() == reply.len()
+        && same(0..SEQUENCE_AT)
+        && same(SEQUENCE_AT + 16..PLANNED_AT)
+        && same(PLANNED_AT + 16..sent.len());
+    let hex = |at: usize| reply.get(at..at + 16).and_then(from_hex16);
+    if !intact || hex(SEQUENCE_AT) != Some(sequence) {
+        return None;
+    }
+    hex(PLANNED_AT)
+}
+
+/// The `code` of a failure body.
+fn failure_code(body: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<serde_json::Value>(body)
+        .ok()?
+        .get("code")?
+        .as_i64()
+}
+
+impl Scenario for Api {
+    fn turn(&mut self, io: &mut Io) -> Option<u64> {
+        self.fleet.turn(io);
+        let schedule = io.shared().schedule()?;
+        if io.now_ns < schedule.start_ns {
+            return Some(schedule.start_ns);
+        }
+        if self.schedule.is_none() {
+            self.start(schedule);
+            for who in 0..self.requesters.len() {
+                self.pump(io, who);
+            }
+        }
+        self.plan(io, schedule)
+    }
+
+    fn ready(&self) -> bool {
+        self.fleet.ready()
+    }
+
+    fn drained(&self) -> bool {
+        // A thread that holds workers answers until the others have their outcomes: to the end of the drain time,
+        // unless its own requesters are all there is.
+        self.requesters
+            .iter()
+            .all(|r| r.sent >= r.due && r.tracker.received() >= r.sent)
+            && (self.workers.is_empty() || self.share >= 1.0)
+    }
+
+    fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
+        self.fleet.opened(io, id, tag);
+    }
+
+    fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: Packet<'_>, _frame: &[u8]) {
+        if self.fleet.packet(io, id, tag, &packet) {
+            return;
+        }
+        match (self.roles.get(index(tag)).copied(), packet) {
+            (Some(role), Packet::Publish(publish)) => {
+                if publish.qos == 1 {
+                    io.send(id, &mqtt::puback(publish.packet_id));
+                }
+                match role {
+                    Role::Worker(who) => self.answer(io, id, who, &publish),
+                    Role::Requester(who) => self.outcome(io, who, &publish),
+                }
+            }
+            (Some(role), Packet::PubAck { code, .. }) => {
+                if code >= 0x80 {
+                    self.tally.fail(format!("PUBACK 0x{code:02x}"));
+                }
+                if let Role::Requester(who) = role {
+                    if let Some(requester) = self.requesters.get_mut(who) {
+                        requester.acked += 1;
+                    }
+                    self.pump(io, who);
+                }
+            }
+            (_, Packet::Disconnect(code)) => {
+                io.shared()
+                    .fail(format!("the server sent DISCONNECT 0x{code:02x}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn writable(&mut self, io: &mut Io, _id: ConnId, tag: u32) {
+        if let Some(Role::Requester(who)) = self.roles.get(index(tag)).copied() {
+            self.pump(io, who);
+        }
+    }
+
+    fn closed(&mut self, io: &mut Io, _id: ConnId, tag: u32, why: &str) {
+        self.fleet.closed(io, tag, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_json_of_the_size_asked_for_with_its_numbers_in_place() {
+        let mut body = blank_body(100);
+        assert_eq!(body.len(), 100);
+        patch(&mut body, SEQUENCE_AT, &hex16(5));
+        patch(&mut body, PLANNED_AT, &hex16(99));
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["seq"], "0000000000000005");
+        assert_eq!(value["planned"], "0000000000000063");
+        assert_eq!(echo_planned_ns(&body, &body, 5), Some(99));
+        assert_eq!(echo_planned_ns(&body, &body, 6), None);
+        let mut altered = body.clone();
+        altered[90] = b'!';
+        assert_eq!(echo_planned_ns(&body, &altered, 5), None);
+        assert_eq!(blank_body(1).len(), BODY_BYTES_MIN);
+    }
+
+    #[test]
+    fn the_id_lies_where_it_is_patched() {
+        let topic = format!("$nexus/call/{:016x}/app/cmd", 0xabu64);
+        assert_eq!(&topic[ID_AT..ID_AT + 16], "00000000000000ab");
+    }
+
+    #[test]
+    fn failures_are_told_from_replies() {
+        assert_eq!(
+            failure_code(br#"{"code":-2000,"error":"no free worker found."}"#),
+            Some(-2000)
+        );
+        assert_eq!(failure_code(b"[]"), None);
+    }
+}

@@ -1,0 +1,431 @@
+//! `pairs`, `fanout` and `fanin`: groups of publishers and subscribers, one topic per group.
+//!
+//! A group lives on one thread. Closed loop: a publisher keeps `window` messages in flight, a message being in
+//! flight until every subscriber of the group has it. Open loop: publishers send in turn at planned times; one that
+//! is held back (full socket, QoS 1 quota) sends later with its planned times unchanged, so its wait is measured.
+
+use std::sync::atomic::Ordering;
+
+use super::fleet::{Fleet, Manner, Member, index};
+use super::tracker::{Arrival, Tracker};
+use super::{Load, Settings, Tally};
+use crate::clock::SECOND_NS;
+use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
+use crate::protocol::mqtt::{self, PublishTemplate, packet_id_of};
+use crate::protocol::stamp::{Stamp, blank_payload, filler_intact};
+use crate::protocol::{Packet, Publish, Version};
+
+/// Output queued on one connection beyond which an open loop sends later.
+const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// Messages planned in one turn before the sockets are looked at again.
+const BURST_MAX: usize = 4_096;
+/// In flight without progress for this long: written off, so that a closed loop goes on after a loss.
+const STALL_NS: u64 = 5 * SECOND_NS;
+
+/// The shape of a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Groups over all threads, each with its own topic.
+    pub groups: usize,
+    /// Publishers of a group.
+    pub publishers: usize,
+    /// Subscribers of a group.
+    pub subscribers: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    Publisher(usize),
+    Subscriber(usize),
+}
+
+#[derive(Debug)]
+struct Publisher {
+    tag: u32,
+    conn: Option<ConnId>,
+    template: PublishTemplate,
+    subscribers: u64,
+    sent: u64,
+    /// Open loop: messages whose planned time has come.
+    due: u64,
+    /// Deliveries of its messages at all subscribers, and those given up.
+    settled: u64,
+    acked: u64,
+    quota: u64,
+    progress_ns: u64,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    /// Its group's publishers: the index of the first.
+    first_publisher: usize,
+    trackers: Vec<Tracker>,
+    checked: bool,
+}
+
+/// One thread's share of the flow.
+#[derive(Debug)]
+pub struct Flow {
+    fleet: Fleet,
+    roles: Vec<Role>,
+    publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    load: Load,
+    version: Option<Version>,
+    qos: u8,
+    run: u32,
+    blank: Vec<u8>,
+    share: f64,
+    phase: f64,
+    pace: Option<Pace>,
+    schedule: Option<Schedule>,
+    planned: u64,
+    next_stall_check_ns: u64,
+    tally: Tally,
+}
+
+impl Flow {
+    /// The share of thread `thread` of `threads`.
+    ///
+    /// # Errors
+    /// A sentence, for topics or payloads that MQTT cannot carry.
+    pub fn new(settings: &Settings, shape: Shape, thread: usize, threads: usize) -> Result<Self, String> {
+        let mut members = Vec::new();
+        let mut flow = Self {
+            fleet: Fleet::new(settings.manner(), Vec::new()),
+            roles: Vec::new(),
+            publishers: Vec::new(),
+            subscribers: Vec::new(),
+            load: settings.load,
+            version: settings.mqtt_version(),
+            qos: settings.qos,
+            run: settings.run,
+            blank: blank_payload(settings.payload_bytes),
+            share: 0.0,
+            phase: thread as f64 / threads.max(1) as f64,
+            pace: None,
+            schedule: None,
+            planned: 0,
+            next_stall_check_ns: 0,
+            tally: Tally::new("delivery")?,
+        };
+        for group in (thread..shape.groups).step_by(threads.max(1)) {
+            flow.add_group(settings, shape, group, &mut members)?;
+        }
+        let total = shape.groups * shape.publishers;
+        flow.share = flow.publishers.len() as f64 / total.max(1) as f64;
+        let manner = settings.manner();
+        // A relay pairs connections by order of arrival: one at a time there.
+        let concurrency = if manner.version.is_none() {
+            1
+        } else {
+            manner.concurrency
+        };
+        flow.fleet = Fleet::new(
+            Manner {
+                concurrency,
+                ..manner
+            },
+            members,
+        );
+        Ok(flow)
+    }
+
+    fn add_group(
+        &mut self,
+        settings: &Settings,
+        shape: Shape,
+        group: usize,
+        members: &mut Vec<Member>,
+    ) -> Result<(), String> {
+        let topic = settings.topic(group);
+        let first_publisher = self.publishers.len();
+        let per_group = shape.publishers + shape.subscribers;
+        for subscriber in 0..shape.subscribers {
+            self.roles.push(Role::Subscriber(self.subscribers.len()));
+            self.subscribers.push(Subscriber {
+                first_publisher,
+                trackers: vec![Tracker::default(); shape.publishers],
+                checked: false,
+            });
+            members.push(settings.member(group * per_group + subscriber, Some(settings.filter_of(&topic))));
+        }
+        for publisher in 0..shape.publishers {
+            let version = settings.mqtt_version().unwrap_or(Version::V3);
+            let template =
+                PublishTemplate::new(version, &topic, self.qos, &self.blank).map_err(|error| error.0)?;
+            self.roles.push(Role::Publisher(self.publishers.len()));
+            self.publishers.push(Publisher {
+                tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
+                conn: None,
+                template,
+                subscribers: shape.subscribers as u64,
+                sent: 0,
+                due: 0,
+                settled: 0,
+                acked: 0,
+                quota: u64::MAX,
+                progress_ns: 0,
+            });
+            members.push(settings.member(group * per_group + shape.subscribers + publisher, None));
+        }
+        Ok(())
+    }
+
+    /// The results, with what never arrived counted as lost.
+    pub fn into_tally(mut self) -> Tally {
+        for subscriber in &self.subscribers {
+            for (tracker, publisher) in subscriber
+                .trackers
+                .iter()
+                .zip(self.publishers.iter().skip(subscriber.first_publisher))
+            {
+                self.tally.lost += publisher.sent.saturating_sub(tracker.received());
+            }
+        }
+        for publisher in &self.publishers {
+            self.tally.unsent += publisher.due.saturating_sub(publisher.sent);
+            if self.qos > 0 {
+                self.tally.unacknowledged += publisher.sent.saturating_sub(publisher.acked);
+            }
+        }
+        self.tally
+    }
+
+    fn start(&mut self, schedule: Schedule) {
+        self.schedule = Some(schedule);
+        if let Load::Open { rate_hz } = self.load {
+            let rate_hz = rate_hz * self.share;
+            if rate_hz > 0.0 {
+                self.pace = Some(Pace::new(schedule.start_ns, rate_hz, self.phase));
+            }
+        }
+        for publisher in &mut self.publishers {
+            publisher.conn = self.fleet.conn(publisher.tag);
+            publisher.quota = u64::from(self.fleet.receive_max(publisher.tag));
+            publisher.progress_ns = schedule.start_ns;
+        }
+    }
+
+    /// Plans what is due by now; the time of the next one.
+    fn plan(&mut self, io: &mut Io, schedule: Schedule) -> Option<u64> {
+        let pace = self.pace?;
+        let count = self.publishers.len() as u64;
+        for _ in 0..BURST_MAX {
+            let planned_ns = pace.planned_ns(self.planned);
+            if planned_ns >= schedule.until_ns {
+                return None;
+            }
+            if planned_ns > io.now_ns {
+                return Some(planned_ns);
+            }
+            let turn = usize::try_from(self.planned % count.max(1)).unwrap_or(0);
+            self.planned += 1;
+            if let Some(publisher) = self.publishers.get_mut(turn) {
+                publisher.due += 1;
+            }
+            self.pump(io, turn);
+        }
+        Some(io.now_ns)
+    }
+
+    /// Sends what publisher `who` may send: to its window, or all that is due.
+    fn pump(&mut self, io: &mut Io, who: usize) {
+        let Some(schedule) = self.schedule else {
+            return;
+        };
+        let count = self.publishers.len() as u64;
+        let Some(publisher) = self.publishers.get_mut(who) else {
+            return;
+        };
+        let Some(conn) = publisher.conn else {
+            return;
+        };
+        let mut sent = 0;
+        loop {
+            let planned_ns = match (self.load, &self.pace) {
+                (Load::Closed { window }, _) => {
+                    let open = publisher.sent * publisher.subscribers
+                        < window * publisher.subscribers + publisher.settled;
+                    if !open || io.now_ns >= schedule.until_ns {
+                        break;
+                    }
+                    io.now_ns
+                }
+                (Load::Open { .. }, Some(pace)) => {
+                    if publisher.sent >= publisher.due || io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                        break;
+                    }
+                    pace.planned_ns(publisher.sent * count + who as u64)
+                }
+                (Load::Open { .. }, None) => break,
+            };
+            if self.qos > 0 && publisher.sent - publisher.acked >= publisher.quota {
+                break;
+            }
+            let stamp = Stamp {
+                run: self.run,
+                publisher: u32::try_from(who).unwrap_or(u32::MAX),
+                sequence: publisher.sent,
+                planned_ns,
+            };
+            stamp.write(publisher.template.payload_mut());
+            publisher.template.set_packet_id(packet_id_of(publisher.sent));
+            io.send(conn, publisher.template.frame());
+            publisher.sent += 1;
+            sent += 1;
+        }
+        add(&io.counters().sent, sent);
+    }
+
+    fn delivered(&mut self, io: &mut Io, who: usize, publish: &Publish<'_>, frame: &[u8]) {
+        let Some(subscriber) = self.subscribers.get_mut(who) else {
+            return;
+        };
+        if !subscriber.checked {
+            subscriber.checked = true;
+            self.tally.wrong += u64::from(!borrowed_form_holds(self.version, publish, frame));
+        }
+        let stamp = Stamp::read(publish.payload).filter(|stamp| stamp.run == self.run);
+        let source = stamp.and_then(|stamp| {
+            let publisher = index(stamp.publisher);
+            let local = publisher.checked_sub(subscriber.first_publisher)?;
+            Some((stamp, publisher, subscriber.trackers.get_mut(local)?))
+        });
+        let Some((stamp, publisher, tracker)) = source else {
+            self.tally.wrong += 1;
+            return;
+        };
+        self.tally.wrong += u64::from(!filler_intact(&self.blank, publish.payload));
+        match tracker.arrived(stamp.sequence) {
+            Arrival::Doubled => {
+                self.tally.doubled += 1;
+                return;
+            }
+            Arrival::Late => self.tally.misordered += 1,
+            Arrival::InOrder => {}
+        }
+        add(&io.counters().done, 1);
+        if self
+            .schedule
+            .is_some_and(|schedule| schedule.records(stamp.planned_ns))
+        {
+            self.tally.record(io.now_ns.saturating_sub(stamp.planned_ns));
+        }
+        if let Some(publisher) = self.publishers.get_mut(publisher) {
+            publisher.settled += 1;
+            publisher.progress_ns = io.now_ns;
+        }
+        if matches!(self.load, Load::Closed { .. }) {
+            self.pump(io, publisher);
+        }
+    }
+
+    /// Gives up what has been in flight for [`STALL_NS`] without progress.
+    fn write_off(&mut self, io: &mut Io) {
+        if io.now_ns < self.next_stall_check_ns {
+            return;
+        }
+        self.next_stall_check_ns = io.now_ns + SECOND_NS / 10;
+        let behind = self.publishers.iter().map(|p| p.due.saturating_sub(p.sent)).sum();
+        io.counters().behind.store(behind, Ordering::Relaxed);
+        if !matches!(self.load, Load::Closed { .. }) {
+            return;
+        }
+        for who in 0..self.publishers.len() {
+            let Some(publisher) = self.publishers.get_mut(who) else {
+                return;
+            };
+            let expected = publisher.sent * publisher.subscribers;
+            if expected > publisher.settled && io.now_ns > publisher.progress_ns + STALL_NS {
+                publisher.settled = expected;
+                publisher.progress_ns = io.now_ns;
+                self.tally.stalls += 1;
+                self.pump(io, who);
+            }
+        }
+    }
+}
+
+/// The first delivery of each subscriber is decoded by `mqttbytes` as well.
+fn borrowed_form_holds(version: Option<Version>, publish: &Publish<'_>, frame: &[u8]) -> bool {
+    let Some(version) = version else {
+        return true;
+    };
+    mqtt::decode_publish_owned(version, frame)
+        .is_ok_and(|(topic, payload)| topic.as_bytes() == publish.topic && payload == publish.payload)
+}
+
+impl Scenario for Flow {
+    fn turn(&mut self, io: &mut Io) -> Option<u64> {
+        self.fleet.turn(io);
+        let schedule = io.shared().schedule()?;
+        if io.now_ns < schedule.start_ns {
+            return Some(schedule.start_ns);
+        }
+        if self.schedule.is_none() {
+            self.start(schedule);
+            if matches!(self.load, Load::Closed { .. }) {
+                for who in 0..self.publishers.len() {
+                    self.pump(io, who);
+                }
+            }
+        }
+        self.write_off(io);
+        self.plan(io, schedule)
+    }
+
+    fn ready(&self) -> bool {
+        self.fleet.ready()
+    }
+
+    fn drained(&self) -> bool {
+        self.publishers.iter().all(|publisher| {
+            publisher.sent >= publisher.due
+                && publisher.settled >= publisher.sent * publisher.subscribers
+                && (self.qos == 0 || publisher.acked >= publisher.sent)
+        })
+    }
+
+    fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
+        self.fleet.opened(io, id, tag);
+    }
+
+    fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: Packet<'_>, frame: &[u8]) {
+        if self.fleet.packet(io, id, tag, &packet) {
+            return;
+        }
+        match (self.roles.get(index(tag)).copied(), packet) {
+            (Some(Role::Subscriber(who)), Packet::Publish(publish)) => {
+                if publish.qos == 1 {
+                    io.send(id, &mqtt::puback(publish.packet_id));
+                }
+                self.delivered(io, who, &publish, frame);
+            }
+            (Some(Role::Publisher(who)), Packet::PubAck { code, .. }) => {
+                if let Some(publisher) = self.publishers.get_mut(who) {
+                    publisher.acked += 1;
+                }
+                if code >= 0x80 {
+                    self.tally.fail(format!("PUBACK 0x{code:02x}"));
+                }
+                self.pump(io, who);
+            }
+            (_, Packet::Disconnect(code)) => {
+                io.shared()
+                    .fail(format!("the server sent DISCONNECT 0x{code:02x}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn writable(&mut self, io: &mut Io, _id: ConnId, tag: u32) {
+        if let Some(Role::Publisher(who)) = self.roles.get(index(tag)).copied() {
+            self.pump(io, who);
+        }
+    }
+
+    fn closed(&mut self, io: &mut Io, _id: ConnId, tag: u32, why: &str) {
+        self.fleet.closed(io, tag, why);
+    }
+}

@@ -1,0 +1,180 @@
+//! What is done to a server. Each scenario is one thread's share; [`Tally`]s are added up at the end.
+
+pub mod api;
+pub mod connect;
+pub mod fleet;
+pub mod flow;
+pub mod idle;
+pub mod tracker;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+
+use crate::protocol::mqtt::Login;
+use crate::protocol::{Version, Wire};
+use fleet::{Manner, Member};
+
+/// How much load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// So many messages in flight per sender.
+    Closed {
+        /// Messages in flight.
+        window: u64,
+    },
+    /// A constant rate over all senders, whatever the server does.
+    Open {
+        /// Sends per second.
+        rate_hz: f64,
+    },
+}
+
+/// What all scenarios need to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What flows inside a connection.
+    pub wire: Wire,
+    /// Random number of this run.
+    pub run: u32,
+    /// Accounts, used in turn; none: anonymous.
+    pub logins: Vec<Login>,
+    /// How much load.
+    pub load: Load,
+    /// 0 or 1.
+    pub qos: u8,
+    /// Payload of one message, bytes.
+    pub payload_bytes: usize,
+    /// Put before a topic to make the filter that subscribes to it.
+    pub filter_prefix: String,
+    /// Keep Alive, seconds.
+    pub keepalive_s: u16,
+    /// Connections being opened at any moment, per thread.
+    pub concurrency: usize,
+}
+
+impl Settings {
+    /// The MQTT version; `None` for raw messages.
+    pub fn mqtt_version(&self) -> Option<Version> {
+        match self.wire {
+            Wire::Mqtt(version) => Some(version),
+            Wire::Raw { .. } => None,
+        }
+    }
+
+    /// How connections are brought up.
+    pub fn manner(&self) -> Manner {
+        Manner {
+            version: self.mqtt_version(),
+            qos: self.qos,
+            keepalive_s: self.keepalive_s,
+            concurrency: self.concurrency,
+        }
+    }
+
+    /// The topic of group `group`: always of the same length.
+    pub fn topic(&self, group: usize) -> String {
+        topic(self.run, group)
+    }
+
+    /// The filter that subscribes to `topic`.
+    pub fn filter_of(&self, topic: &str) -> String {
+        format!("{}{topic}", self.filter_prefix)
+    }
+
+    /// Connection `number` of the run.
+    pub fn member(&self, number: usize, filter: Option<String>) -> Member {
+        Member {
+            client_id: format!("lg-{:08x}-{number}", self.run),
+            login: self.logins.get(number % self.logins.len().max(1)).cloned(),
+            filter,
+        }
+    }
+}
+
+/// The topic of group `group` in run `run`: 20 bytes.
+pub fn topic(run: u32, group: usize) -> String {
+    format!("load/{run:08x}/{group:06}")
+}
+
+/// Results of one thread, or of all.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The unit of work that CPU time is divided by.
+    pub unit: &'static str,
+    /// Nanoseconds from the planned send to the arrival, for what was planned within the measurement.
+    pub latency: Histogram<u64>,
+    /// Sent, and never arrived.
+    pub lost: u64,
+    /// Arrived more than once.
+    pub doubled: u64,
+    /// Arrived after a later one of the same sender.
+    pub misordered: u64,
+    /// Arrived with content that was not sent.
+    pub wrong: u64,
+    /// Planned, but never taken by the socket.
+    pub unsent: u64,
+    /// QoS 1 messages never acknowledged by the server.
+    pub unacknowledged: u64,
+    /// Times a closed loop gave up what was in flight.
+    pub stalls: u64,
+    /// Failures by what the server said.
+    pub failed: BTreeMap<String, u64>,
+}
+
+/// Latencies up to an hour are told apart to three digits.
+const LATENCY_NS_MAX: u64 = 3_600 * crate::clock::SECOND_NS;
+
+impl Tally {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// A sentence, if the histogram cannot be allocated.
+    pub fn new(unit: &'static str) -> Result<Self, String> {
+        Ok(Self {
+            unit,
+            latency: Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3).map_err(|error| error.to_string())?,
+            lost: 0,
+            doubled: 0,
+            misordered: 0,
+            wrong: 0,
+            unsent: 0,
+            unacknowledged: 0,
+            stalls: 0,
+            failed: BTreeMap::new(),
+        })
+    }
+
+    /// Records one latency.
+    pub fn record(&mut self, latency_ns: u64) {
+        self.latency.saturating_record(latency_ns.max(1));
+    }
+
+    /// Counts one failure.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        *self.failed.entry(what.into()).or_default() += 1;
+    }
+
+    /// Adds another thread's results.
+    pub fn merge(&mut self, other: &Self) {
+        // Both have the bounds of `new`, so nothing falls outside.
+        let _ = self.latency.add(&other.latency);
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.misordered += other.misordered;
+        self.wrong += other.wrong;
+        self.unsent += other.unsent;
+        self.unacknowledged += other.unacknowledged;
+        self.stalls += other.stalls;
+        for (what, count) in &other.failed {
+            *self.failed.entry(what.clone()).or_default() += count;
+        }
+    }
+
+    /// True if everything sent arrived once, in order and unaltered, and nothing failed.
+    pub fn clean(&self) -> bool {
+        let faults =
+            self.lost + self.doubled + self.misordered + self.wrong + self.unsent + self.unacknowledged;
+        faults == 0 && self.failed.is_empty()
+    }
+}
