@@ -62,9 +62,9 @@ pub const PRELOGIN_MS_MAX: u64 = 10_000;
 pub const WS_REQUEST_BYTES_MAX: usize = 8 * 1_024;
 /// Payload of one data frame. It is read as it comes and may hold many packets.
 pub const WS_FRAME_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
-/// A data frame with less payload than this that completes no packet is overhead, like a control frame.
+/// A data frame with less payload than this counts as overhead, like a control frame.
 pub const WS_SMALL_FRAME_BYTES: u64 = 512;
-/// Overhead frames between two packets within [`WS_OVERHEAD_MS`].
+/// Overhead frames that a packet may take within [`WS_OVERHEAD_MS`]; the count begins anew after each packet.
 pub const WS_OVERHEAD_FRAMES_MAX: u16 = 256;
 /// After this time the count of overhead frames begins anew.
 pub const WS_OVERHEAD_MS: u64 = 10_000;

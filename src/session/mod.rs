@@ -8,6 +8,7 @@
 pub mod mqtt;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod ws;
 
 use smallvec::SmallVec;
 
