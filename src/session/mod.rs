@@ -5,6 +5,7 @@
 //! the receive buffer or from the scratch, never from the session: the router may deliver to the very session
 //! that is speaking.
 
+pub mod any;
 pub mod mqtt;
 #[cfg(test)]
 pub(crate) mod testing;

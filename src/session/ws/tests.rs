@@ -132,7 +132,7 @@ impl Shard {
             frames.push((first, rest[at..end].to_vec()));
             rest = &rest[end..];
         }
-        assert_eq!(rest, [], "whole frames only");
+        assert!(rest.is_empty(), "whole frames only");
         frames
     }
 

@@ -1,0 +1,158 @@
+//! The sessions there are, joined in one type: a table of connections needs no boxes and no virtual calls.
+
+use std::rc::Rc;
+
+use super::{Disconnect, Ending, Frames, LoginFailure, Output, Scratch, Session, Step, Will, mqtt, ws};
+use crate::codec::Decode;
+use crate::codec::mqtt::header;
+use crate::route::{Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::time::{Instant, Now};
+
+/// What MQTT sessions are made from, whatever carries them.
+#[derive(Clone, Debug)]
+pub struct MqttOpening {
+    /// Shared by the sessions of one shard.
+    pub settings: Rc<mqtt::Settings>,
+    /// What the listener says of passwords.
+    pub passwords: mqtt::Passwords,
+}
+
+impl ws::Carried for mqtt::Session {
+    type Opening = MqttOpening;
+
+    fn open(opening: &MqttOpening, subprotocol: ws::Subprotocol, accepted: Now) -> Self {
+        match subprotocol {
+            ws::Subprotocol::Mqtt => Self::new(&opening.settings, opening.passwords, accepted),
+        }
+    }
+
+    fn packet_len(bytes: &[u8]) -> usize {
+        match header(bytes) {
+            Ok(Decode::Frame { frame, .. }) => frame.packet_len(),
+            Ok(Decode::Need(need)) => need,
+            Err(_) => 0,
+        }
+    }
+}
+
+/// A session of any protocol over any transport.
+#[derive(Debug)]
+pub enum AnySession {
+    /// MQTT over a stream (TCP, TLS).
+    Mqtt(mqtt::Session),
+    /// WebSocket, which carries what its handshake chooses.
+    WebSocket(ws::Session<mqtt::Session>),
+}
+
+impl AnySession {
+    /// MQTT on a connection accepted `now`.
+    pub fn mqtt(opening: &MqttOpening, now: Now) -> Self {
+        Self::Mqtt(mqtt::Session::new(&opening.settings, opening.passwords, now))
+    }
+
+    /// WebSocket on a connection accepted `now`.
+    pub fn web_socket(opening: &MqttOpening, now: Now) -> Self {
+        Self::WebSocket(ws::Session::new(opening, now))
+    }
+}
+
+/// The same expression for whichever session it is.
+macro_rules! each {
+    ($any:expr, $session:ident => $does:expr) => {
+        match $any {
+            AnySession::Mqtt($session) => $does,
+            AnySession::WebSocket($session) => $does,
+        }
+    };
+}
+
+impl Session for AnySession {
+    fn receive<'a, O: Output>(
+        &mut self,
+        now: Now,
+        bytes: &'a mut [u8],
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Step<'a>, Disconnect> {
+        each!(self, session => session.receive(now, bytes, scratch, out))
+    }
+
+    fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
+        each!(self, session => session.attached(now, verdict, out));
+    }
+
+    fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
+        each!(self, session => session.completed(now, ticket, completion, out));
+    }
+
+    fn deliver<O: Output>(
+        &mut self,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        each!(self, session => session.deliver(now, delivery, frames, out))
+    }
+
+    fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
+        each!(self, session => session.timeout(now, out))
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        each!(self, session => session.next_timeout())
+    }
+
+    fn take_will(&mut self) -> Option<Box<Will>> {
+        each!(self, session => session.take_will())
+    }
+
+    fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
+        each!(self, session => session.end(now, ending, out));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::testing::Recorder;
+    use crate::session::ws::Carried;
+
+    fn opening() -> MqttOpening {
+        MqttOpening {
+            settings: Rc::default(),
+            passwords: mqtt::Passwords::Taken,
+        }
+    }
+
+    #[test]
+    fn mqtt_2_1_4_the_length_of_a_packet_is_read_from_its_fixed_header_alone() {
+        let len = mqtt::Session::packet_len;
+        assert_eq!((len(&[]), len(&[0x10]), len(&[0x10, 0x80])), (2, 2, 3));
+        assert_eq!(len(&[0x30, 0x03, 0, 1]), 5);
+        assert_eq!(len(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F]), 5 + 268_435_455);
+        // What is malformed is complete: more bytes do not mend it.
+        assert_eq!(len(&[0x00]), 0);
+        assert_eq!(len(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]), 0);
+    }
+
+    #[test]
+    fn web_socket_costs_little_beside_what_it_carries() {
+        let carried = size_of::<mqtt::Session>();
+        assert!(size_of::<ws::Session<mqtt::Session>>() <= carried + 40);
+        assert!(size_of::<AnySession>() <= carried + 48);
+    }
+
+    #[test]
+    fn each_speaks_its_own_protocol() {
+        let (now, mut scratch, mut out) = (Now::default(), Scratch::default(), Recorder::default());
+        let mut bytes = *b"SSH-2.0-client\r\n\r\n";
+        let mut web = AnySession::web_socket(&opening(), now);
+        assert!(web.next_timeout().is_some());
+        assert!(web.receive(now, &mut bytes, &mut scratch, &mut out).is_err());
+        assert!(out.take().starts_with(b"HTTP/1.1 400 "));
+        let mut plain = AnySession::mqtt(&opening(), now);
+        assert!(plain.receive(now, &mut bytes, &mut scratch, &mut out).is_err());
+        assert!(!out.take().starts_with(b"HTTP"));
+    }
+}
