@@ -89,3 +89,60 @@ pub const MESH_BACKLOG_BYTES_MAX: usize = 8 * 1_024 * 1_024;
 // Control thread.
 /// Logins waiting for the control thread, over all shards.
 pub const LOGIN_QUEUE_MAX: usize = 65_536;
+
+// Credentials.
+/// A secret that a person chose, unless it is declared weak.
+pub const SECRET_CHARS_MIN: usize = 32;
+/// A secret that a person chose.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+/// What a peer shows as its password (a token is the longest); longer is denied, and no more is hashed.
+pub const PASSWORD_BYTES_MAX: usize = 4_096;
+/// Secrets that one password is compared with.
+pub const SECRETS_TRIED_MAX: usize = 8;
+/// Services of one user.
+pub const SERVICES_PER_UID_MAX: usize = 1_024;
+/// Failed logins of one account from one address within [`THROTTLE_WINDOW_MS`]; then answers are delayed.
+pub const LOGIN_FAILURES_PER_WINDOW_MAX: u32 = 10;
+/// From the first failed login to the end of its count.
+pub const THROTTLE_WINDOW_MS: u64 = 60_000;
+/// From one answer to the next while throttled.
+pub const THROTTLE_SPACING_MS: u64 = 1_000;
+/// The longest delay of an answer, well before [`PRELOGIN_MS_MAX`]; beyond, a login is not decided.
+pub const THROTTLE_DELAY_MS_MAX: u64 = 8_000;
+/// Pairs of account and address whose failures are remembered; the oldest is forgotten first.
+pub const THROTTLE_ENTRIES_MAX: usize = 262_144;
+/// Denials are answered this long after the login came, while any weak secret exists, so that the time of
+/// its slow hash does not tell it from an unknown account.
+pub const DENIAL_MS: u64 = 50;
+
+// The store and its control thread.
+/// How long a command waits for another one to finish writing.
+pub const DATABASE_BUSY_MS: u64 = 5_000;
+/// How long the control thread waits for anybody.
+pub const CONTROL_BUSY_MS: u64 = 20;
+/// Pages that the control thread keeps in memory.
+pub const DATABASE_CACHE_KIB: i64 = 64 * 1_024;
+/// From a change in the database to its being noticed, at most.
+pub const CHANGE_POLL_MS: u64 = 200;
+/// Changes read at once.
+pub const CHANGES_PER_BATCH_MAX: usize = 1_024;
+/// How long changes stay in their log after they were told.
+pub const CHANGE_KEPT_MS: u64 = 600_000;
+/// From one pruning of that log to the next.
+pub const CHANGE_PRUNE_MS: u64 = 10_000;
+/// Rows that one pruning removes.
+pub const CHANGES_PRUNED_MAX: usize = 2_048;
+/// Logins decided in one snapshot of the database.
+pub const LOGINS_PER_BATCH_MAX: usize = 256;
+/// Messages from the control thread that one shard has not taken yet.
+pub const CONTROL_INBOX_MAX: usize = 8_192;
+/// Messages held back for one shard whose inbox is full; beyond, nothing more is decided or read.
+pub const CONTROL_HELD_MAX: usize = 8_192;
+/// From one attempt to hand over what is held back to the next.
+pub const CONTROL_RETRY_MS: u64 = 2;
+/// Logins whose answer is delayed (throttle); beyond, they are not decided.
+pub const LOGINS_DELAYED_MAX: usize = 65_536;
+/// Threads that verify weak secrets and tokens.
+pub const SLOW_THREADS: usize = 2;
+/// Logins waiting for those threads; beyond, they are not decided.
+pub const SLOW_QUEUE_MAX: usize = 1_024;

@@ -1,1 +1,4 @@
 //! The only place that joins the core with the machine: shard loop, listeners, control thread, HTTP.
+
+pub mod clock;
+pub mod control;
