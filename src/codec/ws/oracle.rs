@@ -83,14 +83,18 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
         _ => None,
     };
     match refusal {
-        Some(Malformed::LengthNotMinimal) => theirs.truncate(ours.len()),
+        // A control frame's long length may be a short one that is not minimal.
+        Some(Malformed::LengthNotMinimal | Malformed::ControlTooLong) => theirs.truncate(ours.len()),
+        // Refused there only if the reason is wrong, too.
         Some(Malformed::CloseCode) => {
-            let answered = theirs.pop();
-            prop_assert!(
-                matches!(&answered, Some(Event::Close(Some((1002, _))))) || end == End::Refused,
-                "{:?}",
-                answered
-            );
+            if end != End::Refused {
+                let answered = theirs.pop();
+                prop_assert!(
+                    matches!(answered, Some(Event::Close(Some((1002, _))))),
+                    "{:?}",
+                    answered
+                );
+            }
         }
         // These it can only tell once the rest of the frame or message has come.
         Some(
@@ -98,7 +102,6 @@ fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
             | Malformed::Unmasked
             | Malformed::ReservedBits
             | Malformed::ControlFragmented
-            | Malformed::ControlTooLong
             | Malformed::ContinuationWithoutStart
             | Malformed::MessageInterrupted
             | Malformed::ReservedOpcode
@@ -152,8 +155,15 @@ fn whole_frames_of_every_first_byte_are_judged_alike() {
     }
 }
 
+#[test]
+fn a_close_whose_code_and_reason_are_wrong_is_refused_by_both() {
+    let mut bytes = client_frame(0x81, b"", [0; 4]);
+    bytes.extend(client_frame(0x88, b"a\xF0\x90\xB3\xBA", [0; 4]));
+    compare(&bytes).unwrap();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
     #[test]
     fn streams_of_frames_are_read_alike(
