@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::args::{Common, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
 use crate::engine::{self, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
-use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost};
+use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost, us_each};
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
 use crate::scenario::flow::{Flow, Shape};
@@ -317,7 +317,9 @@ fn compose(
     Report {
         scenario: scenario.name(),
         date: date_utc(unix_ns()),
-        command: std::env::args().collect(),
+        command: std::iter::once(env!("CARGO_PKG_NAME").to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
         connections,
         measured_s: wall_ns as f64 / 1e9,
         unit: tally.unit,
@@ -340,7 +342,7 @@ fn compose(
         server: server_cost(connections, before, observed, sent, done),
         generator: Generator {
             thread_cpu_percent,
-            cpu_us_per_unit: spent as f64 / 1e3 / done.max(1) as f64,
+            cpu_us_per_unit: us_each(spent, done),
             limited: busy && !scenario.common().spin,
         },
     }
@@ -363,8 +365,8 @@ fn server_cost(
         .further
         .filter(|(ready, _)| connections > ready + FURTHER_FROM);
     Some(ServerCost {
-        cpu_us_per_unit: spent.total_ns as f64 / 1e3 / done.max(1) as f64,
-        cpu_us_per_sent: spent.total_ns as f64 / 1e3 / sent.max(1) as f64,
+        cpu_us_per_unit: us_each(spent.total_ns, done),
+        cpu_us_per_sent: us_each(spent.total_ns, sent),
         cores_busy: spent.total_ns as f64 / wall_ns as f64,
         user_share: spent.user_ns as f64 / (spent.user_ns + spent.system_ns).max(1) as f64,
         precise: spent.precise,

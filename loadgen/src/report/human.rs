@@ -41,16 +41,16 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     if let Some(s) = r.server {
-        writeln!(
-            out,
-            "  server CPU    {:.3} us per {}  {:.3} us per send  {:.2} cores  {:.0} % user{}",
-            s.cpu_us_per_unit,
-            r.unit,
-            s.cpu_us_per_sent,
-            s.cores_busy,
-            s.user_share * 100.0,
-            if s.precise { "" } else { "  (clock ticks)" }
-        )?;
+        write!(out, "  server CPU    {:.4} cores", s.cores_busy)?;
+        if let (Some(unit), Some(send)) = (s.cpu_us_per_unit, s.cpu_us_per_sent) {
+            write!(
+                out,
+                "  {unit:.3} us per {}  {send:.3} us per send  {:.0} % user",
+                r.unit,
+                s.user_share * 100.0
+            )?;
+        }
+        writeln!(out, "{}", if s.precise { "" } else { "  (clock ticks)" })?;
         write!(
             out,
             "  server memory {} -> {} KiB, {:.0} bytes per connection",
@@ -69,13 +69,11 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         .iter()
         .map(|p| format!("{p:.0} %"))
         .collect();
-    writeln!(
-        out,
-        "  generator     {} of a core per thread, {:.3} us per {}",
-        threads.join(", "),
-        r.generator.cpu_us_per_unit,
-        r.unit
-    )?;
+    write!(out, "  generator     {} of a core per thread", threads.join(", "))?;
+    match r.generator.cpu_us_per_unit {
+        Some(us) => writeln!(out, ", {us:.3} us per {}", r.unit)?,
+        None => writeln!(out)?,
+    }
     if r.generator.limited {
         writeln!(
             out,

@@ -82,6 +82,11 @@ pub fn us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
+/// Nanoseconds of CPU time as microseconds for each of `count`; none where that is 0.
+pub fn us_each(ns: u64, count: u64) -> Option<f64> {
+    (count > 0).then(|| us(ns) / count as f64)
+}
+
 /// See [`crate::scenario::Tally`].
 #[derive(Clone, Debug, Serialize)]
 #[expect(missing_docs, reason = "the fields of Tally")]
@@ -99,10 +104,10 @@ pub struct Faults {
 /// CPU time and memory of the server process.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ServerCost {
-    /// CPU microseconds, user and system, per unit of work.
-    pub cpu_us_per_unit: f64,
+    /// CPU microseconds, user and system, per unit of work; none where no work was done.
+    pub cpu_us_per_unit: Option<f64>,
     /// CPU microseconds per send.
-    pub cpu_us_per_sent: f64,
+    pub cpu_us_per_sent: Option<f64>,
     /// Cores kept busy.
     pub cores_busy: f64,
     /// Share of user time.
@@ -124,8 +129,8 @@ pub struct ServerCost {
 pub struct Generator {
     /// CPU use of each load thread within the measurement, percent of a core.
     pub thread_cpu_percent: Vec<f64>,
-    /// CPU microseconds of all load threads per unit of work.
-    pub cpu_us_per_unit: f64,
+    /// CPU microseconds of all load threads per unit of work; none where no work was done.
+    pub cpu_us_per_unit: Option<f64>,
     /// A load thread was busy all the time: the figures are the generator's, not the server's.
     pub limited: bool,
 }

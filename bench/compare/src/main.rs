@@ -1,0 +1,255 @@
+//! `nexus-compare`: Nexus, its peers and the floor side by side under the same load.
+//!
+//! Per row and round every contestant is started afresh on one core, loaded from another, and stopped: A B C A B C.
+//! What counts is the ratio within a round.
+
+mod rows;
+mod servers;
+mod stats;
+mod table;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Parser;
+use loadgen::clock::{date_utc, unix_ns};
+use rows::{Contestant, Kind, Row};
+use serde_json::{Value, json};
+use servers::{Programs, Server};
+use table::Rounds;
+
+/// Runs Nexus, its peers and the floor side by side.
+#[derive(Debug, Parser)]
+#[command(name = "nexus-compare", version, about)]
+struct Args {
+    /// Rows to run: P1,P10; without it the usual ones.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Contestants to leave out, by name: floor,nexus-v5-sender.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Rounds of each row.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of measurement per contestant and round.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Connections of rows about memory.
+    #[arg(long, default_value_t = 18_000)]
+    count: usize,
+    /// Core of the servers.
+    #[arg(long, default_value_t = 0)]
+    server_core: usize,
+    /// Core of the load.
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// mosquitto.
+    #[arg(long, default_value = "/usr/sbin/mosquitto")]
+    mosquitto: PathBuf,
+    /// nexusd; without it the one beside this program.
+    #[arg(long)]
+    nexusd: Option<PathBuf>,
+    /// The bare relay; without it `examples/echo_floor` beside this program.
+    #[arg(long)]
+    floor: Option<PathBuf>,
+    /// The load generator; without it the one beside this program.
+    #[arg(long)]
+    loadgen: Option<PathBuf>,
+    /// Directory of the raw results.
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
+}
+
+/// Exit codes: 0 every round of every contestant ran; 1 some did not; 2 wrong usage.
+fn main() -> ExitCode {
+    match compare(&Args::parse(), &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(fault) => {
+            say(&fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "nexus-compare: {line}");
+}
+
+/// Programs that stand beside this one.
+fn beside(name: &str) -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    Ok(own.with_file_name(name))
+}
+
+fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
+    let rows = rows::select(&args.only)?;
+    raise_file_limit();
+    let or_beside = |given: &Option<PathBuf>, name| given.clone().map_or_else(|| beside(name), Ok);
+    let programs = Programs {
+        mosquitto: args.mosquitto.clone(),
+        nexusd: or_beside(&args.nexusd, "nexusd")?,
+        floor: or_beside(&args.floor, "examples/echo_floor")?,
+    };
+    let load = or_beside(&args.loadgen, "nexus-loadgen")?;
+    if !load.exists() {
+        return Err(format!(
+            "{} is missing; build it with the same profile",
+            load.display()
+        ));
+    }
+    let mut all_ran = true;
+    let mut recorded = Vec::new();
+    for row in &rows {
+        let contestants = run_row(row, args, &programs, &load);
+        all_ran &= contestants
+            .iter()
+            .all(|c| !c.reports.is_empty() && c.reports.iter().all(Option::is_some));
+        table::write(row, &contestants, out).map_err(|error| error.to_string())?;
+        recorded.push(record(row, &contestants));
+    }
+    let path = save(args, &rows, recorded)?;
+    writeln!(out, "\nraw results: {}", path.display()).map_err(|error| error.to_string())?;
+    Ok(all_ran)
+}
+
+/// As many open files as the system allows; the servers inherit it.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
+}
+
+fn run_row(row: &Row, args: &Args, programs: &Programs, load: &Path) -> Vec<Rounds> {
+    let takes_part = |contestant: &&Contestant| {
+        let program = programs.of(contestant.kind);
+        let wanted = !args.without.iter().any(|name| name == contestant.label);
+        if wanted && !program.exists() {
+            say(&format!(
+                "{}: {} left out, {} is missing",
+                row.name,
+                contestant.label,
+                program.display()
+            ));
+        }
+        wanted && program.exists()
+    };
+    let contestants: Vec<&Contestant> = row.contestants.iter().filter(takes_part).collect();
+    let rounds = |c: &&Contestant| Rounds {
+        label: c.label,
+        kind: c.kind,
+        reports: Vec::new(),
+    };
+    let mut results: Vec<Rounds> = contestants.iter().map(rounds).collect();
+    for round in 1..=args.rounds {
+        for (contestant, result) in contestants.iter().zip(&mut results) {
+            say(&format!(
+                "{} round {round} of {}: {}",
+                row.name, args.rounds, contestant.label
+            ));
+            let report = run_once(row, contestant, args, programs, load);
+            if let Err(fault) = &report {
+                say(&format!("{} {}: {fault}", row.name, contestant.label));
+            }
+            result.reports.push(report.ok());
+        }
+    }
+    results
+}
+
+fn run_once(
+    row: &Row,
+    contestant: &Contestant,
+    args: &Args,
+    programs: &Programs,
+    load: &Path,
+) -> Result<Value, String> {
+    let server = Server::start(contestant.kind, programs, args.server_core, args.load_core)?;
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let json = directory.path().join("report.json");
+    let count = args.count.to_string();
+    let mut command = Command::new(load);
+    command.args(
+        row.load
+            .iter()
+            .map(|word| if *word == "COUNT" { count.as_str() } else { word }),
+    );
+    command
+        .args(contestant.extra)
+        .args(["--server", &server.address, "--quiet"]);
+    command.args([
+        "--server-pid",
+        &server.pid().to_string(),
+        "--cores",
+        &args.load_core.to_string(),
+    ]);
+    command.args(["--duration", &args.seconds.to_string(), "--warmup", "1"]);
+    command.arg("--json").arg(&json);
+    if let (Some(accounts), Kind::Nexus) = (&server.accounts, contestant.kind) {
+        command.arg("--accounts").arg(accounts);
+    }
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("load generator: {error}"))?;
+    let text =
+        fs::read_to_string(&json).map_err(|_| String::from_utf8_lossy(&output.stderr).trim().to_owned())?;
+    serde_json::from_str(&text).map_err(|error| format!("report: {error}"))
+}
+
+fn record(row: &Row, contestants: &[Rounds]) -> Value {
+    let of = |contestant: &Rounds| {
+        let spreads: serde_json::Map<String, Value> = table::metrics(row)
+            .iter()
+            .map(|metric| (metric.name.to_owned(), json!(metric.spread(&contestant.reports))))
+            .collect();
+        json!({ "contestant": contestant.label, "median_min_max": spreads, "rounds": contestant.reports })
+    };
+    let contestants: Vec<Value> = contestants.iter().map(of).collect();
+    json!({ "row": row.name, "title": row.title, "contestants": contestants })
+}
+
+fn save(args: &Args, rows: &[&Row], recorded: Vec<Value>) -> Result<PathBuf, String> {
+    let date = date_utc(unix_ns());
+    let what: Vec<String> = rows.iter().map(|row| row.name.to_ascii_lowercase()).collect();
+    let path = args.results.join(format!("{date}-{}.json", what.join("-")));
+    let value = json!({
+        "date": date,
+        "machine": machine(),
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "rows": recorded,
+    });
+    let text = serde_json::to_string_pretty(&value).map_err(|error| error.to_string())?;
+    let write = || {
+        fs::create_dir_all(&args.results)?;
+        fs::write(&path, text + "\n")
+    };
+    write().map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// What the figures were measured on.
+fn machine() -> Value {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let field = |name: &str| {
+        let value = cpu
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_once(':'));
+        value.map(|(_, value)| value.trim().to_owned())
+    };
+    let memory = read("/proc/meminfo");
+    json!({
+        "cpu": field("model name"),
+        "family_model": [field("cpu family"), field("model\t")],
+        "cores": cpu.lines().filter(|line| line.starts_with("processor")).count(),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "memory": memory.lines().next().map(|line| line.replace("MemTotal:", "").trim().to_owned()),
+    })
+}

@@ -1,0 +1,226 @@
+//! What is compared: one row per scenario, each with its contestants.
+
+/// A server program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// mosquitto, anonymous.
+    Mosquitto,
+    /// `nexusd serve`, every connection authenticated.
+    Nexus,
+    /// A bare relay of the same bytes.
+    Floor,
+}
+
+/// One server under one variant of the row's load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contestant {
+    /// Its name in the report.
+    pub(crate) label: &'static str,
+    /// The program.
+    pub(crate) kind: Kind,
+    /// Load generator options beside the row's.
+    pub(crate) extra: &'static [&'static str],
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    /// Its name for `--only`.
+    pub(crate) name: &'static str,
+    /// What happens.
+    pub(crate) title: &'static str,
+    /// Scenario and options of the load generator; `COUNT` stands for `--count`.
+    pub(crate) load: &'static [&'static str],
+    /// Who takes part, in the order of each round.
+    pub(crate) contestants: &'static [Contestant],
+    /// True if memory is what counts.
+    pub(crate) memory: bool,
+    /// Part of a run without `--only`.
+    pub(crate) usual: bool,
+}
+
+const MOSQUITTO: Contestant = Contestant {
+    label: "mosquitto",
+    kind: Kind::Mosquitto,
+    extra: &[],
+};
+const NEXUS: Contestant = Contestant {
+    label: "nexus",
+    kind: Kind::Nexus,
+    extra: &[],
+};
+const NEXUS_V5: Contestant = Contestant {
+    label: "nexus-v5-sender",
+    kind: Kind::Nexus,
+    extra: &["--version", "5"],
+};
+const NEXUS_CHANNEL: Contestant = Contestant {
+    label: "nexus-channel-filter",
+    kind: Kind::Nexus,
+    extra: &["--filter", "sender"],
+};
+const FLOOR: Contestant = Contestant {
+    label: "floor",
+    kind: Kind::Floor,
+    extra: &["--raw"],
+};
+
+const PEERS: &[Contestant] = &[MOSQUITTO, NEXUS];
+const PEERS_AND_SENDER: &[Contestant] = &[MOSQUITTO, NEXUS, NEXUS_V5, NEXUS_CHANNEL];
+const ALL: &[Contestant] = &[MOSQUITTO, NEXUS, FLOOR, NEXUS_V5, NEXUS_CHANNEL];
+
+/// Every row. The names are those of the project's targets.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "P1",
+        title: "100 pairs, 1 message in flight each, QoS 0",
+        load: &["pairs", "--pairs", "100", "--window", "1"],
+        contestants: ALL,
+        memory: false,
+        usual: true,
+    },
+    Row {
+        name: "P2",
+        title: "100 pairs, 16 messages in flight each, QoS 0",
+        load: &["pairs", "--pairs", "100", "--window", "16"],
+        contestants: ALL,
+        memory: false,
+        usual: true,
+    },
+    Row {
+        name: "P3a",
+        title: "fan-out 1 -> 100, 1 publish outstanding",
+        load: &["fanout", "--subscribers", "100", "--window", "1"],
+        contestants: PEERS_AND_SENDER,
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P3b",
+        title: "fan-out 1 -> 100, 16 publishes outstanding",
+        load: &["fanout", "--subscribers", "100", "--window", "16"],
+        contestants: PEERS_AND_SENDER,
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P3c",
+        title: "fan-out 1 -> 100, 64 publishes outstanding",
+        load: &["fanout", "--subscribers", "100", "--window", "64"],
+        contestants: PEERS_AND_SENDER,
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P3d",
+        title: "fan-out 1 -> 1000, 64 publishes outstanding",
+        load: &["fanout", "--subscribers", "1000", "--window", "64"],
+        contestants: PEERS_AND_SENDER,
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P4",
+        title: "fan-in 100 -> 1, 20 messages in flight each (2,000 in all)",
+        load: &["fanin", "--publishers", "100", "--window", "20"],
+        contestants: PEERS_AND_SENDER,
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P5",
+        title: "100 pairs, 16 messages in flight each, QoS 1",
+        load: &["pairs", "--pairs", "100", "--window", "16", "--qos", "1"],
+        contestants: PEERS_AND_SENDER,
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P7",
+        title: "API round trip, MQTT requester and worker, 1 in flight",
+        load: &[
+            "api",
+            "--requesters",
+            "1",
+            "--workers",
+            "1",
+            "--window",
+            "1",
+            "--app",
+            "bench",
+        ],
+        contestants: &[NEXUS],
+        memory: false,
+        usual: true,
+    },
+    Row {
+        name: "P10",
+        title: "connects: 16 at a time, CONNECT to CONNACK, then DISCONNECT",
+        load: &["connect", "--concurrency", "16"],
+        contestants: PEERS,
+        memory: false,
+        usual: true,
+    },
+    Row {
+        name: "P11",
+        title: "idle connections with one subscription each",
+        load: &["idle", "--count", "COUNT", "--opening", "128"],
+        contestants: PEERS,
+        memory: true,
+        usual: true,
+    },
+];
+
+/// The rows called `only`, or the usual ones.
+///
+/// # Errors
+/// A sentence with the names there are.
+pub(crate) fn select(only: &[String]) -> Result<Vec<&'static Row>, String> {
+    if only.is_empty() {
+        return Ok(ROWS.iter().filter(|row| row.usual).collect());
+    }
+    let find = |name: &String| {
+        ROWS.iter()
+            .find(|row| row.name.eq_ignore_ascii_case(name))
+            .ok_or_else(|| {
+                let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+                format!("no row {name}; there are {}", names.join(", "))
+            })
+    };
+    only.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn rows_are_chosen_by_name() {
+        let names = |only: &[&str]| -> Result<Vec<&str>, String> {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            Ok(select(&only)?.iter().map(|row| row.name).collect())
+        };
+        assert_eq!(names(&["p2", "P1"]).unwrap(), ["P2", "P1"]);
+        assert_eq!(names(&[]).unwrap(), ["P1", "P2", "P7", "P10", "P11"]);
+        assert!(names(&["P99"]).unwrap_err().contains("P10"));
+    }
+
+    #[test]
+    fn the_load_generator_takes_every_rows_options() {
+        for row in ROWS {
+            for contestant in row.contestants {
+                let load = row
+                    .load
+                    .iter()
+                    .map(|word| if *word == "COUNT" { "5" } else { word });
+                let line = ["nexus-loadgen"]
+                    .into_iter()
+                    .chain(load)
+                    .chain(contestant.extra.iter().copied());
+                let cli = loadgen::args::Cli::try_parse_from(line.chain(["--server", "127.0.0.1:1"]));
+                cli.unwrap().scenario.common().settings(1).unwrap();
+            }
+        }
+    }
+}

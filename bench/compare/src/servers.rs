@@ -1,0 +1,270 @@
+//! Servers under test: started on one core with a fresh directory, stopped when dropped.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use loadgen::clock::{SECOND_NS, now_ns, sleep_until};
+use tempfile::TempDir;
+
+use crate::rows::Kind;
+
+/// A server that is not ready within this time has failed.
+const READY_NS_MAX: u64 = 20 * SECOND_NS;
+/// Time to end after SIGTERM.
+const STOP_NS_MAX: u64 = 15 * SECOND_NS;
+/// Accounts that connections use in turn.
+const ACCOUNTS: usize = 16;
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    /// mosquitto.
+    pub(crate) mosquitto: PathBuf,
+    /// nexusd.
+    pub(crate) nexusd: PathBuf,
+    /// The bare relay.
+    pub(crate) floor: PathBuf,
+}
+
+impl Programs {
+    /// The program of a kind.
+    pub(crate) fn of(&self, kind: Kind) -> &Path {
+        match kind {
+            Kind::Mosquitto => &self.mosquitto,
+            Kind::Nexus => &self.nexusd,
+            Kind::Floor => &self.floor,
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// host:port of its MQTT listener, or of the relay.
+    pub(crate) address: String,
+    /// File of accounts, where connections must log in.
+    pub(crate) accounts: Option<PathBuf>,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts a server pinned to `core`; the calling thread goes on on `own_core`.
+    ///
+    /// # Errors
+    /// A sentence: what did not start, and why.
+    pub(crate) fn start(
+        kind: Kind,
+        programs: &Programs,
+        core: usize,
+        own_core: usize,
+    ) -> Result<Self, String> {
+        let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
+        let program = programs.of(kind);
+        // Threads and children inherit the mask, so nothing of the server ever runs elsewhere.
+        loadgen::engine::pin(core)?;
+        let started = match kind {
+            Kind::Mosquitto => mosquitto(program, directory.path()),
+            Kind::Nexus => nexus(program, directory.path()),
+            Kind::Floor => floor(program, core),
+        };
+        loadgen::engine::pin(own_core)?;
+        let (child, address, accounts) = started?;
+        Ok(Self {
+            child,
+            address,
+            accounts,
+            _directory: directory,
+        })
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // Fails only if it has ended already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline_ns = now_ns() + STOP_NS_MAX;
+        while now_ns() < deadline_ns {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            sleep_until(now_ns() + SECOND_NS / 100);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+type Started = (Child, String, Option<PathBuf>);
+
+fn spawn(command: &mut Command) -> Result<Child, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot start {program}: {error}"))
+}
+
+/// A loopback port that was free a moment ago.
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
+}
+
+fn mosquitto(program: &Path, directory: &Path) -> Result<Started, String> {
+    let port = free_port()?;
+    let config = directory.join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\nlog_type error\n"
+    );
+    fs::write(&config, text).map_err(|error| error.to_string())?;
+    let child = spawn(Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()))?;
+    Ok((wait_listening(child, port)?, format!("127.0.0.1:{port}"), None))
+}
+
+fn floor(program: &Path, core: usize) -> Result<Started, String> {
+    let port = free_port()?;
+    let address = format!("127.0.0.1:{port}");
+    let mut command = Command::new(program);
+    command
+        .args(["--listen", &address, "--core", &core.to_string(), "--pairs"])
+        .stdout(Stdio::null());
+    Ok((wait_listening(spawn(&mut command)?, port)?, address, None))
+}
+
+/// Waits until `port` listens. Looks at the system's table instead of connecting: a relay that pairs connections by
+/// order of arrival would pair the probe.
+fn wait_listening(mut child: Child, port: u16) -> Result<Child, String> {
+    let deadline_ns = now_ns() + READY_NS_MAX;
+    while now_ns() < deadline_ns {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(format!("the server ended at once: {status}"));
+        }
+        if fs::read_to_string("/proc/net/tcp").is_ok_and(|table| listens(&table, port)) {
+            return Ok(child);
+        }
+        sleep_until(now_ns() + SECOND_NS / 100);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    Err(format!(
+        "the server did not listen on port {port} in {} s",
+        READY_NS_MAX / SECOND_NS
+    ))
+}
+
+/// True if a `/proc/net/tcp` table shows a listener (state 0A) on `port`.
+fn listens(table: &str, port: u16) -> bool {
+    let local = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        fields.next().is_some_and(|address| address.ends_with(&local)) && fields.nth(1) == Some("0A")
+    })
+}
+
+fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
+    let data = directory.join("data");
+    let admin = |arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&data)
+            .output()
+            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(format!(
+            "nexusd {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
+    };
+    admin(&["app", "add", "bench"])?;
+    let accounts = directory.join("accounts");
+    let mut file = File::create(&accounts).map_err(|error| error.to_string())?;
+    for number in 0..ACCOUNTS {
+        let uid = format!("{number:024x}");
+        let printed = admin(&["account", "add", "bench", "--uid", &uid, "--role", "owner"])?;
+        let value: serde_json::Value = serde_json::from_slice(&printed)
+            .map_err(|error| format!("nexusd account add printed something else: {error}"))?;
+        let text = |name: &str| {
+            value
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+        };
+        writeln!(file, "{} {}", text("account"), text("secret")).map_err(|error| error.to_string())?;
+    }
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--shards", "1"])
+        .arg("--data-dir")
+        .arg(&data);
+    for listener in ["--mqtt", "--ws", "--xmpp", "--http"] {
+        command.args([listener, "127.0.0.1:0"]);
+    }
+    let mut child = spawn(command.stdout(Stdio::piped()))?;
+    match ready_address(&mut child) {
+        Ok(address) => Ok((child, address, Some(accounts))),
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
+}
+
+/// Reads the line `{"ready":true,"listen":{"mqtt":"…",…}}`.
+fn ready_address(child: &mut Child) -> Result<String, String> {
+    let output = child.stdout.take().ok_or("no standard output")?;
+    let mut line = String::new();
+    BufReader::new(output)
+        .read_line(&mut line)
+        .map_err(|error| error.to_string())?;
+    mqtt_address(&line).ok_or_else(|| format!("nexusd did not become ready; it printed `{}`", line.trim()))
+}
+
+fn mqtt_address(line: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(value.get("listen")?.get("mqtt")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_by_its_port_alone() {
+        let port = 0x1f90;
+        let table = "  sl  local_address rem_address   st\n   \
+             0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n   \
+             1: 0100007F:1F91 0100007F:1F92 01 00000000:00000000\n";
+        assert!(listens(table, port));
+        assert!(!listens(table, port + 1));
+        assert!(!listens(table, port + 2));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = fs::read_to_string("/proc/net/tcp").unwrap();
+        assert!(listens(&own, listener.local_addr().unwrap().port()));
+    }
+
+    #[test]
+    fn the_ready_line_names_the_mqtt_listener() {
+        let line = r#"{"ready":true,"listen":{"mqtt":"127.0.0.1:5","ws":"127.0.0.1:6"}}"#;
+        assert_eq!(mqtt_address(line).as_deref(), Some("127.0.0.1:5"));
+        assert_eq!(mqtt_address("starting"), None);
+    }
+}
