@@ -187,7 +187,8 @@ impl Packet<'_> {
                 encoded_len(ack, version)
             }
             Self::Subscribe(subscribe) => subscribe.encoded_len(version),
-            Self::SubAck(suback) | Self::UnsubAck(suback) => encoded_len(suback, version),
+            Self::SubAck(suback) => encoded_len(suback, version),
+            Self::UnsubAck(unsuback) => encoded_len(&UnsubAck(unsuback), version),
             Self::Unsubscribe(unsubscribe) => unsubscribe.encoded_len(version),
             Self::PingReq => PINGREQ.len(),
             Self::PingResp => PINGRESP.len(),
@@ -211,7 +212,9 @@ impl Packet<'_> {
             Self::Subscribe(subscribe) => subscribe.encode_into(version, out),
             Self::SubAck(suback) => encode_into(first(PacketType::SubAck), suback, version, out),
             Self::Unsubscribe(unsubscribe) => unsubscribe.encode_into(version, out),
-            Self::UnsubAck(unsuback) => encode_into(first(PacketType::UnsubAck), unsuback, version, out),
+            Self::UnsubAck(unsuback) => {
+                encode_into(first(PacketType::UnsubAck), &UnsubAck(unsuback), version, out);
+            }
             Self::PingReq => out.bytes(&PINGREQ),
             Self::PingResp => out.bytes(&PINGRESP),
             Self::Disconnect(disconnect) => disconnect.encode_into(version, out),
@@ -467,6 +470,18 @@ impl Body for SubAck<'_> {
         sink.u16(self.packet_id.get());
         put_block(version, sink, self.properties);
         sink.bytes(self.codes);
+    }
+}
+
+/// An UNSUBACK, which has no codes in 3.1.1.
+struct UnsubAck<'a>(&'a SubAck<'a>);
+
+impl Body for UnsubAck<'_> {
+    fn body<S: Sink>(&self, version: Version, sink: &mut S) {
+        match version {
+            Version::V311 => sink.u16(self.0.packet_id.get()),
+            Version::V5 => self.0.body(version, sink),
+        }
     }
 }
 
