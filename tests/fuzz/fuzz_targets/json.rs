@@ -3,9 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nexus::codec::json::{JsonError, check_object};
+use nexus::json::{JsonError, check_object};
 
-#[path = "../../../src/codec/json/tests/oracle.rs"]
+#[path = "../../../src/json/tests/oracle.rs"]
 mod oracle;
 
 fuzz_target!(|body: &[u8]| {

@@ -5,7 +5,7 @@
 //! - It does not check flags of the fixed header, DUP with QoS 0, reserved bits of CONNECT, CONNACK and SUBSCRIBE,
 //!   nor Session Present with a failure; it lets bytes follow the last field of most packets.
 //! - It does not check topics and filters while decoding, nor U+0000 in strings.
-//! - It takes packet identifier 0 but in PUBLISH, SUBSCRIBE and UNSUBSCRIBE without a filter, and a password
+//! - It takes packet identifier 0 but in PUBLISH, a SUBSCRIBE or UNSUBSCRIBE without a filter, and a password
 //!   without a user name.
 //! - It waits for the whole packet before it looks at the first byte.
 //! - It reads a CONNECT of level 5 as if it were one of level 4.
@@ -191,6 +191,65 @@ fn model() -> impl Strategy<Value = Model> {
         }
         Model::draw(kind, &mut Entropy::new(&bytes))
     })
+}
+
+#[test]
+fn every_known_disagreement_is_one() {
+    let connect = |flags: u8, tail: &[&[u8]]| {
+        let start = [&field("MQTT")[..], &[4, flags, 0, 9], &field("id")].concat();
+        raw(0x10, &[&start, &tail.concat()])
+    };
+    let cases = [
+        (
+            Malformed::FlagsReserved,
+            raw(0x80, &[b"\0\x01", &field("a"), b"\0"]),
+        ),
+        (Malformed::DupWithQoS0, raw(0x38, &[&field("a")])),
+        (Malformed::TrailingBytes, raw(0x40, &[b"\0\x01\0"])),
+        (Malformed::Nul, raw(0x30, &[&field("a\0")])),
+        (Malformed::PacketIdZero, raw(0x40, &[b"\0\0"])),
+        (Malformed::ConnectFlagReserved, connect(0b0000_0001, &[])),
+        (
+            Malformed::PasswordWithoutUserName,
+            connect(0b0100_0000, &[&field("p")]),
+        ),
+        (
+            Malformed::WillTopic,
+            connect(0b0000_0100, &[&field("#"), &field("")]),
+        ),
+        (Malformed::ConnAckFlagsReserved, raw(0x20, &[b"\x02\0"])),
+        (Malformed::SessionPresentWithFailure, raw(0x20, &[b"\x01\x05"])),
+        (Malformed::TopicNameEmpty, raw(0x30, &[&field("")])),
+        (Malformed::TopicNameWildcard, raw(0x30, &[&field("+")])),
+        (
+            Malformed::TopicFilterEmpty,
+            raw(0x82, &[b"\0\x01", &field(""), b"\0"]),
+        ),
+        (
+            Malformed::TopicFilterWildcard,
+            raw(0x82, &[b"\0\x01", &field("a#"), b"\0"]),
+        ),
+        (Malformed::NoTopicFilter, raw(0x82, &[b"\0\x01"])),
+        (
+            Malformed::SubscriptionOptionsReserved,
+            raw(0x82, &[b"\0\x01", &field("a"), b"\x04"]),
+        ),
+    ];
+    for (malformed, bytes) in &cases {
+        assert_eq!(whole(bytes, Some(V3), UP), Err(*malformed));
+        assert!(
+            v4::read(&mut BytesMut::from(&bytes[..]), BYTES_MAX).is_ok(),
+            "{malformed}"
+        );
+    }
+    let listed = Malformed::ALL
+        .iter()
+        .filter(|malformed| only_we_refuse(**malformed))
+        .count();
+    assert_eq!(listed, cases.len());
+    let not_text = connect(0b1100_0000, &[&field("u"), &field(b"\xFF")]);
+    assert!(only_they_refuse(&whole(&not_text, None, UP).unwrap()));
+    assert!(v4::read(&mut BytesMut::from(&not_text[..]), BYTES_MAX).is_err());
 }
 
 fn compare(bytes: &[u8]) -> Result<(), TestCaseError> {
