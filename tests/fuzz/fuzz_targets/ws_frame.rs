@@ -86,7 +86,7 @@ fn by_the_drawing(mut rest: &[u8]) -> Vec<Vec<u8>> {
             126 | 127 => break,
             len => (2, u64::from(len)),
         };
-        let end = at + 4 + len as usize;
+        let end = usize::try_from(len).unwrap().saturating_add(at + 4);
         if rest.len() < end || first & 0x0F == 8 {
             break;
         }

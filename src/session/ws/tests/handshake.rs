@@ -306,3 +306,103 @@ fn a_daemon_that_stops_answers_handshakes_that_are_under_way() {
     check_refusal(&response, "503 Service Unavailable");
     assert_eq!(shard.session.take_will(), None);
 }
+
+/// Whatever one byte is changed to, the request is answered in full, or waited for until the deadline.
+#[test]
+fn a_request_with_any_byte_changed_is_answered_or_waited_for() {
+    let good = request("").into_bytes();
+    let (mut taken, mut refused, mut waiting) = (0, 0, 0);
+    for at in 0..good.len() {
+        for to in [b'\0', b'\n', b'\r', b' ', b',', b':', b'A', b'=', 0x80, 0xFF] {
+            let mut bytes = good.clone();
+            bytes[at] = to;
+            let mut shard = Shard::accept();
+            shard.receive(&bytes);
+            let response = String::from_utf8_lossy(&shard.out.take()).into_owned();
+            if response.is_empty() {
+                assert_eq!(shard.events, []);
+                waiting += 1;
+            } else if response.starts_with("HTTP/1.1 101 ") {
+                taken += 1;
+            } else {
+                assert!(matches!(shard.events[..], [Event::Ended(_)]));
+                check_refusal(
+                    &response,
+                    &response["HTTP/1.1 ".len()..response.find("\r\n").unwrap()],
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(
+        taken > 0 && waiting > 0 && refused > taken,
+        "{taken} {waiting} {refused}"
+    );
+}
+
+/// tungstenite as the client, over a wire without delay.
+mod client {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::io::{self, Read, Write};
+    use std::rc::Rc;
+
+    use tungstenite::client::IntoClientRequest;
+    use tungstenite::{Error, Message};
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Wire {
+        shard: Rc<RefCell<Shard>>,
+        sent: VecDeque<u8>,
+    }
+
+    impl Read for Wire {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.sent.extend(self.shard.borrow_mut().out.take());
+            match self.sent.read(buffer)? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                n => Ok(n),
+            }
+        }
+    }
+
+    impl Write for Wire {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.shard.borrow_mut().receive(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_independent_client_shakes_hands_talks_and_closes() {
+        let wire = Wire {
+            shard: Rc::new(RefCell::new(Shard::accept())),
+            sent: VecDeque::new(),
+        };
+        let shard = Rc::clone(&wire.shard);
+        let mut request = "ws://nexus.example/mqtt".into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
+        let (mut client, response) = tungstenite::client::client(request, wire).unwrap();
+        assert_eq!(response.headers()["sec-websocket-protocol"], "mqtt");
+        for len in [0, 125, 126, 65_535, 65_536, 150_000] {
+            let body = vec![0xA5; len];
+            client.send(Message::Binary(packet(ECHO, &body).into())).unwrap();
+            assert!(client.read().unwrap() == Message::Binary(body.into()), "{len}");
+        }
+        client.send(Message::Ping("are you there".into())).unwrap();
+        assert_eq!(client.read().unwrap(), Message::Pong("are you there".into()));
+        client.close(None).unwrap();
+        assert_eq!(client.read().unwrap(), Message::Close(None));
+        assert_eq!(shard.borrow().events, [Event::Leave]);
+        let blocked = client.read().unwrap_err();
+        assert!(matches!(&blocked, Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock));
+    }
+}
