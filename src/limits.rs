@@ -36,16 +36,26 @@ pub const REQUESTS_PER_BLOCK_MAX: usize = 1_024;
 pub const REQUESTS_PER_WORKER_MAX: usize = 4_096;
 /// Requests in flight that the blocks of one shard may have sent.
 pub const REQUESTS_PER_SHARD_MAX: usize = 1_048_576;
+/// How often another worker is chosen after one turned out to be full or gone.
+pub const REQUEST_RETRIES_MAX: u8 = 2;
+/// Ended requests whose late answers are told from guessed tokens, per shard; a power of two.
+pub const ENDED_TOKENS: usize = 8_192;
+/// A label that fits into this stays with its slot in the table of requests, so that it is not allocated anew.
+pub const LABEL_KEPT_BYTES_MAX: usize = 256;
 /// Listeners one worker may register.
 pub const LISTENERS_PER_BLOCK_MAX: usize = 256;
 /// How long an app with `direct = entitled` takes answers from a block that its worker has messaged.
 pub const DIRECT_ANSWER_MS: u64 = 150_000;
-/// How many such blocks are remembered per worker; the oldest is forgotten first.
+/// How many such workers are remembered per block; the oldest is forgotten first.
 pub const DIRECT_ANSWERERS_MAX: usize = 256;
 
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+
+// Revocation.
+/// Sessions looked at per tick for a revoked account, secret or app: a million take under a second.
+pub const SWEEP_SESSIONS_PER_TICK: usize = 32_768;
 
 // Before login: fixed budgets for a peer that has proven nothing yet.
 /// Bytes buffered for a connection that has not logged in, whatever its protocol.
@@ -85,6 +95,12 @@ pub const MESH_RING_PARCELS: usize = 1_024;
 /// Bytes in the parcel being filled while the ring is full; beyond, droppable letters are dropped, requests
 /// are answered with -2002.
 pub const MESH_BACKLOG_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// The same for the bodies of replies; beyond, the requester is told -2002 instead.
+pub const MESH_RESERVED_BYTES_MAX: usize = 64 * 1_024 * 1_024;
+/// Empty parcels kept for use again, per shard.
+pub const MESH_SPARE_PARCELS_MAX: usize = 256;
+/// Shards of one daemon: a set of them is one word.
+pub const SHARDS_MAX: usize = 64;
 
 // Control thread.
 /// Logins waiting for the control thread, over all shards.

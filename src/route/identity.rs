@@ -244,6 +244,20 @@ impl<'a> Sender<'a> {
         })
     }
 
+    /// Puts a sender together again from what an earlier one was made of.
+    pub(super) const fn restore(address: &'a str, app_len: u8, role: Role) -> Self {
+        Self {
+            address,
+            app_len,
+            role,
+        }
+    }
+
+    /// Bytes of the app's name.
+    pub(super) const fn app_len(&self) -> u8 {
+        self.app_len
+    }
+
     /// `<account>/<resource>`: the block's address without the domain.
     pub const fn address(&self) -> &'a str {
         self.address
@@ -317,6 +331,15 @@ impl Identity {
             app_len,
             role: account.role,
         })
+    }
+
+    /// The identity of a block on another shard, as that shard authenticated it.
+    pub(super) fn of(sender: &Sender<'_>) -> Self {
+        Self {
+            address: sender.address.into(),
+            app_len: sender.app_len,
+            role: sender.role,
+        }
     }
 
     /// The identity as it is stamped on messages.

@@ -1,12 +1,43 @@
 //! Where messages go: identities, the workers' directory, channel subscriptions, requests in flight.
 //!
 //! Invariants: this room names no protocol, no clock and no I/O. Sessions speak to it in [`Command`]s, it
-//! answers in [`Delivery`]s and [`Notice`]s; what concerns another shard leaves in that shard's parcel.
+//! answers in [`Delivery`]s and [`Notice`]s; what concerns another shard leaves in that shard's [`Parcel`].
+//!
+//! The [`Router`] is one shard's; its methods stand in the file of what they are about: `claiming` (addresses),
+//! `registering`, `publishing`, `asking` and `answering` (requests), `directing`, `builtin`, `revocation`,
+//! `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
+//! of each other.
 
 pub mod identity;
 pub mod message;
 pub mod port;
 pub mod rights;
+
+mod addresses;
+mod answering;
+mod asked;
+mod asking;
+mod builtin;
+mod channels;
+mod claiming;
+mod direct;
+mod directing;
+mod directory;
+mod drops;
+mod entitlement;
+mod failure;
+mod hashes;
+mod letter;
+mod mesh;
+mod parcel;
+mod publishing;
+mod receiving;
+mod registering;
+mod requests;
+mod revocation;
+mod router;
+mod select;
+mod sessions;
 
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
@@ -14,4 +45,7 @@ pub use message::{
     Outcome, Ownership, Qos, Reach, Refusal, Registration, SenderPattern, SessionId, SessionKey,
     SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
+pub use parcel::Parcel;
+pub use port::{Port, RouteTimer, TimerHandle};
 pub use rights::{AppPolicy, Change, CredentialId, DirectPolicy, Grants, Service};
+pub use router::{RootWildcard, Router, RouterConfig, RouterLimits};

@@ -1,0 +1,164 @@
+//! Who on this shard hears a message, and how often: each session once per form, whatever it subscribed to.
+
+use super::subscriptions::{Detail, List, Subscriber, Subscriptions};
+use crate::observe::{ShardMetrics, Stage};
+use crate::route::drops;
+use crate::route::identity::Sender;
+use crate::route::message::{ChannelMessage, Delivery, SessionKey};
+use crate::route::port::Port;
+use crate::route::sessions::{NONE, Sessions};
+
+/// Room that is used again for each message.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    lists: Vec<u32>,
+    hits: Vec<Subscriber>,
+    identifiers: Vec<u32>,
+}
+
+/// A message on its way to the sessions of this shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published<'a> {
+    pub(crate) message: ChannelMessage<'a>,
+    /// See [`crate::route::hashes::Placement::channel`].
+    pub(crate) hash: u64,
+    pub(crate) sender: Sender<'a>,
+    /// The sender, if it is a session of this shard.
+    pub(crate) from: Option<SessionKey>,
+}
+
+impl Published<'_> {
+    /// Whether the channel lies under `~<app>/`: then only accounts of that app hear it, and since they alone
+    /// may publish there, that app is the sender's.
+    fn is_private(&self) -> bool {
+        self.message.channel.starts_with('~')
+    }
+}
+
+impl Subscriptions {
+    /// Delivers to all sessions of this shard that hear it. Whether there was one.
+    pub(crate) fn deliver(
+        &mut self,
+        sessions: &Sessions,
+        port: &mut impl Port,
+        metrics: &ShardMetrics,
+        published: &Published<'_>,
+    ) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.lists.clear();
+        let channel = published.message.channel;
+        scratch.lists.extend(self.find(published.hash, channel));
+        self.wild.matches(channel, |list| scratch.lists.push(list.0));
+        let lists: &[u32] = &scratch.lists;
+        let list_of = |list: &u32| self.lists.get(*list as usize);
+        let mut courier = Courier {
+            subscriptions: self,
+            sessions,
+            port,
+            metrics,
+            published,
+            reached: false,
+        };
+        match lists {
+            [] => {}
+            [only] if list_of(only).is_some_and(|list| list.patterned == 0) => {
+                courier.each(list_of(only).into_iter());
+            }
+            several => {
+                scratch.hits.clear();
+                courier.gather(several.iter().filter_map(list_of), &mut scratch.hits);
+                courier.merged(&mut scratch.hits, &mut scratch.identifiers);
+            }
+        }
+        let reached = courier.reached;
+        self.scratch = scratch;
+        reached
+    }
+}
+
+struct Courier<'a, P> {
+    subscriptions: &'a Subscriptions,
+    sessions: &'a Sessions,
+    port: &'a mut P,
+    metrics: &'a ShardMetrics,
+    published: &'a Published<'a>,
+    reached: bool,
+}
+
+impl<P: Port> Courier<'_, P> {
+    fn detail(&self, subscriber: &Subscriber) -> Option<&Detail> {
+        if subscriber.detail == NONE {
+            return None;
+        }
+        self.subscriptions.details.get(subscriber.detail as usize)
+    }
+
+    fn identifier(&self, subscriber: &Subscriber) -> u32 {
+        self.detail(subscriber).map_or(0, |detail| detail.identifier)
+    }
+
+    /// Whether this subscription hears the message.
+    fn hears(&self, subscriber: &Subscriber) -> bool {
+        let published = self.published;
+        if subscriber.no_local() && published.from == Some(subscriber.key()) {
+            return false;
+        }
+        if published.is_private() {
+            let receiver = self.sessions.get(subscriber.key());
+            if receiver.is_none_or(|entry| entry.identity.sender().app() != published.sender.app()) {
+                return false;
+            }
+        }
+        self.detail(subscriber)
+            .is_none_or(|detail| detail.admits(&published.sender))
+    }
+
+    /// Where nobody stands twice: straight from the list.
+    fn each<'l>(&mut self, lists: impl Iterator<Item = &'l List>) {
+        for subscriber in lists.flat_map(|list| list.subscribers.as_slice()) {
+            if self.hears(subscriber) {
+                let identifier = self.identifier(subscriber);
+                let identifiers: &[u32] = if identifier == 0 { &[] } else { &[identifier] };
+                self.hand(subscriber, identifier, identifiers);
+            }
+        }
+    }
+
+    fn gather<'l>(&self, lists: impl Iterator<Item = &'l List>, hits: &mut Vec<Subscriber>) {
+        let all = lists.flat_map(|list| list.subscribers.as_slice());
+        hits.extend(all.filter(|subscriber| self.hears(subscriber)));
+    }
+
+    /// One delivery per session and form, with the highest QoS and all identifiers (MQTT 5.0 section 3.3.4).
+    fn merged(&mut self, hits: &mut [Subscriber], identifiers: &mut Vec<u32>) {
+        let target = |subscriber: &Subscriber| (subscriber.key(), subscriber.form);
+        hits.sort_unstable_by_key(target);
+        for same in hits.chunk_by(|a, b| target(a) == target(b)) {
+            let Some((first, more)) = same.split_first() else {
+                continue;
+            };
+            identifiers.clear();
+            identifiers.extend(same.iter().map(|hit| self.identifier(hit)).filter(|&id| id != 0));
+            identifiers.sort_unstable();
+            let merged = more.iter().fold(*first, |merged, hit| merged.or(hit));
+            self.hand(&merged, identifiers.first().copied().unwrap_or(0), identifiers);
+        }
+    }
+
+    fn hand(&mut self, to: &Subscriber, identifier: u32, identifiers: &[u32]) {
+        if !self.reached {
+            self.reached = true;
+            self.port.begin_message();
+        }
+        let delivery = Delivery::Channel {
+            message: self.published.message,
+            sender: self.published.sender,
+            options: to.options(identifier),
+            identifiers,
+        };
+        match self.port.deliver(to.key(), &delivery) {
+            Ok(()) => self.metrics.channel_out.increment(),
+            Err(reason) => self.metrics.dropped(Stage::Channel, drops::reason(reason)),
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! The channel subscriptions of this shard's own sessions.
+//!
+//! Invariants: a list exists while somebody stands in it; a session and its lists point at each other
+//! ([`SubRef`] one way, slot and generation the other), so that leaving costs what the session subscribed to
+//! and not what others did. An exact filter and one with wildcards differ only in that the latter also stands
+//! in the trie.
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::trie::{Trie, Value};
+use crate::limits;
+use crate::route::hashes::{Local, Placement};
+use crate::route::identity::{Role, Sender, Uid};
+use crate::route::message::{Qos, Refusal, SenderPattern, SessionKey, SubscriptionOptions};
+use crate::route::sessions::{NONE, Sessions, SubRef, id};
+
+/// One session's interest in one filter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    slot: u32,
+    generation: u32,
+    /// What few subscriptions have; see [`Detail`].
+    pub(super) detail: u32,
+    pub(super) form: u8,
+    flags: u8,
+}
+
+const QOS_BITS: u8 = 3;
+const NO_LOCAL: u8 = 4;
+const RETAIN_AS_PUBLISHED: u8 = 8;
+
+impl Subscriber {
+    fn new(key: SessionKey, options: &SubscriptionOptions, detail: u32) -> Self {
+        let qos = match options.qos {
+            Qos::AtMostOnce => 0,
+            Qos::AtLeastOnce => 1,
+            Qos::ExactlyOnce => 2,
+        };
+        let no_local = if options.no_local { NO_LOCAL } else { 0 };
+        let retain = if options.retain_as_published {
+            RETAIN_AS_PUBLISHED
+        } else {
+            0
+        };
+        Self {
+            slot: key.slot,
+            generation: key.generation,
+            detail,
+            form: options.form,
+            flags: qos | no_local | retain,
+        }
+    }
+
+    pub(super) const fn key(&self) -> SessionKey {
+        SessionKey {
+            slot: self.slot,
+            generation: self.generation,
+        }
+    }
+
+    pub(super) const fn no_local(&self) -> bool {
+        self.flags & NO_LOCAL != 0
+    }
+
+    /// Two subscriptions of one session and form as one: the highest QoS.
+    pub(super) fn or(self, other: &Self) -> Self {
+        let qos = (self.flags & QOS_BITS).max(other.flags & QOS_BITS);
+        let retain = (self.flags | other.flags) & RETAIN_AS_PUBLISHED;
+        Self {
+            flags: qos | retain | (self.flags & NO_LOCAL),
+            ..self
+        }
+    }
+
+    /// The options as they were given, but for the identifier.
+    pub(super) const fn options(&self, identifier: u32) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos: match self.flags & QOS_BITS {
+                0 => Qos::AtMostOnce,
+                1 => Qos::AtLeastOnce,
+                _ => Qos::ExactlyOnce,
+            },
+            no_local: self.no_local(),
+            retain_as_published: self.flags & RETAIN_AS_PUBLISHED != 0,
+            identifier,
+            form: self.form,
+        }
+    }
+}
+
+/// An identifier or a pattern of senders.
+#[derive(Debug, Default)]
+pub(super) struct Detail {
+    pub(super) identifier: u32,
+    pattern: Option<Box<Pattern>>,
+}
+
+/// [`SenderPattern`], owned.
+#[derive(Debug)]
+struct Pattern {
+    app: Option<Box<str>>,
+    uid: Option<Uid>,
+    role: Option<Role>,
+    resource: Option<Box<str>>,
+}
+
+impl Pattern {
+    fn of(pattern: &SenderPattern<'_>) -> Option<Box<Self>> {
+        (*pattern != SenderPattern::default()).then(|| {
+            Box::new(Self {
+                app: pattern.app.map(Into::into),
+                uid: pattern.uid,
+                role: pattern.role,
+                resource: pattern.resource.map(Into::into),
+            })
+        })
+    }
+
+    fn borrowed(&self) -> SenderPattern<'_> {
+        SenderPattern {
+            app: self.app.as_deref(),
+            uid: self.uid,
+            role: self.role,
+            resource: self.resource.as_deref(),
+        }
+    }
+}
+
+impl Detail {
+    fn pattern(&self) -> SenderPattern<'_> {
+        self.pattern
+            .as_deref()
+            .map_or_else(SenderPattern::default, Pattern::borrowed)
+    }
+
+    pub(super) fn admits(&self, sender: &Sender<'_>) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| {
+            pattern.app.as_deref().is_none_or(|app| app == sender.app())
+                && pattern.role.is_none_or(|role| role == sender.role())
+                && pattern.uid.is_none_or(|uid| uid == sender.uid())
+                && pattern
+                    .resource
+                    .as_deref()
+                    .is_none_or(|resource| resource == sender.resource())
+        })
+    }
+}
+
+/// All who subscribed to one filter.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) text: Box<str>,
+    pub(super) subscribers: Subscribers,
+    /// Subscriptions with a pattern: only then may one session stand here twice in one form.
+    pub(super) patterned: u32,
+}
+
+/// Most channels of a fleet have one subscriber: no allocation for that.
+#[derive(Debug)]
+pub(super) enum Subscribers {
+    One(Subscriber),
+    Many(Vec<Subscriber>),
+}
+
+impl Subscribers {
+    pub(super) fn as_slice(&self) -> &[Subscriber] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Subscriber] {
+        match self {
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn push(&mut self, subscriber: Subscriber) -> u32 {
+        match self {
+            Self::One(one) => {
+                *self = Self::Many(vec![*one, subscriber]);
+                1
+            }
+            Self::Many(many) => {
+                many.push(subscriber);
+                id(many.len() - 1)
+            }
+        }
+    }
+
+    /// Removes one, not the last; the last one takes its place.
+    fn swap_remove(&mut self, index: usize) {
+        if let Self::Many(many) = self {
+            if index < many.len() {
+                many.swap_remove(index);
+            }
+            if let &[one] = many.as_slice() {
+                *self = Self::One(one);
+            } else if many.len() * 4 < many.capacity() {
+                many.shrink_to(many.len() * 2);
+            }
+        }
+    }
+}
+
+/// The list of a filter with wildcards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListId(pub(super) u32);
+
+impl Default for ListId {
+    fn default() -> Self {
+        Self(NONE)
+    }
+}
+
+impl Value for ListId {
+    fn is_empty(&self) -> bool {
+        self.0 == NONE
+    }
+}
+
+/// What a change means for the other shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transition {
+    /// Nothing.
+    None,
+    /// The first subscription to a filter came, or the last one went.
+    Edge,
+}
+
+/// The subscriptions of this shard's sessions.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    pub(super) lists: Slab<List>,
+    by_text: HashTable<u32>,
+    placement: Placement,
+    pub(super) wild: Trie<ListId>,
+    pub(super) details: Slab<Detail>,
+    pub(super) scratch: super::matching::Scratch,
+}
+
+/// Whether a filter stands in the trie.
+pub(crate) fn has_wildcard(filter: &str) -> bool {
+    filter.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+}
+
+impl Subscriptions {
+    pub(crate) fn new(placement: Placement, local: Local) -> Self {
+        Self {
+            lists: Slab::new(),
+            by_text: HashTable::new(),
+            placement,
+            wild: Trie::new(local),
+            details: Slab::new(),
+            scratch: super::matching::Scratch::default(),
+        }
+    }
+
+    /// Subscribes a session, or changes the options it is subscribed with.
+    pub(crate) fn subscribe(
+        &mut self,
+        sessions: &mut Sessions,
+        key: SessionKey,
+        filter: &str,
+        from: &SenderPattern<'_>,
+        options: &SubscriptionOptions,
+    ) -> Result<Transition, Refusal> {
+        let entry = sessions.get_mut(key).ok_or(Refusal::NotAuthorized)?;
+        let hash = self.placement.channel(filter);
+        let list = self.find(hash, filter);
+        if let Some(list) = list
+            && let Some(index) = self.position(entry.subscriptions(), list, from, options.form)
+        {
+            self.replace(list, index, key, options);
+            return Ok(Transition::None);
+        }
+        if entry.subscription_count() >= limits::SUBSCRIPTIONS_PER_BLOCK_MAX {
+            return Err(Refusal::QuotaExceeded);
+        }
+        let pattern = Pattern::of(from);
+        let patterned = u32::from(pattern.is_some());
+        let detail = self.detail(options.identifier, pattern);
+        let subscriber = Subscriber::new(key, options, detail);
+        let (list, index, transition) = match list {
+            Some(list) => {
+                let found = self.lists.get_mut(list as usize).ok_or(Refusal::Busy)?;
+                found.patterned += patterned;
+                (list, found.subscribers.push(subscriber), Transition::None)
+            }
+            None => (
+                self.open(hash, filter, subscriber, patterned),
+                0,
+                Transition::Edge,
+            ),
+        };
+        entry.add_subscription(SubRef { list, index });
+        Ok(transition)
+    }
+
+    /// Ends a subscription, if there is one.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        sessions: &mut Sessions,
+        key: SessionKey,
+        filter: &str,
+        from: &SenderPattern<'_>,
+        form: u8,
+    ) -> Option<Transition> {
+        let list = self.find(self.placement.channel(filter), filter)?;
+        let entry = sessions.get_mut(key)?;
+        let index = self.position(entry.subscriptions(), list, from, form)?;
+        let subscription = SubRef { list, index };
+        entry.remove_subscription(subscription);
+        let closed = self.remove(sessions, subscription);
+        Some(if closed.is_some() {
+            Transition::Edge
+        } else {
+            Transition::None
+        })
+    }
+
+    /// Ends one of a session's subscriptions that has been taken from its entry. The filter comes back if
+    /// nobody is left who subscribed to it.
+    pub(crate) fn remove(&mut self, sessions: &mut Sessions, subscription: SubRef) -> Option<Box<str>> {
+        let at = subscription.list as usize;
+        let list = self.lists.get_mut(at)?;
+        let index = subscription.index as usize;
+        let detail = list.subscribers.as_slice().get(index)?.detail;
+        if let Some(detail) = self.details.try_remove(detail as usize) {
+            list.patterned -= u32::from(detail.pattern.is_some());
+        }
+        let last = list.subscribers.as_slice().len() - 1;
+        if last == 0 {
+            return Some(self.close(subscription.list));
+        }
+        list.subscribers.swap_remove(index);
+        if index != last
+            && let Some(moved) = list.subscribers.as_slice().get(index)
+            && let Some(entry) = sessions.get_mut(moved.key())
+        {
+            let from = SubRef {
+                index: id(last),
+                ..subscription
+            };
+            entry.move_subscription(from, subscription);
+        }
+        None
+    }
+
+    /// The list of exactly this filter.
+    pub(super) fn find(&self, hash: u64, filter: &str) -> Option<u32> {
+        let same = |&list: &u32| {
+            self.lists
+                .get(list as usize)
+                .is_some_and(|list| &*list.text == filter)
+        };
+        self.by_text.find(hash, same).copied()
+    }
+
+    /// Where among `subscriptions` the one of this pattern and form stands in `list`.
+    fn position(
+        &self,
+        mut subscriptions: impl Iterator<Item = SubRef>,
+        list: u32,
+        from: &SenderPattern<'_>,
+        form: u8,
+    ) -> Option<u32> {
+        let subscribers = self.lists.get(list as usize)?.subscribers.as_slice();
+        let same = |subscription: &SubRef| {
+            subscription.list == list
+                && subscribers
+                    .get(subscription.index as usize)
+                    .is_some_and(|subscriber| {
+                        let detail = self.details.get(subscriber.detail as usize);
+                        subscriber.form == form
+                            && detail.map_or_else(SenderPattern::default, Detail::pattern) == *from
+                    })
+        };
+        subscriptions.find(same).map(|found| found.index)
+    }
+
+    fn replace(&mut self, list: u32, index: u32, key: SessionKey, options: &SubscriptionOptions) {
+        let Some(list) = self.lists.get_mut(list as usize) else {
+            return;
+        };
+        let Some(subscriber) = list.subscribers.as_mut_slice().get_mut(index as usize) else {
+            return;
+        };
+        let pattern = self
+            .details
+            .try_remove(subscriber.detail as usize)
+            .and_then(|detail| detail.pattern);
+        let detail = Self::new_detail(&mut self.details, options.identifier, pattern);
+        *subscriber = Subscriber::new(key, options, detail);
+    }
+
+    fn detail(&mut self, identifier: u32, pattern: Option<Box<Pattern>>) -> u32 {
+        Self::new_detail(&mut self.details, identifier, pattern)
+    }
+
+    fn new_detail(details: &mut Slab<Detail>, identifier: u32, pattern: Option<Box<Pattern>>) -> u32 {
+        if identifier == 0 && pattern.is_none() {
+            return NONE;
+        }
+        id(details.insert(Detail { identifier, pattern }))
+    }
+
+    fn open(&mut self, hash: u64, filter: &str, subscriber: Subscriber, patterned: u32) -> u32 {
+        let list = id(self.lists.insert(List {
+            text: filter.into(),
+            subscribers: Subscribers::One(subscriber),
+            patterned,
+        }));
+        let (lists, placement) = (&self.lists, &self.placement);
+        let hash_of = |&list: &u32| {
+            lists
+                .get(list as usize)
+                .map_or(0, |list| placement.channel(&list.text))
+        };
+        self.by_text.insert_unique(hash, list, hash_of);
+        if has_wildcard(filter) {
+            self.wild.update(filter, |at| *at = ListId(list));
+        }
+        list
+    }
+
+    fn close(&mut self, list: u32) -> Box<str> {
+        let text = self.lists.remove(list as usize).text;
+        let hash = self.placement.channel(&text);
+        if let Ok(entry) = self.by_text.find_entry(hash, |&other| other == list) {
+            entry.remove();
+        }
+        if has_wildcard(&text) {
+            self.wild.update(&text, |at| *at = ListId::default());
+        }
+        text
+    }
+
+    /// Filters with subscribers.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lists.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Account, CredentialId, Identity};
+    use crate::time::Instant;
+
+    fn sessions(count: u32) -> Sessions {
+        let mut sessions = Sessions::default();
+        for slot in 0..count {
+            let account = Account::parse("etest-0123456789abcdef01234567-user").unwrap();
+            let identity = Identity::new(&account, &format!("r{slot}")).unwrap();
+            sessions.insert(key(slot), identity, CredentialId(1), Instant::default());
+        }
+        sessions
+    }
+
+    fn key(slot: u32) -> SessionKey {
+        SessionKey { slot, generation: 0 }
+    }
+
+    #[test]
+    fn a_subscription_stays_small() {
+        assert_eq!(size_of::<Subscriber>(), 16);
+        assert_eq!(size_of::<Subscribers>(), 24);
+        assert_eq!(size_of::<List>(), 48);
+    }
+
+    #[test]
+    fn leaving_in_any_order_leaves_nothing_behind() {
+        let placement = Placement::new(1, 1);
+        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]));
+        let mut sessions = sessions(20);
+        let filters = ["a", "a/+", "#", "b"];
+        let mut edges = Vec::new();
+        for slot in 0..20 {
+            for (filter, form) in filters.iter().zip([0, 1, 2, 3]).chain([(&"a", 7)]) {
+                let options = SubscriptionOptions {
+                    form,
+                    identifier: slot,
+                    ..SubscriptionOptions::default()
+                };
+                let app = (slot % 3 == 0).then_some("etest");
+                let from = SenderPattern {
+                    app,
+                    ..SenderPattern::default()
+                };
+                let added = subscriptions.subscribe(&mut sessions, key(slot), filter, &from, &options);
+                let again = subscriptions.subscribe(&mut sessions, key(slot), filter, &from, &options);
+                assert_eq!(again, Ok(Transition::None));
+                edges.extend((added == Ok(Transition::Edge)).then_some(*filter));
+            }
+        }
+        assert_eq!(edges, filters);
+        assert_eq!(subscriptions.len(), 4);
+        let from = SenderPattern::default();
+        let ended = subscriptions.unsubscribe(&mut sessions, key(1), "a", &from, 7);
+        assert_eq!(ended, Some(Transition::None));
+        let ended = subscriptions.unsubscribe(&mut sessions, key(1), "a", &from, 7);
+        assert_eq!(ended, None);
+        let mut closed = Vec::new();
+        for slot in (0..20).step_by(3).chain(0..20) {
+            while let Some(subscription) = sessions.get_mut(key(slot)).unwrap().take_subscription() {
+                closed.extend(subscriptions.remove(&mut sessions, subscription));
+            }
+        }
+        closed.sort();
+        assert_eq!(closed, ["#", "a", "a/+", "b"].map(Box::from));
+        assert_eq!(
+            (
+                subscriptions.len(),
+                subscriptions.details.len(),
+                subscriptions.wild.len()
+            ),
+            (0, 0, 1)
+        );
+    }
+}

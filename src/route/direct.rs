@@ -1,0 +1,166 @@
+//! Who takes Direct messages, at the home shard of each name (PROTOCOL 2.2).
+//!
+//! Where several blocks of an app hold one resource, the requester's own uid wins, then role `owner`, then the
+//! oldest session: two ordered sets answer that in logarithmic time, however many hold the name.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ahash::RandomState;
+
+use super::identity::{Account, Role, Uid};
+use super::message::{SessionId, SessionKey};
+use crate::time::Instant;
+
+/// A block that takes Direct messages. Ordered by preference among those of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Holder {
+    is_not_owner: bool,
+    since: Instant,
+    session: SessionId,
+    role: Role,
+}
+
+/// The names at home on this shard and who holds them.
+#[derive(Debug)]
+pub(crate) struct DirectIndex {
+    holders: HashMap<SessionId, (u64, Uid, Holder), RandomState>,
+    all: BTreeSet<(u64, Holder)>,
+    by_user: BTreeSet<(u64, Uid, Holder)>,
+}
+
+/// Before every holder.
+const FIRST: Holder = Holder {
+    is_not_owner: false,
+    since: Instant::from_nanos(0),
+    session: SessionId {
+        shard: 0,
+        key: SessionKey {
+            slot: 0,
+            generation: 0,
+        },
+    },
+    role: Role::Owner,
+};
+
+impl DirectIndex {
+    pub(crate) fn new(state: RandomState) -> Self {
+        Self {
+            holders: HashMap::with_hasher(state),
+            all: BTreeSet::new(),
+            by_user: BTreeSet::new(),
+        }
+    }
+
+    /// A block takes Direct messages under `name`; its session began at `since`.
+    pub(crate) fn up(&mut self, session: SessionId, name: u64, uid: Uid, role: Role, since: Instant) {
+        self.down(session);
+        let holder = Holder {
+            is_not_owner: role != Role::Owner,
+            since,
+            session,
+            role,
+        };
+        self.holders.insert(session, (name, uid, holder));
+        self.all.insert((name, holder));
+        self.by_user.insert((name, uid, holder));
+    }
+
+    /// It does not any more.
+    pub(crate) fn down(&mut self, session: SessionId) {
+        if let Some((name, uid, holder)) = self.holders.remove(&session) {
+            self.all.remove(&(name, holder));
+            self.by_user.remove(&(name, uid, holder));
+        }
+    }
+
+    /// The block to which a message of `sender` for `name` goes.
+    pub(crate) fn find(&self, name: u64, sender: Uid) -> Option<SessionId> {
+        self.of_user(name, sender)
+            .next()
+            .or_else(|| {
+                let (at, holder) = self.all.range((name, FIRST)..).next()?;
+                (*at == name).then_some(holder)
+            })
+            .map(|holder| holder.session)
+    }
+
+    /// The block of this account.
+    pub(crate) fn find_account(&self, name: u64, account: &Account<'_>) -> Option<SessionId> {
+        self.of_user(name, account.uid)
+            .find(|holder| holder.role == account.role)
+            .map(|holder| holder.session)
+    }
+
+    fn of_user(&self, name: u64, uid: Uid) -> impl Iterator<Item = &Holder> {
+        self.by_user
+            .range((name, uid, FIRST)..)
+            .take_while(move |(at, user, _)| (*at, *user) == (name, uid))
+            .map(|(_, _, holder)| holder)
+    }
+
+    /// Blocks that take Direct messages.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.holders.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(slot: u32) -> SessionId {
+        let key = SessionKey { slot, generation: 0 };
+        SessionId { shard: 0, key }
+    }
+
+    fn uid(n: u8) -> Uid {
+        Uid::parse(&format!("{n:024x}")).unwrap()
+    }
+
+    fn index() -> DirectIndex {
+        let mut index = DirectIndex::new(RandomState::with_seeds(1, 2, 3, 4));
+        let holders = [
+            (1, Role::User, 10),
+            (2, Role::Partner, 20),
+            (3, Role::Owner, 30),
+            (4, Role::Owner, 40),
+            (2, Role::User, 5),
+        ];
+        for ((user, role, since), slot) in holders.into_iter().zip(1..) {
+            index.up(session(slot), 77, uid(user), role, Instant::from_nanos(since));
+        }
+        index
+    }
+
+    #[test]
+    fn p2_2_own_uid_wins_then_owner_then_the_oldest() {
+        let mut index = index();
+        assert_eq!(index.find(77, uid(1)), Some(session(1)));
+        assert_eq!(index.find(77, uid(2)), Some(session(5)));
+        assert_eq!(index.find(77, uid(9)), Some(session(3)));
+        index.down(session(3));
+        assert_eq!(index.find(77, uid(9)), Some(session(4)));
+        index.down(session(4));
+        assert_eq!(index.find(77, uid(9)), Some(session(5)));
+        assert_eq!(index.find(76, uid(9)), None);
+        assert_eq!(index.find(78, uid(9)), None);
+        for slot in 1..6 {
+            index.down(session(slot));
+        }
+        assert_eq!((index.len(), index.find(77, uid(9))), (0, None));
+    }
+
+    #[test]
+    fn p2_2_a_full_address_finds_its_account_alone() {
+        let index = index();
+        let find = |user: u8, role: &str| {
+            let name = format!("etest-{user:024x}-{role}");
+            index.find_account(77, &Account::parse(&name).unwrap())
+        };
+        assert_eq!(find(2, "user"), Some(session(5)));
+        assert_eq!(find(2, "partner"), Some(session(2)));
+        assert_eq!(find(2, "owner"), None);
+        assert_eq!(find(9, "owner"), None);
+    }
+}

@@ -1,0 +1,229 @@
+//! What shards tell each other.
+//!
+//! Order: letters from one shard to another arrive in the order they were written. The protocol between the
+//! shards rests on that and on nothing else about time.
+
+use super::hashes::AddressKey;
+use super::message::{Ownership, Qos, SessionKey, Ticket, Token};
+use super::parcel::{SenderSpan, Span};
+use super::requests::RequestKey;
+use crate::observe::ApiOutcome;
+use crate::time::Instant;
+
+/// Why a worker's shard did not take a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declined {
+    /// Its bound of requests in flight, or its queue, is full.
+    Full,
+    /// It left, or no longer listens.
+    Gone,
+}
+
+/// What a request asks for, apart from its bodies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) app: Span,
+    pub(crate) cmd: Span,
+    pub(crate) resource: Option<Span>,
+    pub(crate) ownership: Ownership,
+    pub(crate) prioritize_mine: bool,
+    pub(crate) body: Span,
+    pub(crate) qos: Qos,
+}
+
+/// One message between two shards.
+#[derive(Clone, Debug)]
+pub(crate) enum Letter {
+    // Addresses: to the home shard ...
+    /// A login asks for its address.
+    Claim {
+        address: AddressKey,
+        session: SessionKey,
+    },
+    /// A session left, or no longer waits.
+    Release {
+        address: AddressKey,
+        session: SessionKey,
+    },
+    // ... and from it.
+    /// The address is the session's.
+    Granted { session: SessionKey },
+    /// A newer login waits for the session's address.
+    Evict { session: SessionKey },
+    /// A newer login was preferred while this one waited.
+    Displaced { session: SessionKey },
+
+    // The workers' directory, to every shard.
+    /// A block became a worker.
+    WorkerUp {
+        worker: SessionKey,
+        identity: SenderSpan,
+    },
+    /// It listens to a command.
+    ListenerAdd { worker: SessionKey, cmd: Span },
+    /// It does not any more.
+    ListenerRemove { worker: SessionKey, cmd: Span },
+    /// It is no worker any more.
+    WorkerDown { worker: SessionKey },
+    /// Requests in flight that it was given, over all shards.
+    Load { worker: SessionKey, in_flight: u32 },
+
+    // Requests: to the worker's shard ...
+    /// Ask this worker.
+    Request {
+        request: RequestKey,
+        worker: SessionKey,
+        token: Token,
+        sender: SenderSpan,
+        wish: Wish,
+    },
+    /// The outcome was given without the worker: its answer is no longer wanted.
+    Settled { token: Token },
+    // ... and from it.
+    /// The worker was not asked; everything needed to choose another comes back.
+    Refused {
+        request: RequestKey,
+        reason: Declined,
+        wish: Wish,
+    },
+    /// The outcome.
+    Reply {
+        request: RequestKey,
+        kind: ApiOutcome,
+        code: i32,
+        body: Span,
+        worker: Option<SenderSpan>,
+        qos: Qos,
+    },
+
+    // Direct messages: the index of who is to be found under a name ...
+    /// A block takes Direct messages.
+    DirectUp {
+        session: SessionKey,
+        name: u64,
+        identity: SenderSpan,
+        since: Instant,
+    },
+    /// It does not any more.
+    DirectDown { session: SessionKey },
+    /// Find the receiver (to the index).
+    DirectSeek {
+        name: u64,
+        account: Option<Span>,
+        message: DirectSpans,
+    },
+    /// Hand it over (to the receiver's shard).
+    DirectGive {
+        to: SessionKey,
+        origin: u16,
+        message: DirectSpans,
+    },
+    /// What came of it (to the sender's shard).
+    DirectEnded {
+        waiter: SessionKey,
+        ticket: Ticket,
+        outcome: super::message::DirectOutcome,
+    },
+
+    // Channels.
+    /// Somebody on the writing shard subscribes to the channel that hashes so.
+    InterestAdd { channel: u64 },
+    /// Nobody there does any more.
+    InterestRemove { channel: u64 },
+    /// Somebody on the writing shard has this filter with wildcards.
+    FilterAdd { filter: Span },
+    /// Nobody there has it any more.
+    FilterRemove { filter: Span },
+    /// A message on a channel.
+    Publish {
+        sender: SenderSpan,
+        channel: Span,
+        payload: Span,
+        attributes: Span,
+        qos: Qos,
+        retain: bool,
+        expires: Option<Instant>,
+    },
+}
+
+/// A Direct message on its way between shards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DirectSpans {
+    pub(crate) sender: SenderSpan,
+    pub(crate) text: Span,
+    pub(crate) qos: Qos,
+    /// The sender may call the receiver's app.
+    pub(crate) entitled: bool,
+    /// Address keys of those that messaged the sender a short time ago, 12 bytes each.
+    pub(crate) answering: Span,
+    /// Who waits for the outcome.
+    pub(crate) waiter: Option<(SessionKey, Ticket)>,
+}
+
+impl Wish {
+    fn move_spans(&mut self, bytes: u32, text: u32) {
+        self.app = self.app.moved(text);
+        self.cmd = self.cmd.moved(text);
+        self.resource = self.resource.map(|span| span.moved(text));
+        self.body = self.body.moved(bytes);
+    }
+}
+
+impl DirectSpans {
+    fn move_spans(&mut self, bytes: u32, text: u32) {
+        self.sender = self.sender.moved(text);
+        self.text = self.text.moved(text);
+        self.answering = self.answering.moved(bytes);
+    }
+}
+
+impl Letter {
+    /// Follows the contents of its parcel, which moved to `bytes` and `text` in another.
+    pub(crate) fn move_spans(&mut self, bytes: u32, text: u32) {
+        match self {
+            Self::Claim { .. }
+            | Self::Release { .. }
+            | Self::Granted { .. }
+            | Self::Evict { .. }
+            | Self::Displaced { .. }
+            | Self::WorkerDown { .. }
+            | Self::Load { .. }
+            | Self::Settled { .. }
+            | Self::DirectDown { .. }
+            | Self::DirectEnded { .. }
+            | Self::InterestAdd { .. }
+            | Self::InterestRemove { .. } => {}
+            Self::WorkerUp { identity, .. } | Self::DirectUp { identity, .. } => {
+                *identity = identity.moved(text);
+            }
+            Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
+            Self::Request { sender, wish, .. } => {
+                *sender = sender.moved(text);
+                wish.move_spans(bytes, text);
+            }
+            Self::Refused { wish, .. } => wish.move_spans(bytes, text),
+            Self::Reply { body, worker, .. } => {
+                *body = body.moved(bytes);
+                *worker = worker.map(|span| span.moved(text));
+            }
+            Self::DirectSeek { account, message, .. } => {
+                *account = account.map(|span| span.moved(text));
+                message.move_spans(bytes, text);
+            }
+            Self::DirectGive { message, .. } => message.move_spans(bytes, text),
+            Self::FilterAdd { filter } | Self::FilterRemove { filter } => *filter = filter.moved(text),
+            Self::Publish {
+                sender,
+                channel,
+                payload,
+                attributes,
+                ..
+            } => {
+                *sender = sender.moved(text);
+                *channel = channel.moved(text);
+                *payload = payload.moved(bytes);
+                *attributes = attributes.moved(bytes);
+            }
+        }
+    }
+}

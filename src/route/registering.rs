@@ -1,0 +1,191 @@
+//! What a session wants to hear, and what of it the other shards are told.
+
+use super::channels::subscriptions::{Transition, has_wildcard};
+use super::identity::{check_channel_filter, check_resource};
+use super::letter::Letter;
+use super::message::{
+    Qos, Refusal, Registration, SenderPattern, SessionKey, SubscriptionOptions, Unregistration,
+};
+use super::port::Port;
+use super::router::{RootWildcard, Router};
+use super::sessions::{Listener, Worker};
+use crate::limits;
+use crate::time::Now;
+
+impl Router {
+    /// Registers what a session wants to hear. What it is granted is what it asked for.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidName`] for a name outside its grammar, [`Refusal::NotAuthorized`] for a filter that is
+    /// not for this block, [`Refusal::QuotaExceeded`] if it has as many registrations as it may.
+    pub fn register(
+        &mut self,
+        _now: Now,
+        _port: &mut impl Port,
+        key: SessionKey,
+        registration: &Registration<'_>,
+    ) -> Result<Qos, Refusal> {
+        match registration {
+            Registration::Channel {
+                filter,
+                from,
+                options,
+            } => self.subscribe(key, filter, from, options),
+            Registration::Listen { cmd, options } => self.listen(key, cmd, options),
+            Registration::Direct { options } => self.listen_direct(key, options),
+            Registration::Decided(result) => *result,
+        }
+    }
+
+    /// Ends a registration; `Ok(false)` if there was none.
+    ///
+    /// # Errors
+    /// What the session itself decided ([`Unregistration::Decided`]).
+    pub fn unregister(
+        &mut self,
+        _now: Now,
+        _port: &mut impl Port,
+        key: SessionKey,
+        unregistration: &Unregistration<'_>,
+    ) -> Result<bool, Refusal> {
+        match unregistration {
+            Unregistration::Channel { filter, from, form } => Ok(self.unsubscribe(key, filter, from, *form)),
+            Unregistration::Listen { cmd } => Ok(self.unlisten(key, cmd)),
+            Unregistration::Direct => Ok(self.leave_direct(key)),
+            Unregistration::Decided(result) => *result,
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        from: &SenderPattern<'_>,
+        options: &SubscriptionOptions,
+    ) -> Result<Qos, Refusal> {
+        let entry = self.sessions.attached(key).ok_or(Refusal::NotAuthorized)?;
+        check_channel_filter(filter).map_err(|_| Refusal::InvalidName)?;
+        let sender = entry.identity.sender();
+        let first = filter.split('/').next().unwrap_or_default();
+        let is_root_wildcard = matches!(first, "+" | "#");
+        if is_root_wildcard && self.root_wildcard == RootWildcard::Operators && !sender.is_operator() {
+            return Err(Refusal::NotAuthorized);
+        }
+        if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
+            return Err(Refusal::NotAuthorized);
+        }
+        let transition = self
+            .subscriptions
+            .subscribe(&mut self.sessions, key, filter, from, options)?;
+        if transition == Transition::Edge {
+            self.tell_interest(filter);
+        }
+        Ok(options.qos)
+    }
+
+    fn unsubscribe(&mut self, key: SessionKey, filter: &str, from: &SenderPattern<'_>, form: u8) -> bool {
+        let ended = self
+            .subscriptions
+            .unsubscribe(&mut self.sessions, key, filter, from, form);
+        if ended == Some(Transition::Edge) {
+            self.tell_no_interest(filter);
+        }
+        ended.is_some()
+    }
+
+    /// Ends all the session's channel subscriptions.
+    pub(super) fn leave_channels(&mut self, key: SessionKey) {
+        while let Some(entry) = self.sessions.get_mut(key)
+            && let Some(subscription) = entry.take_subscription()
+        {
+            if let Some(filter) = self.subscriptions.remove(&mut self.sessions, subscription) {
+                self.tell_no_interest(&filter);
+            }
+        }
+    }
+
+    fn tell_interest(&mut self, filter: &str) {
+        if has_wildcard(filter) {
+            self.mesh.broadcast(|parcel| Letter::FilterAdd {
+                filter: parcel.put_text(filter),
+            });
+        } else {
+            let channel = self.placement.channel(filter);
+            self.mesh.broadcast(|_| Letter::InterestAdd { channel });
+        }
+    }
+
+    fn tell_no_interest(&mut self, filter: &str) {
+        if has_wildcard(filter) {
+            self.mesh.broadcast(|parcel| Letter::FilterRemove {
+                filter: parcel.put_text(filter),
+            });
+        } else {
+            let channel = self.placement.channel(filter);
+            self.mesh.broadcast(|_| Letter::InterestRemove { channel });
+        }
+    }
+
+    fn listen(&mut self, key: SessionKey, cmd: &str, options: &SubscriptionOptions) -> Result<Qos, Refusal> {
+        let id = self.id(key);
+        let entry = self.sessions.attached_mut(key).ok_or(Refusal::NotAuthorized)?;
+        check_resource(cmd).map_err(|_| Refusal::InvalidName)?;
+        let worker = entry.extra().worker.get_or_insert_with(Worker::default);
+        if let Some(listener) = worker.listeners.iter_mut().find(|known| &*known.cmd == cmd) {
+            listener.options = *options;
+            return Ok(options.qos);
+        }
+        if worker.listeners.len() >= limits::LISTENERS_PER_BLOCK_MAX {
+            return Err(Refusal::QuotaExceeded);
+        }
+        let is_first = worker.listeners.is_empty();
+        worker.listeners.push(Listener {
+            cmd: cmd.into(),
+            options: *options,
+        });
+        if self.draining {
+            return Ok(options.qos);
+        }
+        if is_first {
+            let sender = entry.identity.sender();
+            self.directory.up(id, &sender);
+            self.mesh.broadcast(|parcel| Letter::WorkerUp {
+                worker: key,
+                identity: parcel.put_sender(&sender),
+            });
+        }
+        self.directory.listen(id, cmd);
+        self.mesh.broadcast(|parcel| Letter::ListenerAdd {
+            worker: key,
+            cmd: parcel.put_text(cmd),
+        });
+        Ok(options.qos)
+    }
+
+    /// Requests it was given before may still be answered; with its last listener a block is no worker any
+    /// more.
+    fn unlisten(&mut self, key: SessionKey, cmd: &str) -> bool {
+        let id = self.id(key);
+        let Some(worker) = self.sessions.get_mut(key).and_then(|entry| entry.worker_mut()) else {
+            return false;
+        };
+        let Some(at) = worker.listeners.iter().position(|known| &*known.cmd == cmd) else {
+            return false;
+        };
+        worker.listeners.swap_remove(at);
+        if self.draining {
+            return true;
+        }
+        if worker.listeners.is_empty() {
+            self.directory.down(id);
+            self.mesh.broadcast(|_| Letter::WorkerDown { worker: key });
+        } else {
+            self.directory.unlisten(id, cmd);
+            self.mesh.broadcast(|parcel| Letter::ListenerRemove {
+                worker: key,
+                cmd: parcel.put_text(cmd),
+            });
+        }
+        true
+    }
+}

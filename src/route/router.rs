@@ -1,0 +1,304 @@
+//! One shard's router: what it keeps, and the life of a session in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use super::addresses::Addresses;
+use super::asked::Asked;
+use super::channels::interest::Interest;
+use super::channels::subscriptions::Subscriptions;
+use super::direct::DirectIndex;
+use super::directory::Directory;
+use super::entitlement::Entitlement;
+use super::hashes::{Local, Placement};
+use super::identity::{Identity, Sender};
+use super::letter::Letter;
+use super::mesh::Mesh;
+use super::message::{SessionId, SessionKey, Token};
+use super::parcel::Parcel;
+use super::port::Port;
+use super::requests::Requests;
+use super::revocation::Sweep;
+use super::rights::Grants;
+use super::sessions::{Entry, Sessions, State};
+use crate::limits;
+use crate::observe::ShardMetrics;
+use crate::time::Now;
+
+/// Who may subscribe to a filter whose first level is a wildcard (PROTOCOL 2.3, Privacy).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RootWildcard {
+    /// Operators.
+    #[default]
+    Operators,
+    /// Everybody.
+    All,
+}
+
+/// Bounds that are not the same for everyone; the defaults are those of [`crate::limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouterLimits {
+    /// See [`limits::REQUESTS_PER_BLOCK_MAX`].
+    pub requests_per_block_max: usize,
+    /// See [`limits::REQUESTS_PER_WORKER_MAX`].
+    pub requests_per_worker_max: usize,
+    /// See [`limits::REQUESTS_PER_SHARD_MAX`].
+    pub requests_per_shard_max: usize,
+}
+
+impl Default for RouterLimits {
+    fn default() -> Self {
+        Self {
+            requests_per_block_max: limits::REQUESTS_PER_BLOCK_MAX,
+            requests_per_worker_max: limits::REQUESTS_PER_WORKER_MAX,
+            requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
+        }
+    }
+}
+
+/// What a router is made with.
+#[derive(Clone, Debug)]
+pub struct RouterConfig {
+    /// This shard, from 0.
+    pub shard: u16,
+    /// All shards, 1..=[`limits::SHARDS_MAX`].
+    pub shards: u16,
+    /// Secret and random, another on each shard: tokens, choices and the seeds of tables come from it.
+    pub seed: [u8; 32],
+    /// Secret and random, the same on all shards: says which shard is whose home.
+    pub placement_seed: u64,
+    /// The domain of the addresses that `find` gives.
+    pub domain: Box<str>,
+    /// See [`RootWildcard`].
+    pub root_wildcard: RootWildcard,
+    /// Bounds.
+    pub limits: RouterLimits,
+    /// Where everything is counted.
+    pub metrics: Arc<ShardMetrics>,
+}
+
+/// Routes the messages of one shard's sessions. Does no I/O and reads no clock: time, parcels of the other
+/// shards and the shard's own side ([`Port`]) come in as arguments.
+#[derive(Debug)]
+pub struct Router {
+    pub(super) shard: u16,
+    pub(super) domain: Box<str>,
+    pub(super) root_wildcard: RootWildcard,
+    pub(super) limits: RouterLimits,
+    pub(super) metrics: Arc<ShardMetrics>,
+    pub(super) rng: StdRng,
+    pub(super) placement: Placement,
+    pub(super) mesh: Mesh,
+
+    pub(super) sessions: Sessions,
+    pub(super) entitlement: Entitlement,
+    /// Revocations that have not yet looked at all sessions.
+    pub(super) sweeps: VecDeque<Sweep>,
+    /// Addresses at home here.
+    pub(super) addresses: Addresses,
+
+    pub(super) subscriptions: Subscriptions,
+    pub(super) interest: Interest,
+
+    pub(super) directory: Directory,
+    pub(super) requests: Requests,
+    pub(super) asked: Asked,
+    /// Local workers whose load the other shards have to be told.
+    pub(super) stale_loads: Vec<SessionKey>,
+    /// Where `find` begins.
+    pub(super) rotation: usize,
+    pub(super) draining: bool,
+
+    /// Who takes Direct messages under the names at home here.
+    pub(super) direct_index: DirectIndex,
+
+    /// Room for an address while its session is being changed.
+    address_scratch: String,
+    /// Room for a body that the daemon writes.
+    pub(super) body_scratch: Vec<u8>,
+}
+
+impl Router {
+    /// A router without sessions.
+    pub fn new(config: RouterConfig) -> Self {
+        debug_assert!(config.shard < config.shards && usize::from(config.shards) <= limits::SHARDS_MAX);
+        let mut rng = StdRng::from_seed(config.seed);
+        let mut local = || Local::new(std::array::from_fn(|_| rng.next_u64()));
+        let placement = Placement::new(config.placement_seed, config.shards);
+        let maps = local().state();
+        Self {
+            shard: config.shard,
+            domain: config.domain,
+            root_wildcard: config.root_wildcard,
+            limits: config.limits,
+            metrics: config.metrics,
+            mesh: Mesh::new(config.shard, config.shards),
+            sessions: Sessions::default(),
+            entitlement: Entitlement::new(maps.clone()),
+            sweeps: VecDeque::new(),
+            addresses: Addresses::new(maps.clone()),
+            subscriptions: Subscriptions::new(placement.clone(), local()),
+            interest: Interest::new(local()),
+            directory: Directory::new(local()),
+            requests: Requests::new(local()),
+            asked: Asked::new(),
+            stale_loads: Vec::new(),
+            rotation: 0,
+            draining: false,
+            direct_index: DirectIndex::new(maps),
+            address_scratch: String::new(),
+            body_scratch: Vec::new(),
+            placement,
+            rng,
+        }
+    }
+
+    /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as
+    /// soon as the address is its own, or [`super::Notice::Displaced`] if a newer session of the same account
+    /// was preferred meanwhile. `key` must not be in use.
+    pub fn join(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        key: SessionKey,
+        identity: Identity,
+        grants: Grants,
+    ) {
+        let uid = identity.sender().uid();
+        let address = self.placement.address(identity.sender().address());
+        if !self
+            .sessions
+            .insert(key, identity, grants.credential, now.instant)
+        {
+            debug_assert!(false, "a session joined under a key that is in use");
+            return;
+        }
+        self.entitlement.enter(uid, grants.services);
+        let home = self.placement.home(address.hash());
+        if home == self.shard {
+            self.claim(port, address, self.id(key));
+        } else {
+            self.mesh.write(home, |_| Letter::Claim {
+                address,
+                session: key,
+            });
+        }
+    }
+
+    /// Forgets a session: its registrations, its requests, and its address. Requests it was asked and has not
+    /// answered end as -2001. Idempotent.
+    pub fn leave(&mut self, now: Now, port: &mut impl Port, key: SessionKey) {
+        let Some(entry) = self.sessions.get(key) else {
+            return;
+        };
+        let address = self.placement.address(entry.identity.sender().address());
+        let uid = entry.identity.sender().uid();
+        if entry.state == State::Attached {
+            self.metrics.sessions.decrement();
+        }
+        self.leave_channels(key);
+        self.leave_direct(key);
+        self.leave_requests(port, key);
+        self.leave_work(now, port, key);
+        self.sessions.remove(key);
+        self.entitlement.leave(uid);
+        let home = self.placement.home(address.hash());
+        if home == self.shard {
+            self.release(port, address, self.id(key));
+        } else {
+            self.mesh.write(home, |_| Letter::Release {
+                address,
+                session: key,
+            });
+        }
+    }
+
+    /// Who a session is, from `join` to `leave`.
+    pub fn identity(&self, key: SessionKey) -> Option<&Identity> {
+        self.sessions.get(key).map(|entry| &entry.identity)
+    }
+
+    /// Whether the session has its address.
+    pub fn is_attached(&self, key: SessionKey) -> bool {
+        self.sessions.attached(key).is_some()
+    }
+
+    /// Called about every 10 ms: tells the other shards what the workers here have to do, and goes on with
+    /// revocations.
+    pub fn tick(&mut self, _now: Now, port: &mut impl Port) {
+        self.tell_loads();
+        self.sweep(port);
+    }
+
+    /// The daemon stops: the workers of this shard are offered to nobody any more. Requests in flight go on.
+    pub fn drain(&mut self, _now: Now, _port: &mut impl Port) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        for (key, entry) in self.sessions.in_slots(0..self.sessions.slots()) {
+            if entry.worker().is_some() {
+                let id = SessionId {
+                    shard: self.shard,
+                    key,
+                };
+                self.directory.down(id);
+                self.mesh.broadcast(|_| Letter::WorkerDown { worker: key });
+            }
+        }
+    }
+
+    /// The parcel filled for shard `to` since the last call, if there is anything in it. What does not fit into
+    /// the mesh comes back through [`Self::keep`].
+    pub fn outgoing(&mut self, to: u16) -> Option<Parcel> {
+        self.mesh.outgoing(to)
+    }
+
+    /// Takes back a parcel that [`Self::outgoing`] gave and the mesh did not take; more letters are appended
+    /// to it.
+    pub fn keep(&mut self, to: u16, parcel: Parcel) {
+        self.mesh.keep(to, parcel);
+    }
+
+    /// Takes a parcel whose letters have been read, for use again.
+    pub fn recycle(&mut self, parcel: Parcel) {
+        self.mesh.recycle(parcel);
+    }
+
+    /// A session of this shard, as the other shards name it.
+    pub(super) const fn id(&self, key: SessionKey) -> SessionId {
+        SessionId {
+            shard: self.shard,
+            key,
+        }
+    }
+
+    /// 128 random bits.
+    pub(super) fn token(&mut self) -> Token {
+        Token(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()))
+    }
+
+    /// Calls `with` with the sender that `key` is, if it is attached. The sender is a copy, so that the
+    /// sessions may change meanwhile.
+    pub(super) fn with_sender<R>(
+        &mut self,
+        key: SessionKey,
+        with: impl FnOnce(&mut Self, &Sender<'_>) -> R,
+    ) -> Option<R> {
+        let sender = self.sessions.attached(key)?.identity.sender();
+        let (app_len, role) = (sender.app_len(), sender.role());
+        let mut address = std::mem::take(&mut self.address_scratch);
+        address.clear();
+        address.push_str(sender.address());
+        let result = with(self, &Sender::restore(&address, app_len, role));
+        self.address_scratch = address;
+        Some(result)
+    }
+
+    /// A local session that has its address, and the bundle of what few need.
+    pub(super) fn attached_entry(&mut self, key: SessionKey) -> Option<&mut Entry> {
+        self.sessions.attached_mut(key)
+    }
+}

@@ -1,0 +1,338 @@
+//! The sessions of this shard as the router sees them: who they are, and what hangs on them.
+//!
+//! Invariant: an entry holds 64 bytes and its identity; what few sessions need (listeners, requests in flight,
+//! more than one subscription) lies behind one pointer, so that an idle device costs next to nothing.
+
+use std::collections::VecDeque;
+
+use super::hashes::AddressKey;
+use super::identity::Identity;
+use super::message::{SessionKey, SubscriptionOptions};
+use super::rights::CredentialId;
+use crate::time::Instant;
+
+/// No index.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// An index of a slab as it is kept in tables. Slabs here never hold four billion entries.
+pub(crate) fn id(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(NONE)
+}
+
+/// Where a subscription of a session stands: which list, and its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubRef {
+    pub(crate) list: u32,
+    pub(crate) index: u32,
+}
+
+impl SubRef {
+    const NONE: Self = Self {
+        list: NONE,
+        index: NONE,
+    };
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Waits for its address.
+    Joining,
+    /// Has its address.
+    Attached,
+    /// A newer session was preferred; waits for its end.
+    Displaced,
+}
+
+/// A session of this shard.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) identity: Identity,
+    pub(crate) credential: CredentialId,
+    pub(crate) since: Instant,
+    first: SubRef,
+    pub(crate) extra: Option<Box<Extra>>,
+    generation: u32,
+    pub(crate) state: State,
+}
+
+/// What few sessions need.
+#[derive(Debug)]
+pub(crate) struct Extra {
+    subscriptions: Vec<SubRef>,
+    pub(crate) worker: Option<Worker>,
+    pub(crate) direct: Option<SubscriptionOptions>,
+    /// The latest of its requests in flight.
+    pub(crate) requests_head: u32,
+    /// Its requests in flight.
+    pub(crate) requests: u32,
+    /// Workers that messaged it and to which it may answer, oldest first.
+    pub(crate) answerable: VecDeque<Answerable>,
+}
+
+/// A worker that takes Direct from entitled callers only and has messaged this block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answerable {
+    /// The name it is found under.
+    pub(crate) name: u64,
+    pub(crate) address: AddressKey,
+    pub(crate) until: Instant,
+}
+
+/// A session that answers requests.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) listeners: Vec<Listener>,
+    /// The latest of the requests it was asked.
+    pub(crate) asked_head: u32,
+    /// Requests it was asked and has not answered.
+    pub(crate) in_flight: u32,
+    /// Whether `in_flight` changed since the other shards were told.
+    pub(crate) stale: bool,
+}
+
+/// A command that a worker answers.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) cmd: Box<str>,
+    pub(crate) options: SubscriptionOptions,
+}
+
+impl Worker {
+    pub(crate) fn listener(&self, cmd: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| &*listener.cmd == cmd)
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            asked_head: NONE,
+            in_flight: 0,
+            stale: false,
+        }
+    }
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            subscriptions: Vec::new(),
+            worker: None,
+            direct: None,
+            requests_head: NONE,
+            requests: 0,
+            answerable: VecDeque::new(),
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    pub(crate) fn worker(&self) -> Option<&Worker> {
+        self.extra.as_ref()?.worker.as_ref()
+    }
+
+    pub(crate) fn worker_mut(&mut self) -> Option<&mut Worker> {
+        self.extra.as_mut()?.worker.as_mut()
+    }
+
+    /// All subscriptions.
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = SubRef> + '_ {
+        let more = self.extra.as_ref().map_or(&[][..], |extra| &extra.subscriptions);
+        (self.first != SubRef::NONE)
+            .then_some(self.first)
+            .into_iter()
+            .chain(more.iter().copied())
+    }
+
+    /// Subscriptions it has.
+    pub(crate) fn subscription_count(&self) -> usize {
+        let more = self.extra.as_ref().map_or(0, |extra| extra.subscriptions.len());
+        more + usize::from(self.first != SubRef::NONE)
+    }
+
+    pub(super) fn add_subscription(&mut self, subscription: SubRef) {
+        if self.first == SubRef::NONE {
+            self.first = subscription;
+        } else {
+            self.extra().subscriptions.push(subscription);
+        }
+    }
+
+    pub(super) fn remove_subscription(&mut self, subscription: SubRef) {
+        let more = self.extra.as_mut().map(|extra| &mut extra.subscriptions);
+        if self.first == subscription {
+            self.first = more.and_then(Vec::pop).unwrap_or(SubRef::NONE);
+        } else if let Some(more) = more
+            && let Some(at) = more.iter().position(|other| *other == subscription)
+        {
+            more.swap_remove(at);
+        }
+    }
+
+    /// Takes one of the subscriptions out, whichever.
+    pub(super) fn take_subscription(&mut self) -> Option<SubRef> {
+        let subscription = self.subscriptions().next()?;
+        self.remove_subscription(subscription);
+        Some(subscription)
+    }
+
+    pub(super) fn move_subscription(&mut self, from: SubRef, to: SubRef) {
+        if self.first == from {
+            self.first = to;
+        } else if let Some(extra) = &mut self.extra
+            && let Some(found) = extra.subscriptions.iter_mut().find(|other| **other == from)
+        {
+            *found = to;
+        }
+    }
+}
+
+/// All sessions of this shard.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    slots: Vec<Option<Entry>>,
+}
+
+impl Sessions {
+    /// Takes a session in; `false` if its slot is taken.
+    pub(crate) fn insert(
+        &mut self,
+        key: SessionKey,
+        identity: Identity,
+        credential: CredentialId,
+        since: Instant,
+    ) -> bool {
+        let slot = key.slot as usize;
+        if slot >= self.slots.len() {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        match self.slots.get_mut(slot) {
+            Some(free @ None) => {
+                *free = Some(Entry {
+                    identity,
+                    credential,
+                    since,
+                    first: SubRef::NONE,
+                    extra: None,
+                    generation: key.generation,
+                    state: State::Joining,
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a session out.
+    pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Entry> {
+        let slot = self.slots.get_mut(key.slot as usize)?;
+        slot.take_if(|entry| entry.generation == key.generation)
+    }
+
+    pub(crate) fn get(&self, key: SessionKey) -> Option<&Entry> {
+        let entry = self.slots.get(key.slot as usize)?.as_ref()?;
+        (entry.generation == key.generation).then_some(entry)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Entry> {
+        let entry = self.slots.get_mut(key.slot as usize)?.as_mut()?;
+        (entry.generation == key.generation).then_some(entry)
+    }
+
+    /// A session that has its address.
+    pub(crate) fn attached(&self, key: SessionKey) -> Option<&Entry> {
+        self.get(key).filter(|entry| entry.state == State::Attached)
+    }
+
+    /// A session that has its address.
+    pub(crate) fn attached_mut(&mut self, key: SessionKey) -> Option<&mut Entry> {
+        self.get_mut(key).filter(|entry| entry.state == State::Attached)
+    }
+
+    /// The sessions in the slots of `range`.
+    pub(crate) fn in_slots(
+        &self,
+        range: std::ops::Range<usize>,
+    ) -> impl Iterator<Item = (SessionKey, &Entry)> {
+        let end = range.end.min(self.slots.len());
+        let start = range.start.min(end);
+        let slots = self.slots.get(start..end).unwrap_or_default();
+        slots.iter().zip(start..).filter_map(|(slot, index)| {
+            let entry = slot.as_ref()?;
+            let key = SessionKey {
+                slot: id(index),
+                generation: entry.generation,
+            };
+            Some((key, entry))
+        })
+    }
+
+    /// Slots there are, used or not.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::Account;
+
+    fn identity() -> Identity {
+        let account = Account::parse("etest-0123456789abcdef01234567-user").unwrap();
+        Identity::new(&account, "r").unwrap()
+    }
+
+    #[test]
+    fn an_entry_stays_small() {
+        assert_eq!(size_of::<Option<Entry>>(), 64);
+    }
+
+    #[test]
+    fn a_stale_key_reaches_no_successor() {
+        let mut sessions = Sessions::default();
+        let old = SessionKey {
+            slot: 3,
+            generation: 1,
+        };
+        let next = SessionKey {
+            slot: 3,
+            generation: 2,
+        };
+        assert!(sessions.insert(old, identity(), CredentialId(1), Instant::default()));
+        assert!(!sessions.insert(next, identity(), CredentialId(1), Instant::default()));
+        assert!(sessions.remove(next).is_none());
+        assert!(sessions.remove(old).is_some());
+        assert!(sessions.insert(next, identity(), CredentialId(1), Instant::default()));
+        assert!(sessions.get(old).is_none() && sessions.remove(old).is_none());
+        assert!(sessions.get(next).is_some());
+    }
+
+    #[test]
+    fn subscriptions_are_found_after_others_moved() {
+        let mut sessions = Sessions::default();
+        let key = SessionKey {
+            slot: 0,
+            generation: 0,
+        };
+        sessions.insert(key, identity(), CredentialId(1), Instant::default());
+        let entry = sessions.get_mut(key).unwrap();
+        let at = |list, index| SubRef { list, index };
+        for list in 0..4 {
+            entry.add_subscription(at(list, 7));
+        }
+        entry.remove_subscription(at(0, 7));
+        entry.move_subscription(at(3, 7), at(3, 1));
+        entry.move_subscription(at(2, 7), at(2, 0));
+        let mut left: Vec<_> = entry.subscriptions().map(|s| (s.list, s.index)).collect();
+        left.sort_unstable();
+        assert_eq!(left, [(1, 7), (2, 0), (3, 1)]);
+        assert_eq!(entry.subscription_count(), 3);
+    }
+}
