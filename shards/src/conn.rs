@@ -44,6 +44,8 @@ impl Flags {
     pub(crate) const SHUT: Self = Self(1 << 12);
     /// It is broken or was closed at once: nothing is sent any more.
     pub(crate) const DEAD: Self = Self(1 << 13);
+    /// Both directions of the socket are shut down, so that what is with the kernel ends.
+    pub(crate) const CUT: Self = Self(1 << 14);
 
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -5,23 +5,28 @@
 //! is a [`Plane`]. Nothing here knows of messages, protocols or sessions, and no type of glommio or io_uring
 //! leaves the crate.
 
-#![allow(
-    dead_code,
-    reason = "the loop stands on these rooms and is added on top of them"
-)]
-
 mod app;
+mod buffers;
 mod clock;
 mod config;
 mod conn;
+mod control;
 mod doorbell;
 mod error;
+mod glom;
 mod launch;
 pub mod limits;
+mod listen;
 pub mod mesh;
+mod operation;
 mod outq;
+mod placement;
 mod plane;
+mod policy;
 mod pool;
+mod preflight;
+mod ring;
+mod shard;
 mod share;
 mod stats;
 pub mod wheel;
@@ -31,8 +36,9 @@ pub use clock::Clock;
 pub use config::{Config, Listener};
 pub use doorbell::Bell;
 pub use error::{Fault, LaunchError};
-pub use launch::{Running, launch};
+pub use launch::{Running, launch, launch_on};
 pub use plane::Plane;
+pub use preflight::{Finding, Prober, RingProblem, ThisMachine, preflight, preflight_of};
 pub use share::Shared;
 pub use stats::{Counter, Stats};
 pub use wheel::TimerId;

@@ -24,6 +24,14 @@ impl Pool {
         }
     }
 
+    /// An empty buffer for a few bytes that may stay long: never a large one.
+    pub(crate) fn take_small(&mut self) -> Vec<u8> {
+        match self.kept.last() {
+            Some(buffer) if buffer.capacity() <= limits::SPILL_STEP_BYTES => self.take(),
+            _ => Vec::with_capacity(limits::BUFFER_BYTES_MIN),
+        }
+    }
+
     /// Takes a buffer back. Its bytes are gone.
     pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();

@@ -1,0 +1,104 @@
+//! Listening sockets: one per listener and shard.
+//!
+//! Invariant: an address somebody else listens on is refused, even where sharing the port would be possible;
+//! all shards listen on the same port.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Listener;
+use crate::error::LaunchError;
+
+/// What was bound: the address of each listener, and each shard's sockets in the same order.
+pub(crate) struct Bound {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) sockets: Vec<Vec<Socket>>,
+}
+
+/// Binds all listeners for `shards` shards.
+pub(crate) fn bind(listeners: &[Listener], shards: usize) -> Result<Bound, LaunchError> {
+    let mut bound = Bound {
+        addresses: Vec::with_capacity(listeners.len()),
+        sockets: std::iter::repeat_with(Vec::new).take(shards).collect(),
+    };
+    for listener in listeners {
+        let failed = |source| LaunchError::Listen {
+            address: listener.address,
+            source,
+        };
+        let address = claim(listener).map_err(failed)?;
+        for sockets in &mut bound.sockets {
+            sockets.push(open(listener, address).map_err(failed)?);
+        }
+        bound.addresses.push(address);
+    }
+    Ok(bound)
+}
+
+/// Makes sure that nobody listens there, and learns the port. A socket that does not share its port cannot be
+/// bound beside one that listens.
+fn claim(listener: &Listener) -> io::Result<SocketAddr> {
+    let socket = new_socket(listener.address)?;
+    socket.bind(&listener.address.into())?;
+    let bound = socket.local_addr()?.as_socket();
+    bound.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+fn open(listener: &Listener, address: SocketAddr) -> io::Result<Socket> {
+    let socket = new_socket(address)?;
+    socket.set_reuse_port(true)?;
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    if let Some(bytes) = listener.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = listener.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(listener.backlog)?;
+    Ok(socket)
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> Listener {
+        Listener::new("127.0.0.1:0".parse().unwrap())
+    }
+
+    #[test]
+    fn all_shards_listen_on_the_port_that_was_found() {
+        let bound = bind(&[any(), any()], 3).unwrap();
+        assert_ne!(bound.addresses[0].port(), 0);
+        assert_ne!(bound.addresses[0], bound.addresses[1]);
+        for sockets in &bound.sockets {
+            for (socket, address) in sockets.iter().zip(&bound.addresses) {
+                assert_eq!(socket.local_addr().unwrap().as_socket(), Some(*address));
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_in_use_is_refused_and_named() {
+        let first = bind(&[any()], 1).unwrap();
+        let again = Listener::new(first.addresses[0]);
+        let error = bind(&[again], 1).err().unwrap().to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on {}", first.addresses[0])),
+            "{error}"
+        );
+    }
+}
