@@ -67,7 +67,7 @@ CREATE TABLE change (
 ) STRICT;
 
 -- The operators' app is always there.
-INSERT INTO app (name, open, direct, created_unix_ms) VALUES ('nexus', 0, 'any', 0);
+INSERT INTO app (name, open, direct, created_unix_ms) VALUES ('nexus', 0, 'any', unixepoch() * 1000);
 
 -- Looked up where an account is not found, so that a denial costs the same look-ups whatever its reason.
 -- No account has an empty name, and nobody knows a secret with this verifier.
