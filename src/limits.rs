@@ -89,6 +89,23 @@ pub const INFLIGHT_PER_SESSION_MAX: u16 = 1_024;
 /// QoS 1 messages waiting for a place among those in flight, per session.
 pub const QUEUED_PER_SESSION_MAX: usize = 1_024;
 
+/// Bytes of the QoS 1 messages that wait for such a place, per session.
+pub const QUEUED_BYTES_PER_SESSION_MAX: usize = SEND_QUEUE_BYTES_MAX;
+
+// MQTT.
+/// QoS 2 exchanges of one 3.1.1 client between PUBLISH and PUBREL. 3.1.1 has no way to announce a bound, and
+/// stock clients send a burst of any length before they read the first PUBREC.
+pub const QOS2_EXCHANGES_PER_SESSION_MAX: usize = 16_384;
+/// A topic that an alias is kept for: the longest channel, and the longest control topic is shorter.
+pub const ALIASED_TOPIC_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
+/// Filters under `$nexus/reply/` that one session may hold.
+pub const REPLY_FILTERS_PER_SESSION_MAX: usize = 16;
+/// A filter under `$nexus/reply/`.
+pub const REPLY_FILTER_BYTES_MAX: usize = 256;
+/// The longest CONNACK with success, without an Assigned Client Identifier. A client whose Maximum Packet Size is
+/// below it is not served.
+pub const CONNACK_BYTES_MAX: usize = 64;
+
 // Mesh: what one shard may have waiting for another.
 /// Parcels in the ring of one ordered pair of shards.
 pub const MESH_RING_PARCELS: usize = 1_024;

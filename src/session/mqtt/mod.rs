@@ -1,16 +1,43 @@
-//! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state.
+//! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state (PROTOCOL section 3).
+//!
+//! What this server offers so far, and says so in CONNACK (5.0) or SUBACK (3.1.1): sessions that end with
+//! their connection, QoS up to 1 towards clients, no retained messages, no shared subscriptions. From a
+//! 3.1.1 client QoS 2 is taken in, exactly once, because 3.1.1 cannot refuse it.
+//!
+//! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from
+//! [`control`]; a session that idles holds no heap but its will.
 
+mod connect;
+mod control;
+mod deliver;
+mod inbound;
+mod label;
+mod outbound;
+mod publish;
+mod reason;
 mod settings;
+mod subscribe;
+
+#[cfg(test)]
+mod tests;
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::codec::Decode;
+use crate::codec::mqtt::packet::{self, Ack, Packet, PacketId, Version};
+use crate::codec::mqtt::property::{Properties, Property};
+use crate::codec::mqtt::{Context, Direction, decode};
 use crate::limits;
-use crate::route::{Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::route::{Command, Completion, Delivery, Identity, Ticket, Undelivered};
 use crate::session::{Disconnect, Ending, Frames, LoginFailure, Output, Scratch, Step, Will};
 use crate::time::{Instant, Now};
 
+use inbound::{Aliases, Exchanges};
+use outbound::Outbound;
+use reason::{Carrier, Reason};
 pub use settings::Settings;
+use subscribe::ReplyFilter;
 
 /// Whether the connection may carry a password in clear, as the listener knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +48,55 @@ pub enum Passwords {
     Refused,
 }
 
+/// Where in its life a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// CONNECT has not come.
+    Connecting,
+    /// CONNECT has come, the verdict has not.
+    LoggingIn,
+    /// CONNACK is written.
+    Attached,
+    /// The good-bye is written or read.
+    Ended,
+}
+
+/// What few sessions need.
+#[derive(Debug, Default)]
+struct Rare {
+    aliases: Aliases,
+    exchanges: Exchanges,
+    replies: Vec<ReplyFilter>,
+}
+
 /// One MQTT connection.
 #[derive(Debug)]
 pub struct Session {
     settings: Rc<Settings>,
-    passwords: Passwords,
+    /// When the last packet came; until the login has succeeded, when the connection did.
     heard: Instant,
+    /// Since when the send queue was found over its bound.
+    blocked_since: Option<Instant>,
     will: Option<Box<Will>>,
+    rare: Option<Box<Rare>>,
+    outbound: Option<Box<Outbound>>,
+    /// The client's Maximum Packet Size; 3.1.1 has none.
+    client_packet_bytes_max: u32,
+    /// Seconds, as granted; 0 is off.
+    keep_alive_s: u16,
+    /// Places for QoS 1 messages on their way to the client: its Receive Maximum, as far as it is used.
+    window: u16,
+    /// QoS 1 and 2 messages of the client for which the router has not completed.
+    unanswered: u16,
+    state: State,
+    version: Version,
+    passwords: Passwords,
+    /// What CONNACK has to say is decided when CONNECT is read.
+    welcome: connect::Welcome,
+    /// The client takes reason strings (5.0, 3.1.2.11.7).
+    problem_information: bool,
+    /// CONNECT asked for a session that outlives its connection (5.0, 3.1.2.11.2).
+    session_expiry_asked: bool,
 }
 
 impl Session {
@@ -35,50 +104,328 @@ impl Session {
     pub fn new(settings: &Rc<Settings>, passwords: Passwords, now: Now) -> Self {
         Self {
             settings: Rc::clone(settings),
-            passwords,
             heard: now.instant,
+            blocked_since: None,
             will: None,
+            rare: None,
+            outbound: None,
+            client_packet_bytes_max: u32::MAX,
+            keep_alive_s: 0,
+            window: limits::INFLIGHT_PER_SESSION_MAX,
+            unanswered: 0,
+            state: State::Connecting,
+            version: Version::V311,
+            passwords,
+            welcome: connect::Welcome::default(),
+            problem_information: false,
+            session_expiry_asked: false,
         }
     }
+
+    /// What one packet of an attached client asks for.
+    fn packet<'a, O: Output>(
+        &mut self,
+        now: Now,
+        packet: Packet<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Reason> {
+        match packet {
+            Packet::Publish(publish) => return self.publish(now, &publish, scratch, out),
+            Packet::Subscribe(subscribe) => return self.subscribe(&subscribe).map(Some),
+            Packet::Unsubscribe(unsubscribe) => return self.unsubscribe(&unsubscribe).map(Some),
+            Packet::PubAck(ack) => self.acknowledged(now, ack.packet_id, out),
+            Packet::PubRec(ack) => self.received(ack.packet_id, out)?,
+            Packet::PubRel(ack) => self.released(ack.packet_id, out),
+            // The answer to a PUBREL that told the client of an exchange that never was.
+            Packet::PubComp(_) => {}
+            Packet::PingReq => {
+                self.shrink();
+                self.send(&Packet::PingResp, out);
+            }
+            Packet::Disconnect(disconnect) => return self.left(&disconnect).map(Some),
+            // 3.1.0-2: a second CONNECT; what only servers send; AUTH without an Authentication Method in
+            // CONNECT [MQTT-4.12.0-7].
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => return Err(Reason::ProtocolError),
+        }
+        Ok(None)
+    }
+
+    /// DISCONNECT from the client (3.14).
+    fn left(&mut self, disconnect: &packet::Disconnect<'_>) -> Result<Command<'static>, Reason> {
+        let expiry_s = disconnect.properties.session_expiry_interval_s().unwrap_or(0);
+        if expiry_s != 0 && !self.session_expiry_asked {
+            return Err(Reason::ProtocolError);
+        }
+        // [MQTT-3.14.4-3]: success discards the will; every other code, 0x04 above all, keeps it.
+        if disconnect.code == 0 {
+            self.will = None;
+        }
+        self.state = State::Ended;
+        Ok(Command::Leave)
+    }
+
+    /// Appends a packet. One that is larger than the client takes is left out as if it had been sent
+    /// \[MQTT-3.1.2-25\].
+    fn send<O: Output>(&self, packet: &Packet<'_>, out: &mut O) {
+        let len = packet.encoded_len(self.version);
+        if self.fits(len) {
+            out.write(len, |buffer| packet.encode_into(self.version, buffer));
+        }
+    }
+
+    fn fits(&self, packet_bytes: usize) -> bool {
+        u32::try_from(packet_bytes).is_ok_and(|len| len <= self.client_packet_bytes_max)
+    }
+
+    /// Sends what `packet` makes of the reason's properties: with the reason string if the client wants it and
+    /// it fits, else without \[MQTT-3.4.2-2\].
+    fn send_with_text<'p, O: Output>(
+        &self,
+        reason: Option<Reason>,
+        packet: impl Fn(Properties<'p>) -> Packet<'p>,
+        properties: &'p mut [Property<'p>; 1],
+        out: &mut O,
+    ) {
+        if let Some(text) = reason.and_then(reason::text)
+            && self.problem_information
+        {
+            *properties = [Property::ReasonString(text)];
+            let packet = packet(Properties::list(properties));
+            if self.fits(packet.encoded_len(self.version)) {
+                return self.send(&packet, out);
+            }
+        }
+        self.send(&packet(Properties::EMPTY), out);
+    }
+
+    /// PUBACK, or PUBREC for QoS 2; `None` is success. 3.1.1 acknowledges what it refuses, too.
+    fn acknowledge<O: Output>(&self, ticket: Ticket, reason: Option<Reason>, out: &mut O) {
+        let Some((packet_id, exactly_once)) = publish::packet_id(ticket) else {
+            return;
+        };
+        let code = match (self.version, reason) {
+            (Version::V5, Some(reason)) => reason::code_v5(reason, Carrier::PubAck),
+            _ => 0,
+        };
+        let packet = |properties| {
+            let ack = Ack {
+                packet_id,
+                code,
+                properties,
+            };
+            if exactly_once {
+                Packet::PubRec(ack)
+            } else {
+                Packet::PubAck(ack)
+            }
+        };
+        self.send_with_text(reason, packet, &mut [Property::ReasonString("")], out);
+    }
+
+    /// Ends the session by its peer's fault: writes what the version has for it.
+    fn quit<O: Output>(&mut self, reason: Reason, out: &mut O) -> Disconnect {
+        self.say_good_bye(reason, out);
+        reason::disconnect(reason)
+    }
+
+    fn say_good_bye<O: Output>(&mut self, reason: Reason, out: &mut O) {
+        match self.state {
+            // [MQTT-3.14.0-1]: no DISCONNECT before a successful CONNACK.
+            State::LoggingIn => self.refuse(reason, out),
+            State::Attached if self.version == Version::V5 => {
+                let code = reason::code_v5(reason, Carrier::Disconnect);
+                let packet = |properties| Packet::Disconnect(packet::Disconnect { code, properties });
+                self.send_with_text(Some(reason), packet, &mut [Property::ReasonString("")], out);
+            }
+            State::Attached | State::Connecting | State::Ended => {}
+        }
+        self.state = State::Ended;
+    }
+
+    /// Gives back what a burst has left, when the client says that it idles.
+    fn shrink(&mut self) {
+        if self.outbound.as_ref().is_some_and(|outbound| outbound.is_empty()) {
+            self.outbound = None;
+        }
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    fn keep_alive_deadline(&self) -> Option<Instant> {
+        // [MQTT-3.1.2-22]: one and a half times the keep alive.
+        let wait = Duration::from_millis(u64::from(self.keep_alive_s) * 1_500);
+        (!wait.is_zero()).then(|| self.heard + wait)
+    }
+
+    fn blocked_deadline(&self) -> Option<Instant> {
+        self.blocked_since
+            .map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
+    }
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.aliases.is_empty() && self.exchanges.is_empty() && self.replies.is_empty()
+    }
+}
+
+/// The wire's packet identifier as a number.
+fn number(id: PacketId) -> u32 {
+    u32::from(id.get())
 }
 
 impl super::Session for Session {
     fn receive<'a, O: Output>(
         &mut self,
-        _now: Now,
-        _bytes: &'a mut [u8],
-        _scratch: &'a mut Scratch,
-        _out: &mut O,
+        now: Now,
+        bytes: &'a mut [u8],
+        scratch: &'a mut Scratch,
+        out: &mut O,
     ) -> Result<Step<'a>, Disconnect> {
-        let _ = (&self.settings.domains, self.passwords);
-        Err(Disconnect::UnsupportedVersion)
+        let bytes: &'a [u8] = bytes;
+        match self.state {
+            State::Connecting => return self.first(bytes, scratch, out),
+            State::LoggingIn => return Ok(Step::Hold),
+            State::Ended if bytes.is_empty() => return Ok(Step::Need(1)),
+            State::Ended => {
+                return Ok(Step::Done {
+                    used: bytes.len(),
+                    command: None,
+                });
+            }
+            State::Attached => {}
+        }
+        let context = Context {
+            version: Some(self.version),
+            packet_bytes_max: usize::try_from(self.settings.packet_bytes_max).unwrap_or(usize::MAX),
+            direction: Direction::ToServer,
+        };
+        let (packet, used) = match decode(bytes, context) {
+            Ok(Decode::Frame { frame, len }) => (frame, len),
+            Ok(Decode::Need(len)) => return Ok(Step::Need(len)),
+            Err(malformed) => return Err(self.quit(Reason::Malformed(malformed), out)),
+        };
+        if self.is_held(&packet) {
+            return Ok(Step::Hold);
+        }
+        self.heard = now.instant;
+        // Answers are never dropped, so who only asks and never reads is not read any more.
+        if out.queued() > 2 * limits::SEND_QUEUE_BYTES_MAX {
+            return Err(self.quit(Reason::SlowReceiver, out));
+        }
+        match self.packet(now, packet, scratch, out) {
+            Ok(command) => Ok(Step::Done { used, command }),
+            Err(reason) => Err(self.quit(reason, out)),
+        }
     }
 
-    fn attached<O: Output>(&mut self, _: Now, _: Result<&Identity, LoginFailure>, _: &mut O) {}
+    fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
+        if self.state != State::LoggingIn {
+            return;
+        }
+        match verdict {
+            Ok(identity) => {
+                self.heard = now.instant;
+                self.state = State::Attached;
+                self.welcome(identity, out);
+            }
+            Err(failure) => {
+                self.will = None;
+                self.say_good_bye(
+                    match failure {
+                        LoginFailure::Denied => Reason::BadCredentials,
+                        LoginFailure::Unavailable => Reason::Unavailable,
+                    },
+                    out,
+                );
+            }
+        }
+    }
 
-    fn completed<O: Output>(&mut self, _: Now, _: Ticket, _: &Completion, _: &mut O) {}
+    fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
+        if self.state != State::Attached {
+            return;
+        }
+        match completion {
+            Completion::Registered(results) => self.subscribed(ticket, results, out),
+            Completion::Unregistered(results) => self.unsubscribed(ticket, results, out),
+            Completion::Published(_)
+            | Completion::Direct(_)
+            | Completion::Requested
+            | Completion::Answered => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                self.acknowledge(ticket, publish::outcome(completion), out);
+            }
+        }
+    }
 
     fn deliver<O: Output>(
         &mut self,
-        _: Now,
-        _: &Delivery<'_>,
-        _: &mut Frames<O::Shared>,
-        _: &mut O,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
     ) -> Result<(), Undelivered> {
-        Err(Undelivered::Gone)
+        if self.state != State::Attached {
+            return Err(Undelivered::Gone);
+        }
+        self.delivery(now, delivery, frames, out)
     }
 
-    fn timeout<O: Output>(&mut self, _: Now, _: &mut O) -> Result<(), Disconnect> {
-        Err(Disconnect::TimedOut)
+    fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
+        match self.state {
+            State::Ended => Ok(()),
+            State::Connecting | State::LoggingIn => {
+                if passed(self.next_timeout()) {
+                    return Err(self.quit(Reason::LoginTimeout, out));
+                }
+                Ok(())
+            }
+            State::Attached => {
+                if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
+                    self.blocked_since = None;
+                }
+                if passed(self.blocked_deadline()) {
+                    return Err(self.quit(Reason::SlowReceiver, out));
+                }
+                if passed(self.keep_alive_deadline()) {
+                    return Err(self.quit(Reason::KeepAliveTimeout, out));
+                }
+                Ok(())
+            }
+        }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        Some(self.heard + Duration::from_millis(limits::PRELOGIN_MS_MAX))
+        match self.state {
+            State::Connecting | State::LoggingIn => {
+                Some(self.heard + Duration::from_millis(limits::PRELOGIN_MS_MAX))
+            }
+            State::Attached => match (self.keep_alive_deadline(), self.blocked_deadline()) {
+                (Some(keep_alive), Some(blocked)) => Some(keep_alive.min(blocked)),
+                (deadline, None) | (None, deadline) => deadline,
+            },
+            State::Ended => None,
+        }
     }
 
     fn take_will(&mut self) -> Option<Box<Will>> {
-        self.will.take()
+        // A block that was never attached has not left anything yet.
+        match self.state {
+            State::Connecting | State::LoggingIn => None,
+            State::Attached | State::Ended => self.will.take(),
+        }
     }
 
-    fn end<O: Output>(&mut self, _: Now, _: Ending, _: &mut O) {}
+    fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {
+        self.say_good_bye(Reason::Ending(ending), out);
+    }
 }

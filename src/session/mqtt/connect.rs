@@ -1,0 +1,278 @@
+//! CONNECT and CONNACK (3.1, 3.2): who may come in, and what the client is told about the server.
+
+use smallvec::SmallVec;
+
+use super::control::{self, Target};
+use super::reason::{self, Carrier, Reason};
+use super::{Passwords, Session, State};
+use crate::codec::Decode;
+use crate::codec::mqtt::forward::forwarded;
+use crate::codec::mqtt::packet::{self, ConnAck, Connect, Packet, QoS, Version};
+use crate::codec::mqtt::property::{Properties, Property};
+use crate::codec::mqtt::{Context, Direction, Malformed, decode, header};
+use crate::limits;
+use crate::route::identity::check_resource;
+use crate::route::{Command, Identity, Login, Refusal};
+use crate::session::{Disconnect, Output, Scratch, Step, Will};
+
+/// What CONNACK will say, decided when CONNECT is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Welcome {
+    /// The client named no identifier, so the one it got is told.
+    assigned_client_id: bool,
+    /// The keep alive was lowered.
+    server_keep_alive: bool,
+    /// The client asked for Response Information.
+    response_information: bool,
+}
+
+impl Session {
+    /// The first packet of the connection, which has to be CONNECT \[MQTT-3.1.0-1\].
+    pub(super) fn first<'a, O: Output>(
+        &mut self,
+        bytes: &'a [u8],
+        scratch: &mut Scratch,
+        out: &mut O,
+    ) -> Result<Step<'a>, Disconnect> {
+        let context = Context {
+            version: None,
+            packet_bytes_max: limits::CONNECT_BYTES_MAX,
+            direction: Direction::ToServer,
+        };
+        let reason = match decode(bytes, context) {
+            Ok(Decode::Need(len)) => return Ok(Step::Need(len)),
+            Ok(Decode::Frame {
+                frame: Packet::Connect(connect),
+                len,
+            }) => match self.connect(&connect, scratch) {
+                Ok(login) => {
+                    self.state = State::LoggingIn;
+                    return Ok(Step::Done {
+                        used: len,
+                        command: Some(Command::Login(login)),
+                    });
+                }
+                Err(reason) => reason,
+            },
+            Ok(Decode::Frame { .. }) => Reason::Malformed(Malformed::NotConnect),
+            Err(malformed) => {
+                let reason = Reason::Malformed(malformed);
+                match claimed_version(bytes, malformed) {
+                    Some(version) => {
+                        self.version = version;
+                        reason
+                    }
+                    // Whatever it speaks, it is not told in MQTT.
+                    None => {
+                        self.state = State::Ended;
+                        return Err(reason::disconnect(reason));
+                    }
+                }
+            }
+        };
+        self.refuse(reason, out);
+        self.will = None;
+        self.state = State::Ended;
+        Err(reason::disconnect(reason))
+    }
+
+    /// Takes a CONNECT in: everything that can be decided without looking up the account.
+    fn connect<'a>(&mut self, connect: &Connect<'a>, scratch: &mut Scratch) -> Result<Login<'a>, Reason> {
+        self.version = connect.version;
+        if connect.version == Version::V5 {
+            self.adopt(&connect.properties)?;
+        }
+        check_client_id(connect)?;
+        // 3.1.2.11.4: nothing larger may be sent, so the client would never learn that it is in.
+        let assigned = if connect.client_id.is_empty() {
+            3 + limits::RESOURCE_BYTES_MAX
+        } else {
+            0
+        };
+        if !self.fits(limits::CONNACK_BYTES_MAX + assigned) {
+            return Err(Reason::ClientTakesTooLittle);
+        }
+        self.welcome.assigned_client_id = connect.client_id.is_empty();
+        let login = self.login(connect)?;
+        self.keep_alive(connect.keep_alive_s);
+        self.will = match &connect.will {
+            Some(will) => Some(Box::new(take_will(will, connect.version, scratch)?)),
+            None => None,
+        };
+        Ok(login)
+    }
+
+    /// What a 5.0 client says of itself (3.1.2.11).
+    fn adopt(&mut self, properties: &Properties<'_>) -> Result<(), Reason> {
+        self.problem_information = properties.request_problem_information().unwrap_or(true);
+        self.session_expiry_asked = properties
+            .session_expiry_interval_s()
+            .is_some_and(|seconds| seconds != 0);
+        self.welcome.response_information = properties.request_response_information().unwrap_or(false);
+        self.window = properties
+            .receive_maximum()
+            .map_or(limits::INFLIGHT_PER_SESSION_MAX, |maximum| {
+                maximum.min(limits::INFLIGHT_PER_SESSION_MAX)
+            });
+        self.client_packet_bytes_max = properties.maximum_packet_size_bytes().unwrap_or(u32::MAX);
+        match properties.authentication_method() {
+            Some(_) => Err(Reason::AuthenticationMethod),
+            None => Ok(()),
+        }
+    }
+
+    /// The claim and its proof (PROTOCOL section 3).
+    fn login<'a>(&self, connect: &Connect<'a>) -> Result<Login<'a>, Reason> {
+        let user_name = connect.user_name.unwrap_or_default();
+        if user_name.is_empty() {
+            return Err(Reason::NoCredentials);
+        }
+        if connect.password.is_some() && self.passwords == Passwords::Refused {
+            return Err(Reason::NoCredentials);
+        }
+        let password = connect.password.ok_or(Reason::BadCredentials)?;
+        let account = match user_name.split_once('@') {
+            Some((account, domain)) => {
+                let mut domains = self.settings.domains.iter();
+                if !domains.any(|ours| ours.eq_ignore_ascii_case(domain)) {
+                    return Err(Reason::BadCredentials);
+                }
+                account
+            }
+            None => user_name,
+        };
+        if account.is_empty() || account.len() > limits::ACCOUNT_BYTES_MAX {
+            return Err(Reason::BadCredentials);
+        }
+        Ok(Login {
+            account,
+            resource: connect.client_id,
+            password,
+        })
+    }
+
+    /// Grants the keep alive, lowered to the operator's bound where the client can be told \[MQTT-3.1.2-21\].
+    fn keep_alive(&mut self, asked_s: u16) {
+        let most_s = self.settings.keep_alive_s_max;
+        let too_long = most_s != 0 && (asked_s == 0 || asked_s > most_s);
+        let lowered = too_long && self.version == Version::V5;
+        self.welcome.server_keep_alive = lowered;
+        self.keep_alive_s = if lowered { most_s } else { asked_s };
+    }
+
+    /// CONNACK with success (3.2).
+    pub(super) fn welcome<O: Output>(&mut self, identity: &Identity, out: &mut O) {
+        let properties = self.offers(identity);
+        let connack = |properties| {
+            Packet::ConnAck(ConnAck {
+                session_present: false,
+                code: 0,
+                properties,
+            })
+        };
+        self.send(&connack(Properties::list(&properties)), out);
+    }
+
+    /// The properties of a CONNACK with success; without effect in 3.1.1.
+    fn offers<'a>(&self, identity: &'a Identity) -> SmallVec<[Property<'a>; 13]> {
+        let settings = &self.settings;
+        let mut offers = SmallVec::new();
+        if self.session_expiry_asked {
+            offers.push(Property::SessionExpiryInterval(0));
+        }
+        offers.push(Property::ReceiveMaximum(settings.receive_maximum.max(1)));
+        offers.push(Property::MaximumQoS(1));
+        offers.push(Property::RetainAvailable(false));
+        offers.push(Property::MaximumPacketSize(settings.packet_bytes_max.max(1)));
+        if self.welcome.assigned_client_id {
+            let resource = identity.sender().resource();
+            offers.push(Property::AssignedClientIdentifier(resource));
+        }
+        offers.push(Property::TopicAliasMaximum(settings.topic_alias_maximum));
+        offers.push(Property::WildcardSubscriptionAvailable(true));
+        offers.push(Property::SubscriptionIdentifiersAvailable(true));
+        offers.push(Property::SharedSubscriptionAvailable(false));
+        if self.welcome.server_keep_alive {
+            offers.push(Property::ServerKeepAlive(self.keep_alive_s));
+        }
+        if self.welcome.response_information {
+            offers.push(Property::ResponseInformation(control::REPLY_PREFIX));
+        }
+        offers
+    }
+
+    /// CONNACK with a failure, if the version has a code for it.
+    pub(super) fn refuse<O: Output>(&self, reason: Reason, out: &mut O) {
+        let code = match self.version {
+            Version::V5 => Some(reason::code_v5(reason, Carrier::ConnAck)),
+            Version::V311 => reason::code_v3(reason, Carrier::ConnAck),
+        };
+        let Some(code) = code else { return };
+        let packet = |properties| {
+            Packet::ConnAck(ConnAck {
+                session_present: false,
+                code,
+                properties,
+            })
+        };
+        self.send_with_text(Some(reason), packet, &mut [Property::ReasonString("")], out);
+    }
+}
+
+/// The Client Identifier is the resource (PROTOCOL section 3); none is made up where a session is to be found
+/// again by its name \[MQTT-3.1.3-8\] of 3.1.1.
+fn check_client_id(connect: &Connect<'_>) -> Result<(), Reason> {
+    if !connect.client_id.is_empty() {
+        return check_resource(connect.client_id)
+            .map(drop)
+            .map_err(|_| Reason::ClientIdInvalid);
+    }
+    match connect.version {
+        Version::V311 if !connect.clean => Err(Reason::ClientIdInvalid),
+        Version::V311 | Version::V5 => Ok(()),
+    }
+}
+
+/// Copies a will, checked as if it were published now.
+fn take_will(will: &packet::Will<'_>, version: Version, scratch: &mut Scratch) -> Result<Will, Reason> {
+    let Ok(Target::Channel(channel)) = control::target(will.topic) else {
+        return Err(Reason::Refused(Refusal::InvalidName));
+    };
+    if version == Version::V5 {
+        if will.qos == QoS::ExactlyOnce {
+            return Err(Reason::QosNotSupported);
+        }
+        if will.retain {
+            return Err(Reason::RetainNotSupported);
+        }
+        let text = will.properties.payload_format_indicator() == Some(true);
+        if text && std::str::from_utf8(will.payload).is_err() {
+            return Err(Reason::PayloadFormatInvalid);
+        }
+    }
+    Ok(Will {
+        channel: channel.into(),
+        payload: will.payload.into(),
+        attributes: forwarded(will.properties, &mut scratch.attributes).into(),
+        qos: super::publish::guarantee(will.qos),
+        retain: will.retain,
+        expiry_s: will.properties.message_expiry_interval_s(),
+    })
+}
+
+/// In which version a peer that sent no valid CONNECT is told so; `None` if it does not speak MQTT.
+fn claimed_version(bytes: &[u8], malformed: Malformed) -> Option<Version> {
+    let Ok(Decode::Frame { frame: header, .. }) = header(bytes) else {
+        return None;
+    };
+    if malformed == Malformed::NotConnect {
+        return None;
+    }
+    let (len, rest) = bytes.get(usize::from(header.header_len)..)?.split_first_chunk()?;
+    let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+    match (name, rest.first()?) {
+        (b"MQTT", 0..=4) | (b"MQIsdp", _) => Some(Version::V311),
+        (b"MQTT", _) => Some(Version::V5),
+        _ => None,
+    }
+}

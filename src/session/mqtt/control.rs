@@ -1,0 +1,401 @@
+//! Topics and filters as what they mean: channels, and the control topics under `$nexus/` (PROTOCOL section 3).
+//!
+//! Invariant: what leaves this room has been checked against the grammar of its names; the router is never
+//! handed a name a peer made up freely.
+
+use crate::limits;
+use crate::observe::Stage;
+use crate::route::identity::{check_app, check_channel, check_channel_filter, check_resource};
+use crate::route::{Refusal, Role, SenderPattern, Token, Uid};
+
+/// Deliveries come on the topic that was asked for; the sender is in user properties (5.0 alone).
+pub(super) const FORM_PLAIN: u8 = 0;
+/// Deliveries come on a topic that spells the sender out.
+pub(super) const FORM_SENDER: u8 = 1;
+
+/// Under this prefix replies to `$nexus/call/<id>/…` arrive; what CONNACK names as Response Information.
+pub(super) const REPLY_PREFIX: &str = "$nexus/reply/";
+
+/// Whose listener is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Callee<'a> {
+    /// The app.
+    pub(super) app: &'a str,
+    /// The listener's name.
+    pub(super) cmd: &'a str,
+    /// Narrows to one resource.
+    pub(super) resource: Option<&'a str>,
+}
+
+/// What a PUBLISH to a topic asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    /// A channel.
+    Channel(&'a str),
+    /// `$nexus/api/<app>/<cmd>[/<resource>]`: the reply goes to the Response Topic.
+    Api(Callee<'a>),
+    /// `$nexus/call/<id>/<app>/<cmd>[/<resource>]`: the reply goes to `$nexus/reply/<id>`.
+    Call(&'a str, Callee<'a>),
+    /// `$nexus/answer/<token>`.
+    Answer(Token),
+    /// `$nexus/direct/<app>/<resource>`.
+    Direct(&'a str, &'a str),
+}
+
+impl Target<'_> {
+    /// Under which stage a message to it is counted if it is dropped.
+    pub(super) const fn stage(&self) -> Stage {
+        match self {
+            Self::Channel(_) => Stage::Channel,
+            Self::Api(_) | Self::Call(..) => Stage::Request,
+            Self::Answer(_) => Stage::Answer,
+            Self::Direct(..) => Stage::Direct,
+        }
+    }
+}
+
+/// What a filter of a SUBSCRIBE or UNSUBSCRIBE asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted<'a> {
+    /// Channels, plain or by sender.
+    Channel {
+        /// The filter of channels.
+        filter: &'a str,
+        /// Whom to hear.
+        from: SenderPattern<'a>,
+        /// [`FORM_PLAIN`] or [`FORM_SENDER`].
+        form: u8,
+    },
+    /// `$nexus/listen/<cmd>[/#]`.
+    Listen(&'a str, u8),
+    /// `$nexus/direct[/#]`.
+    Direct(u8),
+    /// A filter under `$nexus/reply/`.
+    Reply,
+}
+
+/// Reads the topic name of a PUBLISH; on refusal with the stage under which the message is counted as dropped.
+pub(super) fn target(topic: &str) -> Result<Target<'_>, (Stage, Refusal)> {
+    if !topic.starts_with('$') {
+        return check_channel(topic)
+            .map(Target::Channel)
+            .map_err(|_| (Stage::Channel, Refusal::InvalidName));
+    }
+    let Some((word, rest)) = topic
+        .strip_prefix("$nexus/")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return Err((Stage::Channel, Refusal::NotAuthorized));
+    };
+    let (stage, target) = match word {
+        "api" => (Stage::Request, callee(rest).map(Target::Api)),
+        "call" => (Stage::Request, call(rest)),
+        "answer" => (Stage::Answer, Token::parse(rest).map(Target::Answer)),
+        "direct" => (Stage::Direct, direct(rest)),
+        _ => return Err((Stage::Channel, Refusal::NotAuthorized)),
+    };
+    target.ok_or((stage, Refusal::InvalidName))
+}
+
+fn callee(text: &str) -> Option<Callee<'_>> {
+    let (app, rest) = text.split_once('/')?;
+    let (cmd, resource) = match rest.split_once('/') {
+        Some((cmd, resource)) => (cmd, Some(check_resource(resource).ok()?)),
+        None => (rest, None),
+    };
+    Some(Callee {
+        app: check_app(app).ok()?,
+        cmd: check_resource(cmd).ok()?,
+        resource,
+    })
+}
+
+fn call(text: &str) -> Option<Target<'_>> {
+    let (id, rest) = text.split_once('/')?;
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    if id.is_empty() || id.len() > limits::CALL_ID_BYTES_MAX || !id.bytes().all(known) {
+        return None;
+    }
+    Some(Target::Call(id, callee(rest)?))
+}
+
+fn direct(text: &str) -> Option<Target<'_>> {
+    let (app, resource) = text.split_once('/')?;
+    Some(Target::Direct(
+        check_app(app).ok()?,
+        check_resource(resource).ok()?,
+    ))
+}
+
+/// Whether a reply may be asked for on this Response Topic: replies are never published, but a requester must
+/// not be made to take one for a message of another kind.
+pub(super) fn takes_replies(response_topic: &str) -> bool {
+    match response_topic.strip_prefix('$') {
+        Some(_) => response_topic.starts_with(REPLY_PREFIX),
+        None => check_channel(response_topic).is_ok(),
+    }
+}
+
+/// Reads a topic filter that the codec found well-formed.
+pub(super) fn wanted(filter: &str) -> Result<Wanted<'_>, Refusal> {
+    if !filter.starts_with('$') {
+        let filter = check_channel_filter(filter).map_err(|_| Refusal::InvalidName)?;
+        let from = SenderPattern::default();
+        return Ok(Wanted::Channel {
+            filter,
+            from,
+            form: FORM_PLAIN,
+        });
+    }
+    if let Some(shared) = filter.strip_prefix("$share/") {
+        return Err(refuse_shared(shared));
+    }
+    let Some(rest) = filter.strip_prefix("$nexus/") else {
+        return Err(Refusal::NotAuthorized);
+    };
+    let (word, rest) = match rest.split_once('/') {
+        Some((word, rest)) => (word, Some(rest)),
+        None => (rest, None),
+    };
+    match (word, rest) {
+        ("channel", Some(rest)) => by_sender(rest).ok_or(Refusal::InvalidName),
+        ("listen", Some(rest)) => listen(rest).ok_or(Refusal::InvalidName),
+        ("direct", None) => Ok(Wanted::Direct(FORM_PLAIN)),
+        ("direct", Some("#")) => Ok(Wanted::Direct(FORM_SENDER)),
+        ("reply", Some(_)) => Ok(Wanted::Reply),
+        ("channel" | "listen" | "direct" | "#" | "+", _) => Err(Refusal::InvalidName),
+        _ => Err(Refusal::NotAuthorized),
+    }
+}
+
+/// Shared subscriptions are not offered, and over `listen` and `direct` they never will be: a listener belongs
+/// to its block.
+fn refuse_shared(shared: &str) -> Refusal {
+    let filter = shared.split_once('/').map_or("", |(_, filter)| filter);
+    let is =
+        |word| matches!(filter.strip_prefix(word), Some(rest) if rest.is_empty() || rest.starts_with('/'));
+    if filter.is_empty() || is("$nexus/listen") || is("$nexus/direct") {
+        Refusal::InvalidName
+    } else {
+        Refusal::NotSupported
+    }
+}
+
+/// `<app>/<uid>/<role>/<resource>/<channel filter>`; a `#` stands for all that may still follow.
+fn by_sender(text: &str) -> Option<Wanted<'_>> {
+    let mut parts = [None; 4];
+    let mut rest = text;
+    for part in &mut parts {
+        if rest == "#" {
+            break;
+        }
+        let (head, tail) = rest.split_once('/')?;
+        *part = (head != "+").then_some(head);
+        rest = tail;
+    }
+    let [app, uid, role, resource] = parts;
+    Some(Wanted::Channel {
+        filter: check_channel_filter(rest).ok()?,
+        from: SenderPattern {
+            app: app.map(check_app).transpose().ok()?,
+            uid: uid.map(Uid::parse).transpose().ok()?,
+            role: role.map(Role::parse).transpose().ok()?,
+            resource: resource.map(check_resource).transpose().ok()?,
+        },
+        form: FORM_SENDER,
+    })
+}
+
+fn listen(text: &str) -> Option<Wanted<'_>> {
+    let (cmd, form) = match text.split_once('/') {
+        None => (text, FORM_PLAIN),
+        Some((cmd, "#")) => (cmd, FORM_SENDER),
+        Some(_) => return None,
+    };
+    Some(Wanted::Listen(check_resource(cmd).ok()?, form))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "0123456789abcdef01234567";
+    const TOKEN: &str = "00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn nexus_3_publish_topics_mean_what_the_table_says() {
+        let callee = Callee {
+            app: "etest",
+            cmd: "multiply",
+            resource: None,
+        };
+        let named = Callee {
+            resource: Some("w.1"),
+            ..callee
+        };
+        assert_eq!(target("plant/7"), Ok(Target::Channel("plant/7")));
+        assert_eq!(target("$nexus/api/etest/multiply"), Ok(Target::Api(callee)));
+        assert_eq!(target("$nexus/api/etest/multiply/w.1"), Ok(Target::Api(named)));
+        assert_eq!(
+            target("$nexus/call/a-Z_9/etest/multiply"),
+            Ok(Target::Call("a-Z_9", callee))
+        );
+        assert_eq!(
+            target("$nexus/call/1/etest/multiply/w.1"),
+            Ok(Target::Call("1", named))
+        );
+        assert_eq!(
+            target(&format!("$nexus/answer/{TOKEN}")),
+            Ok(Target::Answer(Token::parse(TOKEN).unwrap()))
+        );
+        assert_eq!(
+            target("$nexus/direct/etest/w.1"),
+            Ok(Target::Direct("etest", "w.1"))
+        );
+    }
+
+    #[test]
+    fn nexus_3_publish_topics_with_wrong_grammar_are_invalid_names() {
+        let long = format!("$nexus/call/{}/etest/c", "x".repeat(65));
+        for (topic, stage) in [
+            ("a\u{1}", Stage::Channel),
+            ("$nexus/api/etest", Stage::Request),
+            ("$nexus/api/Etest/c", Stage::Request),
+            ("$nexus/api/etest/", Stage::Request),
+            ("$nexus/api/etest/c/", Stage::Request),
+            ("$nexus/api/etest/c/r/x", Stage::Request),
+            ("$nexus/api/etest/c@d", Stage::Request),
+            ("$nexus/call/etest/c", Stage::Request),
+            ("$nexus/call//etest/c", Stage::Request),
+            ("$nexus/call/a.b/etest/c", Stage::Request),
+            (&long, Stage::Request),
+            ("$nexus/answer/xyz", Stage::Answer),
+            ("$nexus/direct/etest", Stage::Direct),
+            ("$nexus/direct/etest/r/x", Stage::Direct),
+        ] {
+            assert_eq!(target(topic), Err((stage, Refusal::InvalidName)), "{topic:?}");
+        }
+    }
+
+    #[test]
+    fn nexus_3_anything_else_under_the_dollar_is_not_authorized() {
+        for topic in [
+            "$",
+            "$SYS/x",
+            "$nexus",
+            "$nexus/",
+            "$nexus/api",
+            "$nexus/reply/1",
+            "$nexus/listen/c",
+            "$nexus/channel/a/b/c/d/e",
+            "$share/g/x",
+        ] {
+            assert_eq!(
+                target(topic),
+                Err((Stage::Channel, Refusal::NotAuthorized)),
+                "{topic}"
+            );
+        }
+        for filter in [
+            "$SYS/#",
+            "$",
+            "$nexus",
+            "$nexus/",
+            "$nexus/api/#",
+            "$nexus/call/#",
+            "$nexus/reply",
+            "$other/#",
+        ] {
+            assert_eq!(wanted(filter), Err(Refusal::NotAuthorized), "{filter}");
+        }
+    }
+
+    #[test]
+    fn nexus_3_filters_mean_what_the_table_says() {
+        assert_eq!(
+            wanted("$nexus/listen/multiply"),
+            Ok(Wanted::Listen("multiply", FORM_PLAIN))
+        );
+        assert_eq!(
+            wanted("$nexus/listen/multiply/#"),
+            Ok(Wanted::Listen("multiply", FORM_SENDER))
+        );
+        assert_eq!(wanted("$nexus/direct"), Ok(Wanted::Direct(FORM_PLAIN)));
+        assert_eq!(wanted("$nexus/direct/#"), Ok(Wanted::Direct(FORM_SENDER)));
+        for filter in ["$nexus/reply/#", "$nexus/reply/+", "$nexus/reply/1"] {
+            assert_eq!(wanted(filter), Ok(Wanted::Reply));
+        }
+    }
+
+    #[test]
+    fn nexus_3_filters_with_wrong_grammar_are_invalid() {
+        for filter in [
+            "$nexus/#",
+            "$nexus/+/x",
+            "$nexus/listen/#",
+            "$nexus/listen/+",
+            "$nexus/listen",
+            "$nexus/listen/c/+",
+            "$nexus/listen/c/x/#",
+            "$nexus/direct/+",
+            "$nexus/direct/x/#",
+            "$nexus/channel",
+            "$nexus/channel/+/+/+/+",
+            "$nexus/channel/+/+/+/+/",
+            "$nexus/channel/+/+/+/+/$SYS",
+            "$nexus/channel/Etest/+/+/+/x",
+            "$nexus/channel/+/0123/+/+/x",
+            "$nexus/channel/+/+/boss/+/x",
+            "$share/g/$nexus/listen/c",
+            "$share/g/$nexus/direct",
+            "$share/g/$nexus/direct/#",
+            "a\u{7f}",
+        ] {
+            assert_eq!(wanted(filter), Err(Refusal::InvalidName), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn nexus_3_shared_subscriptions_are_not_supported() {
+        for filter in ["$share/g/a", "$share/g/#", "$share/g/$nexus/channel/#"] {
+            assert_eq!(wanted(filter), Err(Refusal::NotSupported), "{filter}");
+        }
+    }
+
+    #[test]
+    fn nexus_3_channel_filters_may_name_the_sender() {
+        let all = Wanted::Channel {
+            filter: "#",
+            from: SenderPattern::default(),
+            form: FORM_SENDER,
+        };
+        assert_eq!(wanted("$nexus/channel/#"), Ok(all));
+        assert_eq!(wanted("$nexus/channel/+/+/+/+/#"), Ok(all));
+        let filter = format!("$nexus/channel/etest/{UID}/user/w.1/plant/+/alarm");
+        let from = SenderPattern {
+            app: Some("etest"),
+            uid: Some(Uid::parse(UID).unwrap()),
+            role: Some(Role::User),
+            resource: Some("w.1"),
+        };
+        let filter = wanted(&filter).unwrap();
+        assert_eq!(
+            filter,
+            Wanted::Channel {
+                filter: "plant/+/alarm",
+                from,
+                form: FORM_SENDER
+            }
+        );
+    }
+
+    #[test]
+    fn nexus_3_replies_come_on_channels_or_under_reply_alone() {
+        for topic in ["my/replies", "$nexus/reply/7"] {
+            assert!(takes_replies(topic), "{topic}");
+        }
+        for topic in ["$nexus/listen/c", "$SYS/x", "$nexus/direct", "a\u{1}", ""] {
+            assert!(!takes_replies(topic), "{topic:?}");
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! PUBLISH to the client (3.3): each kind of delivery on its topic, with its sender.
+
+use std::io::Write;
+
+use smallvec::SmallVec;
+
+use super::Session;
+use super::control::{FORM_SENDER, REPLY_PREFIX};
+use super::label::ReplyTo;
+use super::outbound::{Waiting, remaining_s};
+use crate::codec::mqtt::packet::{PacketId, QoS, Version};
+use crate::codec::mqtt::publish::PublishParts;
+use crate::limits;
+use crate::observe::{DropReason, Stage};
+use crate::route::{ChannelMessage, Delivery, Outcome, Qos, Sender, SubscriptionOptions, Token, Undelivered};
+use crate::session::{Frames, Output};
+use crate::time::{Instant, Now};
+
+/// Names of the user properties that tell the sender.
+const APP: &str = "nexus-app";
+const UID: &str = "nexus-uid";
+const ROLE: &str = "nexus-role";
+const RESOURCE: &str = "nexus-resource";
+/// Name of the user property that tells the code of a reply.
+const CODE: &str = "nexus-code";
+
+/// In the keys of [`Frames`]: frames of this protocol are not those of another.
+const PROTOCOL: u32 = 1 << 16;
+
+/// A message ready to be sent, but for its packet identifier.
+struct Message<'a> {
+    stage: Stage,
+    parts: PublishParts<'a>,
+    qos: Qos,
+    expires: Option<Instant>,
+    /// The key of its frame at QoS 0, if other receivers get the same bytes.
+    variant: Option<u32>,
+}
+
+impl Session {
+    /// Writes a message for the block, or keeps it for when the client has room.
+    pub(super) fn delivery<O: Output>(
+        &mut self,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        match *delivery {
+            Delivery::Channel {
+                message,
+                sender,
+                options,
+                identifiers,
+            } => self.channel(now, &message, sender, options, identifiers, frames, out),
+            Delivery::Direct {
+                text,
+                sender,
+                qos,
+                options,
+            } => self.direct(now, text, sender, qos.min(options.qos), options, frames, out),
+            Delivery::Request {
+                token,
+                cmd,
+                body,
+                sender,
+                qos,
+                options,
+            } => {
+                let request = Request {
+                    token,
+                    cmd,
+                    body,
+                    sender,
+                };
+                self.request(now, &request, qos.min(options.qos), options, frames, out)
+            }
+            Delivery::Reply { label, outcome, qos } => self.reply(now, label, outcome, qos, frames, out),
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one delivery, taken apart once"
+    )]
+    fn channel<O: Output>(
+        &mut self,
+        now: Now,
+        message: &ChannelMessage<'_>,
+        sender: Sender<'_>,
+        options: SubscriptionOptions,
+        identifiers: &[u32],
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        if message.expires.is_some_and(|expires| expires < now.instant) {
+            return Err(Undelivered::Expired);
+        }
+        let spelled = options.form == FORM_SENDER;
+        let (plain, by_sender) = (
+            [message.channel],
+            topic_of("$nexus/channel/", sender, message.channel),
+        );
+        // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+        let retain = message.retain && options.retain_as_published;
+        let v5 = self.version == Version::V5;
+        let parts = PublishParts {
+            retain,
+            topic: if spelled { &by_sender } else { &plain },
+            expiry_s: message.expires.map(|expires| remaining_s(expires, now)),
+            subscription_identifiers: if v5 { identifiers } else { &[] },
+            attributes: message.attributes,
+            user_properties: &properties_of(sender),
+            payload: message.payload,
+            ..PublishParts::new(self.version)
+        };
+        let variant = u32::from(O::FRAMING) << 24
+            | PROTOCOL
+            | u32::from(v5)
+            | u32::from(spelled) << 1
+            | u32::from(retain) << 2;
+        let message = Message {
+            stage: Stage::Channel,
+            parts,
+            qos: message.qos.min(options.qos),
+            expires: message.expires,
+            variant: parts.subscription_identifiers.is_empty().then_some(variant),
+        };
+        self.transmit(now, message, frames, out)?;
+        if !v5 && !spelled {
+            let metrics = &self.settings.metrics;
+            metrics.dropped(Stage::Channel, DropReason::SenderHidden);
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one delivery, taken apart once"
+    )]
+    fn direct<O: Output>(
+        &mut self,
+        now: Now,
+        text: &str,
+        sender: Sender<'_>,
+        qos: Qos,
+        options: SubscriptionOptions,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        let mut by_sender = topic_of("$nexus/direct/", sender, "");
+        let topic = if options.form == FORM_SENDER {
+            without_tail(&mut by_sender)
+        } else {
+            &["$nexus/direct"]
+        };
+        let parts = PublishParts {
+            topic,
+            subscription_identifiers: self.identifier(&options),
+            user_properties: &properties_of(sender),
+            payload: text.as_bytes(),
+            ..PublishParts::new(self.version)
+        };
+        self.transmit(now, Message::to_one(Stage::Direct, parts, qos), frames, out)
+    }
+
+    fn request<O: Output>(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        qos: Qos,
+        options: SubscriptionOptions,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        let &Request {
+            token,
+            cmd,
+            body,
+            sender,
+        } = request;
+        let token = token.to_text();
+        let token = std::str::from_utf8(&token).unwrap_or_default();
+        let short = ["$nexus/listen/", cmd];
+        let role = sender.role().as_str();
+        let (app, uid, resource) = (sender.app(), sender.uid_hex(), sender.resource());
+        let long = [
+            "$nexus/listen/",
+            cmd,
+            "/",
+            token,
+            "/",
+            app,
+            "/",
+            uid,
+            "/",
+            role,
+            "/",
+            resource,
+        ];
+        let parts = PublishParts {
+            topic: if options.form == FORM_SENDER {
+                &long
+            } else {
+                &short
+            },
+            response_topic: &["$nexus/answer/", token],
+            subscription_identifiers: self.identifier(&options),
+            user_properties: &properties_of(sender),
+            payload: body,
+            ..PublishParts::new(self.version)
+        };
+        self.transmit(now, Message::to_one(Stage::Request, parts, qos), frames, out)
+    }
+
+    fn reply<O: Output>(
+        &mut self,
+        now: Now,
+        label: &[u8],
+        outcome: Outcome<'_>,
+        qos: Qos,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        // A label that this session did not write cannot come back to it.
+        let to = ReplyTo::decode(label).ok_or(Undelivered::Gone)?;
+        let (topic, correlation_data) = match to {
+            ReplyTo::Call(id) => ([REPLY_PREFIX, id], None),
+            ReplyTo::Topic { topic, correlation } => ([topic, ""], correlation),
+        };
+        let whole: SmallVec<[u8; 80]> = topic.iter().flat_map(|piece| piece.bytes()).collect();
+        let options = self.reply_options(std::str::from_utf8(&whole).unwrap_or_default());
+        let mut digits = [0; 11];
+        let code = (CODE, decimal(outcome.code, &mut digits));
+        let (with_sender, alone);
+        let user_properties: &[_] = match outcome.sender {
+            Some(sender) => {
+                let [app, uid, role, resource] = properties_of(sender);
+                with_sender = [app, uid, role, resource, code];
+                &with_sender
+            }
+            None => {
+                alone = [code];
+                &alone
+            }
+        };
+        let parts = PublishParts {
+            topic: &topic,
+            correlation_data,
+            subscription_identifiers: if self.version == Version::V5 {
+                &options.identifiers
+            } else {
+                &[]
+            },
+            user_properties,
+            payload: outcome.body,
+            ..PublishParts::new(self.version)
+        };
+        let qos = qos.min(options.qos);
+        self.transmit(now, Message::to_one(Stage::Reply, parts, qos), frames, out)
+    }
+
+    /// The identifier of the one subscription a message was sent for.
+    fn identifier<'o>(&self, options: &'o SubscriptionOptions) -> &'o [u32] {
+        match self.version {
+            Version::V5 if options.identifier != 0 => std::slice::from_ref(&options.identifier),
+            Version::V5 | Version::V311 => &[],
+        }
+    }
+
+    /// Sends a message, puts it behind others, or says why neither is possible.
+    fn transmit<O: Output>(
+        &mut self,
+        now: Now,
+        message: Message<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        let Message {
+            stage,
+            mut parts,
+            qos,
+            expires,
+            variant,
+        } = message;
+        let blocked = self.is_blocked(now, out);
+        self.advance(now, out);
+        let behind = self
+            .outbound
+            .as_ref()
+            .is_some_and(|outbound| outbound.holds(stage));
+        if qos == Qos::AtMostOnce && !behind {
+            if blocked && out.queued() > stage_bound(stage) {
+                return Err(Undelivered::QueueFull);
+            }
+            return self.send_at_once(&parts, variant, frames, out);
+        }
+        if qos != Qos::AtMostOnce {
+            parts.qos = QoS::AtLeastOnce;
+            parts.packet_id = Some(PacketId::MIN);
+        }
+        let len = parts.encoded_len();
+        if !self.fits(len) {
+            return Err(Undelivered::TooLarge);
+        }
+        let outbound = self.outbound.get_or_insert_default();
+        if !behind && outbound.has_room(self.window, blocked) {
+            parts.packet_id = Some(outbound.begin());
+            out.write(len, |buffer| parts.encode_into(buffer));
+            return Ok(());
+        }
+        let mut packet = Vec::with_capacity(len);
+        parts.encode_into(&mut packet);
+        outbound.wait(Waiting {
+            stage,
+            expires,
+            packet,
+        })
+    }
+
+    /// QoS 0: shared with the other receivers where they get the same bytes.
+    fn send_at_once<O: Output>(
+        &self,
+        parts: &PublishParts<'_>,
+        variant: Option<u32>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        let Some(variant) = variant else {
+            let len = parts.encoded_len();
+            if !self.fits(len) {
+                return Err(Undelivered::TooLarge);
+            }
+            out.write(len, |buffer| parts.encode_into(buffer));
+            return Ok(());
+        };
+        // Most clients set no bound, and the length is known to the frame.
+        if self.client_packet_bytes_max != u32::MAX && !self.fits(parts.encoded_len()) {
+            return Err(Undelivered::TooLarge);
+        }
+        let frame = frames.get_or_encode(variant, || {
+            out.share(parts.encoded_len(), |buffer| parts.encode_into(buffer))
+        });
+        out.push(&frame);
+        Ok(())
+    }
+
+    /// Whether the send queue is over its bound; remembers since when.
+    fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
+        let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
+        if !blocked {
+            self.blocked_since = None;
+        } else if self.blocked_since.is_none() {
+            self.blocked_since = Some(now.instant);
+        }
+        blocked
+    }
+
+    /// PUBACK from the client (3.4), whatever its code: the message is off our hands.
+    pub(super) fn acknowledged<O: Output>(&mut self, now: Now, id: PacketId, out: &mut O) {
+        if let Some(outbound) = &mut self.outbound {
+            outbound.acknowledge(id);
+        }
+        self.advance(now, out);
+    }
+
+    fn advance<O: Output>(&mut self, now: Now, out: &mut O) {
+        if let Some(outbound) = &mut self.outbound {
+            outbound.advance(now, self.window, &self.settings.metrics, out);
+        }
+    }
+}
+
+/// A request on its way to a worker.
+struct Request<'a> {
+    token: Token,
+    cmd: &'a str,
+    body: &'a [u8],
+    sender: Sender<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// A message that only this block gets.
+    const fn to_one(stage: Stage, parts: PublishParts<'a>, qos: Qos) -> Self {
+        Self {
+            stage,
+            parts,
+            qos,
+            expires: None,
+            variant: None,
+        }
+    }
+}
+
+/// Up to where the send queue takes a QoS 0 message. The outcome of a request is owed, and there are never more
+/// than the requests in flight; everything else is dropped as soon as the queue is over its bound.
+const fn stage_bound(stage: Stage) -> usize {
+    match stage {
+        Stage::Reply => 2 * limits::SEND_QUEUE_BYTES_MAX,
+        _ => limits::SEND_QUEUE_BYTES_MAX,
+    }
+}
+
+/// `<prefix><app>/<uid>/<role>/<resource>/<tail>` in pieces.
+fn topic_of<'a>(prefix: &'static str, sender: Sender<'a>, tail: &'a str) -> [&'a str; 10] {
+    [
+        prefix,
+        sender.app(),
+        "/",
+        sender.uid_hex(),
+        "/",
+        sender.role().as_str(),
+        "/",
+        sender.resource(),
+        "/",
+        tail,
+    ]
+}
+
+/// The same pieces without the last separator and the tail.
+fn without_tail<'s, 'a>(pieces: &'s mut [&'a str; 10]) -> &'s [&'a str] {
+    let [.., separator, tail] = pieces;
+    (*separator, *tail) = ("", "");
+    pieces
+}
+
+/// The sender as user properties (PROTOCOL section 3).
+fn properties_of(sender: Sender<'_>) -> [(&'static str, &str); 4] {
+    [
+        (APP, sender.app()),
+        (UID, sender.uid_hex()),
+        (ROLE, sender.role().as_str()),
+        (RESOURCE, sender.resource()),
+    ]
+}
+
+/// A number in decimal digits.
+fn decimal(number: i32, digits: &mut [u8; 11]) -> &str {
+    let mut rest = &mut digits[..];
+    // Eleven places hold every `i32`.
+    let written = write!(rest, "{number}").map_or(0, |()| 11 - rest.len());
+    std::str::from_utf8(digits.get(..written).unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_digits() {
+        for number in [0, 7, -2_004, i32::MAX, i32::MIN] {
+            assert_eq!(decimal(number, &mut [0; 11]), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! PUBLISH from the client (3.3), and what becomes of it: a command for the router, or a refusal.
+
+use std::time::Duration;
+
+use super::control::{self, Callee, Target};
+use super::inbound::Exchange;
+use super::label::ReplyTo;
+use super::reason::Reason;
+use super::{Session, number};
+use crate::codec::mqtt::forward::forwarded;
+use crate::codec::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Version};
+use crate::codec::mqtt::property::Properties;
+use crate::observe::{DropReason, Stage};
+use crate::route::{
+    Answer, ApiRequest, ChannelMessage, Command, Completion, Direct, DirectOutcome, Ownership, Qos, Reach,
+    Refusal, Ticket,
+};
+use crate::session::{Output, Scratch};
+use crate::time::Now;
+
+/// Set in the ticket of a QoS 2 message; the packet identifier is below.
+const EXACTLY_ONCE: u32 = 1 << 16;
+
+/// Why a message goes no further: told to the client, counted, or, if it is its sender's fault, both and the
+/// end of the session.
+enum Stop {
+    /// Acknowledged with the reason and counted under the stage.
+    Drop(Stage, Reason),
+    /// The session ends.
+    Quit(Reason),
+}
+
+impl Session {
+    /// Whether a packet has to wait: a 3.1.1 client, which knows no Receive Maximum, has as many messages
+    /// before the router as a 5.0 client may have.
+    pub(super) fn is_held(&self, packet: &Packet<'_>) -> bool {
+        self.version == Version::V311
+            && self.unanswered >= self.settings.receive_maximum.max(1)
+            && matches!(packet, Packet::Publish(publish) if publish.qos != QoS::AtMostOnce)
+    }
+
+    /// PUBLISH.
+    pub(super) fn publish<'a, O: Output>(
+        &mut self,
+        now: Now,
+        publish: &Publish<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Reason> {
+        if self.version == Version::V5 {
+            self.check_flow(publish)?;
+        }
+        let ticket = publish.packet_id.map(|id| ticket(id, publish.qos));
+        if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
+            match self.rare.get_or_insert_default().exchanges.begin(id) {
+                Exchange::Begun => {}
+                Exchange::Repeated => {
+                    self.acknowledge(Ticket(number(id) | EXACTLY_ONCE), None, out);
+                    return Ok(None);
+                }
+                Exchange::Refused => return Err(Reason::QuotaExceeded),
+            }
+        }
+        match self.command(now, publish, ticket, scratch) {
+            Ok(command) => {
+                if ticket.is_some() {
+                    self.unanswered = self.unanswered.saturating_add(1);
+                }
+                Ok(Some(command))
+            }
+            Err(Stop::Drop(stage, reason)) => {
+                self.settings.metrics.dropped(stage, drop_reason(reason));
+                if let Some(ticket) = ticket {
+                    self.acknowledge(ticket, Some(reason), out);
+                }
+                Ok(None)
+            }
+            Err(Stop::Quit(reason)) => Err(reason),
+        }
+    }
+
+    /// What CONNACK forbade a 5.0 client.
+    fn check_flow(&self, publish: &Publish<'_>) -> Result<(), Reason> {
+        match publish.qos {
+            QoS::AtMostOnce => Ok(()),
+            // [MQTT-3.3.4-7]
+            QoS::AtLeastOnce if self.unanswered >= self.settings.receive_maximum.max(1) => {
+                Err(Reason::ReceiveMaximumExceeded)
+            }
+            QoS::AtLeastOnce => Ok(()),
+            // [MQTT-3.2.2-11]
+            QoS::ExactlyOnce => Err(Reason::QosNotSupported),
+        }
+    }
+
+    /// What the message asks of the router.
+    fn command<'a>(
+        &mut self,
+        now: Now,
+        publish: &Publish<'a>,
+        ticket: Option<Ticket>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Command<'a>, Stop> {
+        let Scratch {
+            name,
+            attributes,
+            label,
+            ..
+        } = scratch;
+        let topic = self.topic(publish, name).map_err(Stop::Quit)?;
+        let target =
+            control::target(topic).map_err(|(stage, refusal)| Stop::Drop(stage, Reason::Refused(refusal)))?;
+        let stop = |reason| Stop::Drop(target.stage(), reason);
+        check_text(publish).map_err(stop)?;
+        let qos = guarantee(publish.qos);
+        match target {
+            Target::Channel(channel) => {
+                // [MQTT-3.2.2-14]; 3.1.1 cannot be told, so its message is delivered live.
+                if publish.retain && self.version == Version::V5 {
+                    return Err(Stop::Quit(Reason::RetainNotSupported));
+                }
+                let expiry_s = publish.properties.message_expiry_interval_s();
+                let message = ChannelMessage {
+                    channel,
+                    payload: publish.payload,
+                    attributes: forwarded(publish.properties, attributes),
+                    qos,
+                    retain: publish.retain,
+                    expires: expiry_s.map(|s| now.instant + Duration::from_secs(u64::from(s))),
+                };
+                Ok(Command::Publish { message, ticket })
+            }
+            Target::Api(callee) => {
+                // Without a Response Topic, as always in 3.1.1, nobody could be told the outcome.
+                let to = publish
+                    .properties
+                    .response_topic()
+                    .ok_or_else(|| stop(Reason::Refused(Refusal::NotSupported)))?;
+                if !control::takes_replies(to) {
+                    return Err(stop(Reason::Refused(Refusal::InvalidName)));
+                }
+                let to = ReplyTo::Topic {
+                    topic: to,
+                    correlation: publish.properties.correlation_data(),
+                };
+                request(publish, callee, to, ticket, label).map_err(stop)
+            }
+            Target::Call(id, callee) => {
+                request(publish, callee, ReplyTo::Call(id), ticket, label).map_err(stop)
+            }
+            Target::Answer(token) => {
+                let answer = Answer {
+                    token,
+                    body: publish.payload,
+                    failure: None,
+                    qos,
+                };
+                Ok(Command::Answer { answer, ticket })
+            }
+            Target::Direct(app, resource) => {
+                let text =
+                    std::str::from_utf8(publish.payload).map_err(|_| stop(Reason::PayloadFormatInvalid))?;
+                let direct = Direct {
+                    app,
+                    resource,
+                    account: None,
+                    text,
+                    qos,
+                };
+                Ok(Command::Direct { direct, ticket })
+            }
+        }
+    }
+
+    /// The topic name, spelled out or behind an alias (5.0, 3.3.2.3.4); sets the alias if there are both.
+    fn topic<'a>(&mut self, publish: &Publish<'a>, name: &'a mut Vec<u8>) -> Result<&'a str, Reason> {
+        let Some(alias) = publish.properties.topic_alias() else {
+            return Ok(publish.topic);
+        };
+        if alias > self.settings.topic_alias_maximum {
+            return Err(Reason::TopicAliasInvalid);
+        }
+        let aliases = &mut self.rare.get_or_insert_default().aliases;
+        if !publish.topic.is_empty() {
+            aliases.set(alias, publish.topic);
+            return Ok(publish.topic);
+        }
+        let topic = aliases.get(alias).ok_or(Reason::ProtocolError)?;
+        name.clear();
+        name.extend_from_slice(topic.as_bytes());
+        std::str::from_utf8(name).map_err(|_| Reason::ProtocolError)
+    }
+
+    /// PUBREL (3.6): the end of an exchange, or of one that is not known (any more).
+    pub(super) fn released<O: Output>(&mut self, packet_id: PacketId, out: &mut O) {
+        let known = match &mut self.rare {
+            Some(rare) => rare.exchanges.release(packet_id),
+            None => false,
+        };
+        self.send(&Packet::PubComp(self.exchange_ack(packet_id, known)), out);
+    }
+
+    /// PUBREC (3.5). Nothing is sent to clients at QoS 2, so there is no exchange that it could belong to; for
+    /// a QoS 1 message it is the wrong answer.
+    pub(super) fn received<O: Output>(&mut self, packet_id: PacketId, out: &mut O) -> Result<(), Reason> {
+        if self
+            .outbound
+            .as_ref()
+            .is_some_and(|outbound| outbound.awaits(packet_id))
+        {
+            return Err(Reason::ProtocolError);
+        }
+        self.send(&Packet::PubRel(self.exchange_ack(packet_id, false)), out);
+        Ok(())
+    }
+
+    fn exchange_ack(&self, packet_id: PacketId, known: bool) -> Ack<'static> {
+        use super::reason::{Carrier, code_v5};
+        let code = match self.version {
+            Version::V5 if !known => code_v5(Reason::PacketIdentifierNotFound, Carrier::PubAck),
+            Version::V5 | Version::V311 => 0,
+        };
+        Ack {
+            packet_id,
+            code,
+            properties: Properties::EMPTY,
+        }
+    }
+}
+
+/// A request and the label that brings its reply back.
+fn request<'a>(
+    publish: &Publish<'a>,
+    callee: Callee<'a>,
+    to: ReplyTo<'_>,
+    ticket: Option<Ticket>,
+    label: &'a mut Vec<u8>,
+) -> Result<Command<'a>, Reason> {
+    let (ownership, prioritize_mine) = selection(publish.properties)?;
+    if !to.encode(label) {
+        return Err(Reason::Refused(Refusal::TooLarge));
+    }
+    let request = ApiRequest {
+        app: callee.app,
+        cmd: callee.cmd,
+        resource: callee.resource,
+        ownership,
+        prioritize_mine,
+        body: publish.payload,
+        label,
+        label_is_unique: matches!(to, ReplyTo::Call(_)),
+        qos: guarantee(publish.qos),
+    };
+    Ok(Command::Request { request, ticket })
+}
+
+/// The user properties `ownership` and `prioritize_mine`; of several, the last one counts.
+fn selection(properties: Properties<'_>) -> Result<(Ownership, bool), Reason> {
+    let (mut ownership, mut prioritize_mine) = (Ownership::Any, false);
+    for (name, value) in properties.user_properties() {
+        match (name, value) {
+            ("ownership", "" | "any") => ownership = Ownership::Any,
+            ("ownership", "mine") => ownership = Ownership::Mine,
+            ("ownership", "owner") => ownership = Ownership::Owner,
+            ("prioritize_mine", "true" | "1") => prioritize_mine = true,
+            ("prioritize_mine", "" | "false" | "0") => prioritize_mine = false,
+            // Going to a worker that was not meant is worse than not going.
+            ("ownership" | "prioritize_mine", _) => return Err(Reason::Refused(Refusal::NotSupported)),
+            _ => {}
+        }
+    }
+    Ok((ownership, prioritize_mine))
+}
+
+/// 3.3.2.3.2: who marks a payload as text has to send text.
+fn check_text(publish: &Publish<'_>) -> Result<(), Reason> {
+    let claimed = publish.properties.payload_format_indicator() == Some(true);
+    if claimed && std::str::from_utf8(publish.payload).is_err() {
+        return Err(Reason::PayloadFormatInvalid);
+    }
+    Ok(())
+}
+
+/// The ticket of a QoS 1 or 2 message.
+fn ticket(id: PacketId, qos: QoS) -> Ticket {
+    Ticket(match qos {
+        QoS::ExactlyOnce => number(id) | EXACTLY_ONCE,
+        QoS::AtMostOnce | QoS::AtLeastOnce => number(id),
+    })
+}
+
+/// The packet identifier of a ticket, and whether the message was QoS 2.
+pub(super) fn packet_id(ticket: Ticket) -> Option<(PacketId, bool)> {
+    let id = u16::try_from(ticket.0 & u32::from(u16::MAX)).ok()?;
+    Some((PacketId::new(id)?, ticket.0 & EXACTLY_ONCE != 0))
+}
+
+/// What a completion says to a 5.0 client (3.4.2.1); `None` is success. The outcome of a request or answer is
+/// never in its PUBACK.
+pub(super) fn outcome(completion: &Completion) -> Option<Reason> {
+    match completion {
+        Completion::Published(Ok(Reach::Nobody)) | Completion::Direct(DirectOutcome::NoReceiver) => {
+            Some(Reason::NoMatchingSubscribers)
+        }
+        Completion::Published(Err(refusal)) => Some(Reason::Refused(*refusal)),
+        Completion::Direct(DirectOutcome::NotEntitled) => Some(Reason::Refused(Refusal::NotAuthorized)),
+        Completion::Direct(DirectOutcome::Dropped) => Some(Reason::Refused(Refusal::QuotaExceeded)),
+        Completion::Published(Ok(Reach::Subscribers))
+        | Completion::Direct(DirectOutcome::Delivered)
+        | Completion::Requested
+        | Completion::Answered
+        | Completion::Registered(_)
+        | Completion::Unregistered(_) => None,
+    }
+}
+
+const fn drop_reason(reason: Reason) -> DropReason {
+    match reason {
+        Reason::Refused(Refusal::NotAuthorized) => DropReason::NotAuthorized,
+        Reason::Refused(Refusal::TooLarge) => DropReason::TooLarge,
+        _ => DropReason::Invalid,
+    }
+}
+
+/// The wire's QoS in the router's words.
+pub(super) const fn guarantee(qos: QoS) -> Qos {
+    match qos {
+        QoS::AtMostOnce => Qos::AtMostOnce,
+        QoS::AtLeastOnce => Qos::AtLeastOnce,
+        QoS::ExactlyOnce => Qos::ExactlyOnce,
+    }
+}

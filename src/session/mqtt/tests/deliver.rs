@@ -1,0 +1,645 @@
+//! PUBLISH to the client.
+
+use std::time::Duration;
+
+use super::*;
+use crate::codec::mqtt::packet::Ack;
+use crate::limits;
+use crate::route::{
+    ChannelMessage, Completion, Delivery, Outcome, Qos, SubscriptionOptions, Ticket, Token, Undelivered,
+};
+use crate::session::mqtt::control::{FORM_PLAIN, FORM_SENDER};
+use crate::session::mqtt::label::ReplyTo;
+use crate::time::Instant;
+
+const TOKEN: &str = "00112233445566778899aabbccddeeff";
+
+fn on(channel: &str, qos: Qos) -> ChannelMessage<'_> {
+    ChannelMessage {
+        channel,
+        payload: b"text",
+        attributes: &[],
+        qos,
+        retain: false,
+        expires: None,
+    }
+}
+
+fn options(qos: Qos, form: u8) -> SubscriptionOptions {
+    SubscriptionOptions {
+        qos,
+        form,
+        ..SubscriptionOptions::default()
+    }
+}
+
+/// Delivers a channel message of [`sender`].
+fn channel(
+    client: &mut Client,
+    message: ChannelMessage<'_>,
+    options: SubscriptionOptions,
+    identifiers: &[u32],
+) -> Result<(), Undelivered> {
+    let from = sender();
+    client.peer.deliver(&Delivery::Channel {
+        message,
+        sender: from.sender(),
+        options,
+        identifiers,
+    })
+}
+
+fn sender() -> Identity {
+    identity("plant", "user", "s.1")
+}
+
+/// What is appended to tell [`sender`].
+const SENDER: [Property<'static>; 4] = [
+    Property::UserProperty("nexus-app", "plant"),
+    Property::UserProperty("nexus-uid", UID),
+    Property::UserProperty("nexus-role", "user"),
+    Property::UserProperty("nexus-resource", "s.1"),
+];
+
+fn publish(client: &mut Client) -> Publish<'static> {
+    match client.packet() {
+        Packet::Publish(publish) => publish,
+        other => panic!("no PUBLISH: {other:?}"),
+    }
+}
+
+fn properties(publish: &Publish<'static>) -> Vec<Property<'static>> {
+    publish.properties.iter().collect()
+}
+
+fn puback(client: &mut Client, number: u16) -> Result<(), Disconnect> {
+    let ack = Ack {
+        packet_id: id(number),
+        code: 0,
+        properties: Properties::EMPTY,
+    };
+    client.send(&Packet::PubAck(ack)).map(drop)
+}
+
+fn ids(client: &mut Client) -> Vec<Option<u16>> {
+    client
+        .packets()
+        .iter()
+        .map(|packet| match packet {
+            Packet::Publish(publish) => publish.packet_id.map(PacketId::get),
+            other => panic!("no PUBLISH: {other:?}"),
+        })
+        .collect()
+}
+
+const BY_SENDER: &str = "plant/0123456789abcdef01234567/user/s.1";
+
+#[test]
+fn nexus_3_every_5_0_delivery_tells_its_sender_after_the_senders_own_properties() {
+    let own = [
+        Property::UserProperty("a", "1"),
+        Property::ContentType("text/plain"),
+        Property::UserProperty("a", "2"),
+    ];
+    let mut attributes = Vec::new();
+    own.iter()
+        .for_each(|property| property.encode_into(&mut attributes));
+    let mut client = Client::attached(V5);
+    let message = ChannelMessage {
+        attributes: &attributes,
+        ..on("alerts", Qos::AtMostOnce)
+    };
+    channel(&mut client, message, options(Qos::AtMostOnce, FORM_PLAIN), &[]).unwrap();
+    let publish = publish(&mut client);
+    assert_eq!((publish.topic, publish.payload), ("alerts", &b"text"[..]));
+    assert_eq!(properties(&publish), [&own[..], &SENDER].concat());
+}
+
+#[test]
+fn nexus_3_the_sender_is_in_the_topic_where_it_was_asked_for() {
+    for version in BOTH {
+        let mut client = Client::attached(version);
+        let asked = options(Qos::AtMostOnce, FORM_SENDER);
+        channel(&mut client, on("plant/7", Qos::AtMostOnce), asked, &[]).unwrap();
+        let publish = publish(&mut client);
+        assert_eq!(publish.topic, format!("$nexus/channel/{BY_SENDER}/plant/7"));
+        let expected = if version == V5 { &SENDER[..] } else { &[] };
+        assert_eq!(properties(&publish), expected);
+        assert_eq!(client.drops(Stage::Channel, DropReason::SenderHidden), 0);
+    }
+}
+
+#[test]
+fn nexus_3_a_plain_delivery_to_3_1_1_is_counted() {
+    for (version, hidden) in [(V311, 1), (V5, 0)] {
+        let mut client = Client::attached(version);
+        let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+        channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]).unwrap();
+        assert_eq!(publish(&mut client).topic, "a");
+        assert_eq!(client.drops(Stage::Channel, DropReason::SenderHidden), hidden);
+    }
+}
+
+#[test]
+fn mqtt5_3_8_4_8_qos_is_the_lesser_of_message_and_subscription() {
+    use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+    for version in BOTH {
+        for (sent, taken, expected) in [
+            (AtMostOnce, AtLeastOnce, QoS::AtMostOnce),
+            (AtLeastOnce, AtMostOnce, QoS::AtMostOnce),
+            (AtLeastOnce, AtLeastOnce, QoS::AtLeastOnce),
+            (ExactlyOnce, AtLeastOnce, QoS::AtLeastOnce),
+            (ExactlyOnce, ExactlyOnce, QoS::AtLeastOnce),
+        ] {
+            let mut client = Client::attached(version);
+            channel(&mut client, on("a", sent), options(taken, FORM_PLAIN), &[]).unwrap();
+            assert_eq!(publish(&mut client).qos, expected);
+        }
+    }
+}
+
+#[test]
+fn mqtt5_3_3_4_4_all_subscription_identifiers_are_named_in_5_0_alone() {
+    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+        for version in BOTH {
+            let mut client = Client::attached(version);
+            channel(&mut client, on("a", qos), options(qos, FORM_PLAIN), &[3, 300]).unwrap();
+            let publish = publish(&mut client);
+            let named: Vec<_> = publish.properties.subscription_identifiers().collect();
+            let expected: &[u32] = if version == V5 { &[3, 300] } else { &[] };
+            assert_eq!(named, expected);
+        }
+    }
+}
+
+#[test]
+fn mqtt5_3_3_1_13_retain_is_kept_for_who_asked_for_it() {
+    for (as_published, expected) in [(true, true), (false, false)] {
+        let mut client = Client::attached(V5);
+        let message = ChannelMessage {
+            retain: true,
+            ..on("a", Qos::AtMostOnce)
+        };
+        let asked = SubscriptionOptions {
+            retain_as_published: as_published,
+            ..options(Qos::AtMostOnce, FORM_PLAIN)
+        };
+        channel(&mut client, message, asked, &[]).unwrap();
+        assert_eq!(publish(&mut client).retain, expected);
+    }
+}
+
+#[test]
+fn mqtt5_3_3_2_3_3_what_is_left_of_the_expiry_is_told_rounded_up() {
+    let expires = |ms: u64| ChannelMessage {
+        expires: Some(Instant::from_nanos(ms * 1_000_000)),
+        ..on("a", Qos::AtMostOnce)
+    };
+    let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+    let mut client = Client::attached(V5);
+    client.peer.pass(Duration::from_secs(10));
+    for (at_ms, left_s) in [(12_000, 2), (12_001, 3), (10_000, 0)] {
+        channel(&mut client, expires(at_ms), plain, &[]).unwrap();
+        let publish = publish(&mut client);
+        assert_eq!(publish.properties.message_expiry_interval_s(), Some(left_s));
+    }
+    let late = channel(&mut client, expires(9_999), plain, &[]);
+    assert_eq!(late, Err(Undelivered::Expired));
+    assert!(client.packets().is_empty());
+}
+
+#[test]
+fn one_encoding_serves_all_receivers_of_the_same_bytes() {
+    let from = sender();
+    let mut frames = crate::session::Frames::default();
+    let mut shares = Vec::new();
+    let retain = SubscriptionOptions {
+        retain_as_published: true,
+        ..options(Qos::AtMostOnce, FORM_PLAIN)
+    };
+    let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+    let spelled = options(Qos::AtMostOnce, FORM_SENDER);
+    let mut written = Vec::new();
+    for (version, options, identifiers) in [
+        (V5, plain, &[][..]),
+        (V5, plain, &[]),
+        (V311, plain, &[]),
+        (V311, plain, &[]),
+        (V5, spelled, &[]),
+        (V311, spelled, &[]),
+        (V5, retain, &[]),
+        (V5, plain, &[1]),
+        (V311, plain, &[1]),
+    ] {
+        let mut client = Client::attached(version);
+        let message = ChannelMessage {
+            retain: true,
+            ..on("a", Qos::AtMostOnce)
+        };
+        let delivery = Delivery::Channel {
+            message,
+            sender: from.sender(),
+            options,
+            identifiers,
+        };
+        client
+            .peer
+            .session
+            .deliver(Now::default(), &delivery, &mut frames, &mut client.peer.out)
+            .unwrap();
+        shares.push(client.peer.out.shares);
+        written.push(client.peer.out.take());
+    }
+    assert_eq!(shares, [1, 0, 1, 0, 1, 1, 1, 0, 0]);
+    assert_eq!((&written[0], &written[2]), (&written[1], &written[3]));
+    // Each variant is what it would have been by itself.
+    let mut seen: Vec<&Vec<u8>> = Vec::new();
+    for bytes in [
+        &written[0],
+        &written[2],
+        &written[4],
+        &written[5],
+        &written[6],
+        &written[7],
+    ] {
+        assert!(!seen.contains(&bytes));
+        seen.push(bytes);
+    }
+    assert_eq!(written[8], written[2]);
+}
+
+#[test]
+fn mqtt5_3_1_2_24_the_senders_properties_count_against_maximum_packet_size() {
+    let mut measure = Client::attached(V5);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    for (qos, identifiers) in [
+        (Qos::AtMostOnce, &[][..]),
+        (Qos::AtMostOnce, &[1]),
+        (Qos::AtLeastOnce, &[]),
+    ] {
+        channel(&mut measure, on("a", qos), plain, identifiers).unwrap();
+        let len = u32::try_from(measure.peer.out.take().len()).unwrap();
+        assert!(len > 90, "the sender is in it");
+        for (most, expected) in [(len, Ok(())), (len - 1, Err(Undelivered::TooLarge))] {
+            let asks = [Property::MaximumPacketSize(most)];
+            let mut client = Client::attached_with(V5, settings(), &asks);
+            assert_eq!(channel(&mut client, on("a", qos), plain, identifiers), expected);
+            assert_eq!(client.packets().len(), usize::from(expected.is_ok()));
+        }
+    }
+}
+
+#[test]
+fn mqtt5_3_3_4_7_the_clients_receive_maximum_is_kept_and_nothing_is_lost() {
+    let asks = [Property::ReceiveMaximum(2)];
+    let mut client = Client::attached_with(V5, settings(), &asks);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    for channel_name in ["1", "2", "3", "4", "5"] {
+        channel(&mut client, on(channel_name, Qos::AtLeastOnce), plain, &[]).unwrap();
+    }
+    assert_eq!(ids(&mut client), [Some(1), Some(2)]);
+    puback(&mut client, 1).unwrap();
+    assert_eq!(publish(&mut client).topic, "3");
+    // An acknowledgement of nothing opens no place.
+    puback(&mut client, 1).unwrap();
+    puback(&mut client, 999).unwrap();
+    assert!(client.packets().is_empty());
+    puback(&mut client, 2).unwrap();
+    puback(&mut client, 3).unwrap();
+    assert_eq!(ids(&mut client), [Some(4), Some(5)]);
+}
+
+#[test]
+fn nexus_2_4_a_message_never_overtakes_another_of_its_kind() {
+    let asks = [Property::ReceiveMaximum(1)];
+    let mut client = Client::attached_with(V5, settings(), &asks);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    channel(&mut client, on("1", Qos::AtLeastOnce), plain, &[]).unwrap();
+    channel(&mut client, on("2", Qos::AtLeastOnce), plain, &[]).unwrap();
+    channel(&mut client, on("3", Qos::AtMostOnce), plain, &[]).unwrap();
+    assert_eq!(ids(&mut client), [Some(1)]);
+    // Another kind is not held up by it.
+    let from = sender();
+    client
+        .peer
+        .deliver(&Delivery::Direct {
+            text: "hello",
+            sender: from.sender(),
+            qos: Qos::AtMostOnce,
+            options: options(Qos::AtLeastOnce, FORM_PLAIN),
+        })
+        .unwrap();
+    assert_eq!(publish(&mut client).topic, "$nexus/direct");
+    puback(&mut client, 1).unwrap();
+    let order: Vec<_> = client
+        .packets()
+        .iter()
+        .map(|packet| match packet {
+            Packet::Publish(publish) => publish.topic,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(order, ["2", "3"]);
+    channel(&mut client, on("4", Qos::AtMostOnce), plain, &[]).unwrap();
+    assert_eq!(publish(&mut client).topic, "4");
+}
+
+#[test]
+fn a_client_that_does_not_acknowledge_has_a_bounded_queue() {
+    let asks = [Property::ReceiveMaximum(1)];
+    let mut client = Client::attached_with(V5, settings(), &asks);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    for _ in 0..=limits::QUEUED_PER_SESSION_MAX {
+        channel(&mut client, on("a", Qos::AtLeastOnce), plain, &[]).unwrap();
+    }
+    let more = channel(&mut client, on("a", Qos::AtLeastOnce), plain, &[]);
+    assert_eq!(more, Err(Undelivered::QueueFull));
+}
+
+#[test]
+fn what_expires_in_the_queue_is_dropped_and_counted() {
+    let asks = [Property::ReceiveMaximum(1)];
+    let mut client = Client::attached_with(V5, settings(), &asks);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    channel(&mut client, on("1", Qos::AtLeastOnce), plain, &[]).unwrap();
+    for expires_s in [1, 9] {
+        let message = ChannelMessage {
+            expires: Some(client.peer.now.instant + Duration::from_secs(expires_s)),
+            ..on("2", Qos::AtLeastOnce)
+        };
+        channel(&mut client, message, plain, &[]).unwrap();
+    }
+    client.packets();
+    client.peer.pass(Duration::from_secs(5));
+    puback(&mut client, 1).unwrap();
+    let publish = publish(&mut client);
+    assert_eq!(publish.properties.message_expiry_interval_s(), Some(4));
+    assert_eq!(client.drops(Stage::Channel, DropReason::Expired), 1);
+}
+
+#[test]
+fn design_4_a_full_send_queue_drops_the_newest_and_ends_who_stays_blocked() {
+    let mut client = Client::attached(V5);
+    let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+    client.peer.out.stuck = limits::SEND_QUEUE_BYTES_MAX + 1;
+    for identifiers in [&[][..], &[1]] {
+        let full = channel(&mut client, on("a", Qos::AtMostOnce), plain, identifiers);
+        assert_eq!(full, Err(Undelivered::QueueFull));
+    }
+    let deadline = client.peer.session.next_timeout().unwrap();
+    let limit = Duration::from_millis(limits::SEND_BLOCKED_MS_MAX);
+    assert_eq!(deadline - client.peer.now.instant, limit);
+    // It has read in between: the clock starts anew.
+    client.peer.pass(limit / 2);
+    client.peer.out.stuck = 0;
+    channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]).unwrap();
+    client.peer.out.take();
+    client.peer.out.stuck = limits::SEND_QUEUE_BYTES_MAX + 1;
+    channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]).unwrap_err();
+    client.peer.pass(limit / 2);
+    assert_eq!(client.peer.timeout(), Ok(()));
+    client.peer.pass(limit / 2);
+    assert_eq!(client.peer.timeout(), Err(Disconnect::SlowReceiver));
+    assert_eq!(code(&client.packet()), 0x97);
+}
+
+#[test]
+fn a_deadline_of_a_receiver_that_reads_again_passes_without_harm() {
+    let mut client = Client::attached(V5);
+    let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+    client.peer.out.stuck = limits::SEND_QUEUE_BYTES_MAX + 1;
+    channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]).unwrap_err();
+    client.peer.out.stuck = 0;
+    client
+        .peer
+        .pass(Duration::from_millis(limits::SEND_BLOCKED_MS_MAX));
+    assert_eq!(client.peer.timeout(), Ok(()));
+    let keep_alive = client.peer.session.next_timeout().unwrap();
+    assert_eq!(keep_alive - client.peer.now.instant, Duration::from_secs(60));
+}
+
+#[test]
+fn the_outcome_of_a_request_is_owed_for_longer() {
+    let mut client = Client::attached(V5);
+    client.peer.out.stuck = 2 * limits::SEND_QUEUE_BYTES_MAX;
+    reply(&mut client, ReplyTo::Call("1"), None, Qos::AtMostOnce).unwrap();
+    client.peer.out.stuck = 2 * limits::SEND_QUEUE_BYTES_MAX + 1;
+    let full = reply(&mut client, ReplyTo::Call("1"), None, Qos::AtMostOnce);
+    assert_eq!(full, Err(Undelivered::QueueFull));
+}
+
+#[test]
+fn nexus_3_a_direct_message_comes_in_the_form_that_was_registered() {
+    let from = sender();
+    for (version, form, topic) in [
+        (V5, FORM_PLAIN, "$nexus/direct".to_owned()),
+        (V5, FORM_SENDER, format!("$nexus/direct/{BY_SENDER}")),
+        (V311, FORM_SENDER, format!("$nexus/direct/{BY_SENDER}")),
+    ] {
+        let mut client = Client::attached(version);
+        client
+            .peer
+            .deliver(&Delivery::Direct {
+                text: "hello",
+                sender: from.sender(),
+                qos: Qos::AtLeastOnce,
+                options: SubscriptionOptions {
+                    identifier: 5,
+                    ..options(Qos::AtLeastOnce, form)
+                },
+            })
+            .unwrap();
+        let publish = publish(&mut client);
+        assert_eq!((publish.topic, publish.payload), (&*topic, &b"hello"[..]));
+        assert_eq!(publish.qos, QoS::AtLeastOnce);
+        let expected = [&[Property::SubscriptionIdentifier(5)], &SENDER[..]].concat();
+        assert_eq!(
+            properties(&publish),
+            if version == V5 { expected } else { vec![] }
+        );
+    }
+}
+
+#[test]
+fn nexus_3_a_request_comes_in_the_form_that_was_registered() {
+    let from = sender();
+    let long = format!("$nexus/listen/multiply/{TOKEN}/{BY_SENDER}");
+    for (version, form, topic) in [
+        (V5, FORM_PLAIN, "$nexus/listen/multiply"),
+        (V5, FORM_SENDER, &long),
+        (V311, FORM_SENDER, &long),
+    ] {
+        let mut client = Client::attached(version);
+        client
+            .peer
+            .deliver(&Delivery::Request {
+                token: Token::parse(TOKEN).unwrap(),
+                cmd: "multiply",
+                body: b"{\"a\":1}",
+                sender: from.sender(),
+                qos: Qos::AtLeastOnce,
+                options: options(Qos::AtMostOnce, form),
+            })
+            .unwrap();
+        let publish = publish(&mut client);
+        assert_eq!((publish.topic, publish.payload), (topic, &b"{\"a\":1}"[..]));
+        assert_eq!(publish.qos, QoS::AtMostOnce);
+        let answer = format!("$nexus/answer/{TOKEN}");
+        let expected = [&[Property::ResponseTopic(&answer)], &SENDER[..]].concat();
+        let told: Vec<Property<'_>> = properties(&publish);
+        assert_eq!(told, if version == V5 { expected } else { vec![] });
+    }
+}
+
+fn reply(
+    client: &mut Client,
+    to: ReplyTo<'_>,
+    sender: Option<&Identity>,
+    qos: Qos,
+) -> Result<(), Undelivered> {
+    let mut label = Vec::new();
+    assert!(to.encode(&mut label));
+    client.peer.deliver(&Delivery::Reply {
+        label: &label,
+        outcome: Outcome {
+            code: -2_001,
+            body: b"{\"code\":-2001}",
+            sender: sender.map(Identity::sender),
+        },
+        qos,
+    })
+}
+
+#[test]
+fn nexus_3_a_reply_comes_on_the_response_topic_with_its_correlation_data_and_code() {
+    let from = sender();
+    let mut client = Client::attached(V5);
+    let to = ReplyTo::Topic {
+        topic: "my/replies",
+        correlation: Some(&[1, 2]),
+    };
+    reply(&mut client, to, Some(&from), Qos::AtLeastOnce).unwrap();
+    let worker = publish(&mut client);
+    assert_eq!(
+        (worker.topic, worker.payload),
+        ("my/replies", &b"{\"code\":-2001}"[..])
+    );
+    assert_eq!(worker.qos, QoS::AtLeastOnce, "the implicit subscription is QoS 1");
+    let code = [Property::UserProperty("nexus-code", "-2001")];
+    let correlation = [Property::CorrelationData(&[1, 2])];
+    assert_eq!(properties(&worker), [&correlation[..], &SENDER, &code].concat());
+    // The daemon's own outcome has no sender.
+    reply(&mut client, to, None, Qos::AtMostOnce).unwrap();
+    let daemon = publish(&mut client);
+    assert_eq!(daemon.qos, QoS::AtMostOnce);
+    assert_eq!(properties(&daemon), [correlation, code].concat());
+}
+
+#[test]
+fn nexus_3_a_call_is_answered_under_reply() {
+    for version in BOTH {
+        let mut client = Client::attached(version);
+        reply(&mut client, ReplyTo::Call("a-1"), None, Qos::AtLeastOnce).unwrap();
+        let publish = publish(&mut client);
+        assert_eq!(publish.topic, "$nexus/reply/a-1");
+        let code = Property::UserProperty("nexus-code", "-2001");
+        assert_eq!(
+            properties(&publish),
+            if version == V5 { vec![code] } else { vec![] }
+        );
+    }
+}
+
+#[test]
+fn nexus_3_filters_under_reply_rule_qos_and_identifiers_of_replies() {
+    let mut client = Client::attached(V5);
+    let subscribe = |client: &mut Client, text: &str, qos, identifier| {
+        let filters = [filter(text, qos)];
+        let properties = [Property::SubscriptionIdentifier(identifier)];
+        client.ask(&subscription(&filters, &properties));
+        client.peer.completed(
+            Ticket(9),
+            &Completion::Registered([Ok(Qos::AtMostOnce)].into_iter().collect()),
+        );
+        client.packets();
+    };
+    subscribe(&mut client, "$nexus/reply/a", QoS::AtMostOnce, 5);
+    reply(&mut client, ReplyTo::Call("a"), None, Qos::AtLeastOnce).unwrap();
+    let ruled = publish(&mut client);
+    assert_eq!(ruled.qos, QoS::AtMostOnce);
+    assert_eq!(
+        ruled.properties.subscription_identifiers().collect::<Vec<_>>(),
+        [5]
+    );
+    // The highest QoS of those that match, and all their identifiers.
+    subscribe(&mut client, "$nexus/reply/+", QoS::AtLeastOnce, 6);
+    reply(&mut client, ReplyTo::Call("a"), None, Qos::AtLeastOnce).unwrap();
+    let both = publish(&mut client);
+    assert_eq!(both.qos, QoS::AtLeastOnce);
+    assert_eq!(
+        both.properties.subscription_identifiers().collect::<Vec<_>>(),
+        [5, 6]
+    );
+    // Another id is under the wildcard alone, a Response Topic elsewhere under none.
+    reply(&mut client, ReplyTo::Call("b"), None, Qos::AtLeastOnce).unwrap();
+    let other = publish(&mut client);
+    assert_eq!(
+        other.properties.subscription_identifiers().collect::<Vec<_>>(),
+        [6]
+    );
+    let elsewhere = ReplyTo::Topic {
+        topic: "my/replies",
+        correlation: None,
+    };
+    reply(&mut client, elsewhere, None, Qos::AtLeastOnce).unwrap();
+    let elsewhere = publish(&mut client);
+    assert_eq!(elsewhere.properties.subscription_identifiers().count(), 0);
+    assert_eq!(elsewhere.qos, QoS::AtLeastOnce);
+}
+
+#[test]
+fn mqtt5_4_3_2_a_pubrec_for_a_qos_1_message_ends_the_session() {
+    let mut client = Client::attached(V5);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    channel(&mut client, on("a", Qos::AtLeastOnce), plain, &[]).unwrap();
+    client.packets();
+    let (disconnect, told) = client.offend(&Packet::PubRec(Ack {
+        packet_id: id(1),
+        code: 0,
+        properties: Properties::EMPTY,
+    }));
+    assert_eq!((disconnect, code(&told[0])), (Disconnect::ProtocolError, 0x82));
+}
+
+#[test]
+fn who_is_not_there_gets_nothing() {
+    let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+    let mut client = Client::new(V5, settings());
+    let gone = channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]);
+    assert_eq!(gone, Err(Undelivered::Gone));
+    client.ask(&Packet::Connect(connect(V5)));
+    let gone = channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]);
+    assert_eq!(gone, Err(Undelivered::Gone));
+    let mut client = Client::attached(V5);
+    let leave = crate::codec::mqtt::packet::Disconnect {
+        code: 0,
+        properties: Properties::EMPTY,
+    };
+    client.ask(&Packet::Disconnect(leave));
+    let gone = channel(&mut client, on("a", Qos::AtMostOnce), plain, &[]);
+    assert_eq!(gone, Err(Undelivered::Gone));
+    client.peer.completed(Ticket(7), &Completion::Requested);
+    assert!(client.packets().is_empty());
+}
+
+#[test]
+fn a_burst_of_qos_1_leaves_no_memory_once_the_client_idles() {
+    let mut client = Client::attached(V311);
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    channel(&mut client, on("a", Qos::AtLeastOnce), plain, &[]).unwrap();
+    client.send(&Packet::PingReq).unwrap();
+    assert!(client.peer.session.outbound.is_some(), "one is on its way");
+    puback(&mut client, 1).unwrap();
+    client.send(&Packet::PingReq).unwrap();
+    assert!(client.peer.session.outbound.is_none());
+}
