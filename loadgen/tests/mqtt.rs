@@ -1,0 +1,112 @@
+//! Every scenario against a small broker, in both versions: everything arrives, and is counted.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test helpers"
+)]
+
+mod support;
+
+use support::{broker, load, websocket};
+
+fn clean(server: std::net::SocketAddr, line: &str) -> loadgen::report::Report {
+    let report = load(server, &format!("{line} --warmup 0.1 --duration 0.4")).unwrap();
+    assert!(report.clean, "{line}: {:?}", report.faults);
+    report
+}
+
+#[test]
+fn flows_arrive_at_both_qos_in_both_versions() {
+    for version in ["3", "5"] {
+        for qos in ["0", "1"] {
+            for scenario in [
+                "pairs --pairs 5",
+                "fanout --subscribers 7",
+                "fanin --publishers 5",
+                "pairs --pairs 4 --threads 2",
+            ] {
+                let line = format!("{scenario} --version {version} --qos {qos} --window 30");
+                let report = clean(broker::start(), &line);
+                assert!(report.latency_us.count > 100, "{line}: {report:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fan_out_delivers_each_publish_to_every_subscriber() {
+    let report = clean(broker::start(), "fanout --subscribers 7 --rate 200");
+    assert_eq!(report.latency_us.count, 7 * 80);
+}
+
+#[test]
+fn mqtt5_3_3_4_9_the_receive_maximum_of_the_server_is_kept() {
+    // The broker announces 20, and ends itself where it finds more unacknowledged at once.
+    let report = clean(
+        broker::start(),
+        "pairs --pairs 1 --version 5 --qos 1 --window 200",
+    );
+    assert!(report.latency_us.count > 200, "{report:?}");
+}
+
+#[test]
+fn mqtt_over_websocket_arrives_though_packets_span_messages() {
+    for version in ["3", "5"] {
+        let server = websocket::front(broker::start());
+        let report = clean(
+            server,
+            &format!("pairs --pairs 2 --ws --window 4 --version {version}"),
+        );
+        assert!(report.latency_us.count > 20, "{report:?}");
+    }
+}
+
+#[test]
+fn requests_have_one_outcome_each() {
+    for version in ["3", "5"] {
+        for load in ["--window 8", "--rate 1000", "--window 3 --qos 1"] {
+            let line = format!("api --requesters 3 --workers 2 --version {version} {load}");
+            let report = clean(broker::start(), &line);
+            assert!(report.latency_us.count > 100, "{line}: {report:?}");
+        }
+    }
+}
+
+#[test]
+fn connects_are_counted_and_idle_connections_held() {
+    let report = clean(broker::start(), "connect --concurrency 4");
+    assert!(report.done > 20, "{report:?}");
+    assert_eq!(report.unit, "connect");
+    let pid = std::process::id();
+    let report = clean(broker::start(), &format!("idle --count 50 --server-pid {pid}"));
+    assert_eq!(report.connections, 50);
+    assert!(report.server.unwrap().resident_before_bytes > 0);
+}
+
+#[test]
+fn an_open_loop_of_connects_counts_what_it_planned() {
+    let report = clean(broker::start(), "connect --concurrency 4 --rate 250");
+    assert_eq!(report.latency_us.count, 100);
+}
+
+#[test]
+fn reports_are_written_in_every_form() {
+    let directory = std::env::temp_dir().join(format!("loadgen-reports-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = |name: &str| directory.join(name).display().to_string();
+    let line = format!(
+        "pairs --pairs 1 --json {} --hgrm {} --svg {}",
+        path("r.json"),
+        path("r.hgrm"),
+        path("r.svg")
+    );
+    let report = clean(broker::start(), &line);
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&read("r.json")).unwrap();
+    assert_eq!(json["done"], report.done);
+    assert_eq!(json["latency_us"]["p99"], report.latency_us.p99);
+    assert!(read("r.hgrm").contains("#[Mean"));
+    assert!(read("r.svg").contains("polyline"));
+    std::fs::remove_dir_all(directory).unwrap();
+}

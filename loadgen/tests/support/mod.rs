@@ -1,0 +1,67 @@
+//! Servers small enough to be trusted, with the faults a test asks for.
+#![allow(dead_code, reason = "each test program uses a part")]
+#![allow(clippy::cast_possible_truncation, reason = "lengths of test data")]
+
+pub(crate) mod broker;
+pub(crate) mod websocket;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use clap::Parser;
+use loadgen::args::Cli;
+use loadgen::report::Report;
+
+/// Length of a raw message with a payload of 100 bytes.
+pub(crate) const RAW_BYTES: usize = 124;
+
+/// Runs the load generator in this process.
+pub(crate) fn load(server: SocketAddr, line: &str) -> Result<Report, String> {
+    let server = server.to_string();
+    let words = line.split_ascii_whitespace();
+    let cli = Cli::try_parse_from(
+        ["nexus-loadgen"]
+            .into_iter()
+            .chain(words)
+            .chain(["--server", &server, "--quiet"]),
+    );
+    let mut table = Vec::new();
+    let report = loadgen::run::execute(&cli.unwrap().scenario, &mut table)?;
+    assert!(String::from_utf8(table).unwrap().contains("faults") || !report.clean);
+    Ok(report)
+}
+
+/// A relay of [`RAW_BYTES`] from the second connection to the first. `relay` gets each message's number and bytes and
+/// writes what it likes to the receiver.
+pub(crate) fn relay(relay: impl FnMut(u64, &[u8], &mut TcpStream) + Send + 'static) -> SocketAddr {
+    relay_of(RAW_BYTES, relay)
+}
+
+/// The same for messages of another length. What it has not read fills 64 KiB at most on its side.
+pub(crate) fn relay_of(
+    bytes: usize,
+    mut relay: impl FnMut(u64, &[u8], &mut TcpStream) + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket2::SockRef::from(&listener)
+        .set_recv_buffer_size(65_536)
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut receiver, _) = listener.accept().unwrap();
+        let (mut sender, _) = listener.accept().unwrap();
+        receiver.set_nodelay(true).unwrap();
+        let mut message = vec![0; bytes];
+        let mut number = 0;
+        while sender.read_exact(&mut message).is_ok() {
+            relay(number, &message, &mut receiver);
+            number += 1;
+        }
+    });
+    address
+}
+
+/// Passes a message on; an ended receiver is the test's business.
+pub(crate) fn pass(message: &[u8], receiver: &mut TcpStream) {
+    let _ = receiver.write_all(message);
+}
