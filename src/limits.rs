@@ -82,6 +82,9 @@ pub const WS_OVERHEAD_MS: u64 = 10_000;
 // Receivers.
 /// Bytes that may wait to be sent to one connection; beyond, QoS 0, Direct and Channel drop the newest.
 pub const SEND_QUEUE_BYTES_MAX: usize = 1_024 * 1_024;
+/// Answers (acknowledgements, pings) are never dropped: beyond this, twice what deliveries can pile up, a client
+/// that asks without reading is closed.
+pub const SEND_QUEUE_ANSWERS_BYTES_MAX: usize = 4 * SEND_QUEUE_BYTES_MAX;
 /// A connection whose send queue stays over its bound for this long is closed.
 pub const SEND_BLOCKED_MS_MAX: u64 = 30_000;
 /// QoS 1 messages sent to one session and not yet acknowledged (the client's Receive Maximum lowers it).

@@ -228,8 +228,16 @@ impl Session {
             ReplyTo::Call(id) => ([REPLY_PREFIX, id], None),
             ReplyTo::Topic { topic, correlation } => ([topic, ""], correlation),
         };
-        let whole: SmallVec<[u8; 80]> = topic.iter().flat_map(|piece| piece.bytes()).collect();
-        let options = self.reply_options(std::str::from_utf8(&whole).unwrap_or_default());
+        // A call's topic is never longer than the prefix and an id.
+        let called: SmallVec<[u8; REPLY_PREFIX.len() + limits::CALL_ID_BYTES_MAX]>;
+        let whole = match to {
+            ReplyTo::Call(id) => {
+                called = REPLY_PREFIX.bytes().chain(id.bytes()).collect();
+                std::str::from_utf8(&called).unwrap_or_default()
+            }
+            ReplyTo::Topic { topic, .. } => topic,
+        };
+        let options = self.reply_options(whole);
         let mut digits = [0; 11];
         let code = (CODE, decimal(outcome.code, &mut digits));
         let (with_sender, alone);
@@ -313,6 +321,7 @@ impl Session {
         parts.encode_into(&mut packet);
         outbound.wait(Waiting {
             stage,
+            version: self.version,
             expires,
             packet,
         })

@@ -317,7 +317,7 @@ impl super::Session for Session {
         }
         self.heard = now.instant;
         // Answers are never dropped, so who only asks and never reads is not read any more.
-        if out.queued() > 2 * limits::SEND_QUEUE_BYTES_MAX {
+        if out.queued() > limits::SEND_QUEUE_ANSWERS_BYTES_MAX {
             return Err(self.quit(Reason::SlowReceiver, out));
         }
         match self.packet(now, packet, scratch, out) {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::codec::mqtt::packet::PacketId;
+use crate::codec::mqtt::packet::{PacketId, Version};
 use crate::codec::mqtt::property::id;
 use crate::codec::mqtt::varint::{self, VarInt};
 use crate::limits;
@@ -32,6 +32,8 @@ pub(super) struct Outbound {
 pub(super) struct Waiting {
     /// What it is, for the order among its kind and for the counters.
     pub(super) stage: Stage,
+    /// The client's: 3.1.1 has no Message Expiry Interval.
+    pub(super) version: Version,
     /// When it is no longer worth sending.
     pub(super) expires: Option<Instant>,
     /// The encoded PUBLISH.
@@ -159,6 +161,9 @@ fn fill_in(message: &mut Waiting, now: Now, id: Option<PacketId>) -> Option<()> 
         *place = id.get().to_be_bytes();
         body = rest;
     }
+    if message.version == Version::V311 {
+        return Some(());
+    }
     let expires = message.expires?;
     let VarInt::Whole { len, .. } = varint::read(body) else {
         return None;
@@ -173,7 +178,7 @@ fn fill_in(message: &mut Waiting, now: Now, id: Option<PacketId>) -> Option<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::mqtt::packet::{QoS, Version};
+    use crate::codec::mqtt::packet::QoS;
     use crate::codec::mqtt::publish::PublishParts;
     use crate::session::testing::Recorder;
 
@@ -203,6 +208,7 @@ mod tests {
     fn waiting(qos: QoS, payload: &[u8]) -> Waiting {
         Waiting {
             stage: Stage::Channel,
+            version: Version::V5,
             expires: None,
             packet: encoded(&parts(qos, payload)),
         }
@@ -244,6 +250,7 @@ mod tests {
             outbound
                 .wait(Waiting {
                     stage,
+                    version: Version::V5,
                     expires,
                     packet,
                 })
@@ -256,6 +263,27 @@ mod tests {
         assert_eq!(out.take(), encoded(&sent));
         assert_eq!(metrics.drops(Stage::Channel, DropReason::Expired), 1);
         assert!(!outbound.holds(Stage::Channel));
+    }
+
+    #[test]
+    fn mqtt311_3_3_3_a_payload_that_waited_is_untouched() {
+        let (mut outbound, mut out, metrics) =
+            (Outbound::default(), Recorder::default(), ShardMetrics::default());
+        // What would be a property block with a Message Expiry Interval in 5.0.
+        let message = PublishParts {
+            version: Version::V311,
+            ..parts(QoS::AtLeastOnce, &[5, 2, 0, 0, 0, 10])
+        };
+        outbound
+            .wait(Waiting {
+                stage: Stage::Channel,
+                version: Version::V311,
+                expires: Some(now(3_000).instant),
+                packet: encoded(&message),
+            })
+            .unwrap();
+        outbound.advance(now(1_000), 8, &metrics, &mut out);
+        assert_eq!(out.take(), encoded(&message));
     }
 
     #[test]

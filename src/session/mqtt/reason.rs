@@ -73,6 +73,8 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
     match (reason, carrier) {
         (Reason::NoMatchingSubscribers, _) => 0x10,
         (Reason::NoSubscriptionExisted, _) => 0x11,
+        // Only a second CONNECT can have a wrong version then, and that is the error.
+        (Reason::Malformed(Malformed::UnsupportedVersion), Carrier::Disconnect) => 0x82,
         (Reason::Malformed(malformed), _) => malformed.reason_code(),
         (Reason::ProtocolError, _) => 0x82,
         (Reason::ClientIdInvalid, _) => 0x85,

@@ -298,7 +298,10 @@ fn mqtt5_3_14_0_1_an_ending_before_connack_is_a_connack() {
 #[test]
 fn who_asks_and_never_reads_is_closed() {
     let mut client = Client::attached(V5);
-    client.peer.out.stuck = 2 * limits::SEND_QUEUE_BYTES_MAX + 1;
+    client.peer.out.stuck = limits::SEND_QUEUE_ANSWERS_BYTES_MAX;
+    assert!(client.send(&Packet::PingReq).unwrap().is_empty());
+    assert_eq!(client.packet(), Packet::PingResp);
+    client.peer.out.stuck += 1;
     let (disconnect, told) = client.offend(&Packet::PingReq);
     assert_eq!((disconnect, code(&told[0])), (Disconnect::SlowReceiver, 0x97));
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod deliver;
+mod hostile;
 mod life;
 mod publish;
 mod subscribe;
