@@ -252,8 +252,11 @@ impl<'a> Scanner<'a> {
     /// A string whose opening quote has been taken; what stands between the quotes.
     fn string(&mut self) -> Result<&'a [u8], JsonError> {
         let start = self.rest;
+        let mut is_ascii = true;
         loop {
-            self.skip(plain_len(self.rest));
+            let plain = plain_run(self.rest);
+            is_ascii &= plain.is_ascii;
+            self.skip(plain.len);
             match self.take().ok_or(JsonError::Truncated)? {
                 b'"' => break,
                 b'\\' => self.escape()?,
@@ -262,9 +265,10 @@ impl<'a> Scanner<'a> {
         }
         let len = start.len() - self.rest.len() - 1;
         let content = start.get(..len).unwrap_or_default();
-        match std::str::from_utf8(content) {
-            Ok(_) => Ok(content),
-            Err(_) => Err(JsonError::Utf8),
+        if is_ascii || std::str::from_utf8(content).is_ok() {
+            Ok(content)
+        } else {
+            Err(JsonError::Utf8)
         }
     }
 
@@ -332,27 +336,42 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes at the front are neither `"` nor `\` nor control characters. Eight at a time: in each of
-/// `special`'s bytes the highest bit is set if it is one of them; a bit can be set wrongly, by a borrow, only
-/// above the first right one.
-fn plain_len(bytes: &[u8]) -> usize {
+/// Bytes of a string that are neither `"` nor `\` nor control characters.
+struct PlainRun {
+    len: usize,
+    /// False if a byte of the run is not ASCII; may be false also if one shortly after it is not.
+    is_ascii: bool,
+}
+
+/// The run at the front. Eight bytes at a time: in each of `special`'s bytes the highest bit is set if it ends
+/// the run; a bit can be set wrongly, by a borrow, only above the first right one.
+fn plain_run(bytes: &[u8]) -> PlainRun {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
     let (words, tail) = bytes.as_chunks::<8>();
     let mut len = 0;
+    let mut seen = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
         let quote = below(word ^ (ONES * u64::from(b'"')), 1);
         let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
         let special = (below(word, 0x20) | quote | backslash) & HIGHS;
+        seen |= word;
         if special != 0 {
-            return len + (special.trailing_zeros() / 8) as usize;
+            return PlainRun {
+                len: len + (special.trailing_zeros() / 8) as usize,
+                is_ascii: seen & HIGHS == 0,
+            };
         }
         len += 8;
     }
     let plain = |&byte: &u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    len + tail.iter().position(|byte| !plain(byte)).unwrap_or(tail.len())
+    let rest = tail.iter().position(|byte| !plain(byte)).unwrap_or(tail.len());
+    PlainRun {
+        len: len + rest,
+        is_ascii: seen & HIGHS == 0 && tail.is_ascii(),
+    }
 }
 
 #[cfg(test)]

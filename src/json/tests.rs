@@ -301,10 +301,14 @@ proptest! {
 
     #[test]
     fn plain_runs_end_at_the_first_special_byte(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-        let expected = bytes.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\');
-        prop_assert_eq!(plain_len(&bytes), expected.unwrap_or(bytes.len()));
-        let mut printable = bytes.clone();
-        printable.retain(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-        prop_assert_eq!(plain_len(&printable), printable.len());
+        let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+        let expected = bytes.iter().position(special).unwrap_or(bytes.len());
+        let run = plain_run(&bytes);
+        prop_assert_eq!(run.len, expected);
+        prop_assert!(!run.is_ascii || bytes[..expected].is_ascii());
+        let mut plain = bytes.clone();
+        plain.retain(|byte| !special(byte));
+        let run = plain_run(&plain);
+        prop_assert_eq!((run.len, run.is_ascii), (plain.len(), plain.is_ascii()));
     }
 }

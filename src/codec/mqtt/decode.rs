@@ -7,11 +7,16 @@
 use super::header::{Direction, FixedHeader, PacketType, header, qos};
 use super::malformed::Malformed;
 use super::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Filter, Filters, Names, Packet, Publish, SubAck, Subscribe,
+    Ack, Auth, ConnAck, Connect, Disconnect, Filter, Filters, Names, Packet, Publish, QoS, SubAck, Subscribe,
     Unsubscribe, Version, Will,
 };
 use super::property::{Holder, Properties};
 use super::reader::Reader;
+use super::reason::{
+    AUTH_CODES_OF_CLIENTS, AUTH_CODES_OF_SERVERS, CONNACK_CODES, CONNACK_CODES_V311,
+    DISCONNECT_CODES_OF_CLIENTS, DISCONNECT_CODES_OF_SERVERS, PUBACK_CODES, PUBREL_CODES, SUBACK_CODES,
+    SUBACK_CODES_V311, UNSUBACK_CODES,
+};
 use super::topic::{self, TopicError};
 use crate::codec::Decode;
 
@@ -94,39 +99,6 @@ fn packet<'a>(header: &FixedHeader, body: &'a [u8], context: Context) -> Result<
         PacketType::Auth => auth(reader, direction).map(Packet::Auth),
     }
 }
-
-/// CONNACK, table 3-1.
-const CONNACK_CODES: &[u8] = &[
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99,
-    0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
-];
-/// 3.1.1 CONNACK, table 3.1.
-const CONNACK_CODES_V311: &[u8] = &[0, 1, 2, 3, 4, 5];
-/// PUBACK and PUBREC, tables 3-4 and 3-5.
-const PUBACK_CODES: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
-/// PUBREL and PUBCOMP, tables 3-6 and 3-7.
-const PUBREL_CODES: &[u8] = &[0x00, 0x92];
-/// SUBACK, table 3-8.
-const SUBACK_CODES: &[u8] = &[
-    0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2,
-];
-/// 3.1.1 SUBACK \[MQTT-3.9.3-2\].
-const SUBACK_CODES_V311: &[u8] = &[0x00, 0x01, 0x02, 0x80];
-/// UNSUBACK, table 3-9.
-const UNSUBACK_CODES: &[u8] = &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
-/// DISCONNECT, table 3-10: what a client may send.
-const DISCONNECT_CODES_OF_CLIENTS: &[u8] = &[
-    0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-];
-/// DISCONNECT, table 3-10: what a server may send. 0x00 is among them because it stands for a code left out.
-const DISCONNECT_CODES_OF_SERVERS: &[u8] = &[
-    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
-    0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
-];
-/// AUTH, table 3-11: what a client may send.
-const AUTH_CODES_OF_CLIENTS: &[u8] = &[0x18, 0x19];
-/// AUTH, table 3-11: what a server may send.
-const AUTH_CODES_OF_SERVERS: &[u8] = &[0x00, 0x18];
 
 fn check_code(code: u8, codes: &[u8]) -> Result<u8, Malformed> {
     if codes.contains(&code) {
@@ -216,7 +188,7 @@ struct ConnectFlags {
     user_name: bool,
     password: bool,
     will_retain: bool,
-    will_qos: super::packet::QoS,
+    will_qos: QoS,
     will: bool,
     clean: bool,
 }
@@ -235,7 +207,7 @@ impl ConnectFlags {
             will: bit(2),
             clean: bit(1),
         };
-        if !flags.will && (flags.will_retain || flags.will_qos != super::packet::QoS::AtMostOnce) {
+        if !flags.will && (flags.will_retain || flags.will_qos != QoS::AtMostOnce) {
             return Err(Malformed::WillFlags);
         }
         if version == Version::V311 && flags.password && !flags.user_name {
@@ -298,7 +270,7 @@ fn publish(
     let topic = topic_name(reader.binary()?)?;
     let qos = qos((flags >> 1) & 0b11).ok_or(Malformed::PublishQoS3)?;
     let packet_id = match qos {
-        super::packet::QoS::AtMostOnce => None,
+        QoS::AtMostOnce => None,
         _ => Some(reader.packet_id()?),
     };
     let properties = properties(&mut reader, version, Holder::Publish, direction)?;
@@ -377,13 +349,7 @@ fn subscription_options(filter: &str, options: u8, version: Version) -> Result<F
     if options & reserved != 0 {
         return Err(Malformed::SubscriptionOptionsReserved);
     }
-    let filter = Filter {
-        filter,
-        qos: qos(options & 0b11).ok_or(Malformed::SubscribeQoS3)?,
-        no_local: options & 0b0000_0100 != 0,
-        retain_as_published: options & 0b0000_1000 != 0,
-        retain_handling: options >> 4,
-    };
+    let filter = Filter::new(filter, options).ok_or(Malformed::SubscribeQoS3)?;
     if filter.retain_handling == 3 {
         return Err(Malformed::RetainHandling3);
     }

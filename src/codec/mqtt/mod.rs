@@ -11,11 +11,13 @@ mod decode;
 mod encode;
 pub mod forward;
 pub mod header;
+mod holder;
 pub mod malformed;
 pub mod packet;
 pub mod property;
 pub mod publish;
 mod reader;
+mod reason;
 pub mod topic;
 pub mod varint;
 

@@ -170,6 +170,22 @@ pub struct Filter<'a> {
     pub retain_handling: u8,
 }
 
+impl<'a> Filter<'a> {
+    /// Reads the subscription options (3.8.3.1) but for their reserved bits; none for QoS 3.
+    pub(super) const fn new(filter: &'a str, options: u8) -> Option<Self> {
+        let Some(qos) = super::header::qos(options & 0b11) else {
+            return None;
+        };
+        Some(Self {
+            filter,
+            qos,
+            no_local: options & 0b0000_0100 != 0,
+            retain_as_published: options & 0b0000_1000 != 0,
+            retain_handling: options >> 4 & 0b11,
+        })
+    }
+}
+
 /// The entries of a SUBSCRIBE: those of a decoded packet are an iterator over checked bytes, those of a packet
 /// to be sent may be a list.
 #[derive(Clone, Copy, Debug)]
@@ -202,13 +218,7 @@ impl<'a> Iterator for Filters<'a> {
         let filter = reader.string().ok()?;
         let options = reader.u8().ok()?;
         self.bytes = reader.rest();
-        Some(Filter {
-            filter,
-            qos: super::header::qos(options & 0b11)?,
-            no_local: options & 0b0000_0100 != 0,
-            retain_as_published: options & 0b0000_1000 != 0,
-            retain_handling: options >> 4 & 0b11,
-        })
+        Filter::new(filter, options)
     }
 }
 

@@ -126,14 +126,15 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
-    let mut names = levels(topic);
-    for level in levels(filter) {
+    let separator = |byte: &u8| *byte == b'/';
+    let mut names = topic.as_bytes().split(separator);
+    for level in filter.as_bytes().split(separator) {
         // `a/#` matches `a` as well: the multi-level wildcard includes the parent level (4.7.1.2).
-        if level == "#" {
+        if level == b"#" {
             return true;
         }
         match names.next() {
-            Some(name) if level == "+" || level == name => {}
+            Some(name) if level == b"+" || level == name => {}
             _ => return false,
         }
     }
