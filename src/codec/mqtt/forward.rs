@@ -30,27 +30,20 @@ pub fn forwarded<'a>(properties: Properties<'a>, scratch: &'a mut Vec<u8>) -> &'
         return scratch;
     };
     let mut reader = Reader::new(block);
-    loop {
-        let before = reader;
-        match Raw::take(&mut reader) {
-            Ok(raw) if is_forwarded(raw) => {}
-            Ok(_) => {
-                let kept = block.len() - before.rest().len();
-                copy_forwarded(block, kept, scratch);
-                return scratch;
-            }
-            // The end: a checked block has no other error.
-            Err(_) => return block,
+    // The end is the only error of a checked block.
+    while let Ok(raw) = Raw::take(&mut reader) {
+        if !is_forwarded(raw) {
+            copy_forwarded(block, scratch);
+            return scratch;
         }
     }
+    block
 }
 
-/// Replaces `scratch` by the forwarded properties of `block`, of which the first `kept` bytes are.
-fn copy_forwarded(block: &[u8], kept: usize, scratch: &mut Vec<u8>) {
+/// Replaces `scratch` by the forwarded properties of `block`.
+fn copy_forwarded(block: &[u8], scratch: &mut Vec<u8>) {
     scratch.clear();
-    let (head, tail) = block.split_at_checked(kept).unwrap_or((block, &[]));
-    scratch.extend_from_slice(head);
-    let mut reader = Reader::new(tail);
+    let mut reader = Reader::new(block);
     loop {
         let before = reader.rest();
         let Ok(raw) = Raw::take(&mut reader) else { return };
