@@ -2,6 +2,7 @@
 
 mod carried;
 mod handshake;
+mod mqtt;
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::session::Session as _;
 use crate::session::testing::Recorder;
 
 /// One connection as a shard drives it: what is not consumed comes again, `Need` and `Hold` are kept.
-pub(super) struct Shard {
-    pub(super) session: Session<Fake>,
+pub(super) struct Shard<S: Carried = Fake> {
+    pub(super) session: Session<S>,
     pub(super) now: Now,
     pub(super) out: Recorder,
     pub(super) events: Vec<Event>,
@@ -31,14 +32,14 @@ pub(super) enum Event {
     Ended(Disconnect),
 }
 
-impl Shard {
-    pub(super) fn accept() -> Self {
+impl<S: Carried> Shard<S> {
+    pub(super) fn accept_for(opening: &S::Opening) -> Self {
         let now = Now {
             instant: Instant::from_nanos(1_000_000_000),
             unix_ms: 1,
         };
         Self {
-            session: Session::new(&Opened::default(), now),
+            session: Session::new(opening, now),
             now,
             out: Recorder::default(),
             events: Vec::new(),
@@ -46,14 +47,6 @@ impl Shard {
             need: 0,
             scratch: Scratch::default(),
         }
-    }
-
-    /// A connection whose handshake is done.
-    pub(super) fn open() -> Self {
-        let mut shard = Self::accept();
-        shard.receive(handshake::request("").as_bytes());
-        assert!(shard.out.take().starts_with(b"HTTP/1.1 101 "));
-        shard
     }
 
     pub(super) fn wait(&mut self, ms: u64) {
@@ -108,15 +101,6 @@ impl Shard {
         self.resume();
     }
 
-    /// A connection that has logged in.
-    pub(super) fn logged_in() -> Self {
-        let mut shard = Self::open();
-        shard.receive(&binary(&packet(LOGIN, b"")));
-        shard.attach();
-        assert_eq!(std::mem::take(&mut shard.events), [Event::Login]);
-        shard
-    }
-
     /// The frames written since the last call, as (first byte, payload).
     pub(super) fn frames(&mut self) -> Vec<(u8, Vec<u8>)> {
         let bytes = self.out.take();
@@ -142,6 +126,29 @@ impl Shard {
             Some((0x88, payload)) => u16::from_be_bytes([payload[0], payload[1]]),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+impl Shard {
+    pub(super) fn accept() -> Self {
+        Self::accept_for(&Opened::default())
+    }
+
+    /// A connection whose handshake is done.
+    pub(super) fn open() -> Self {
+        let mut shard = Self::accept();
+        shard.receive(handshake::request("").as_bytes());
+        assert!(shard.out.take().starts_with(b"HTTP/1.1 101 "));
+        shard
+    }
+
+    /// A connection that has logged in.
+    pub(super) fn logged_in() -> Self {
+        let mut shard = Self::open();
+        shard.receive(&binary(&packet(LOGIN, b"")));
+        shard.attach();
+        assert_eq!(std::mem::take(&mut shard.events), [Event::Login]);
+        shard
     }
 }
 
