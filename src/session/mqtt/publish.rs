@@ -130,21 +130,7 @@ impl Session {
                 };
                 Ok(Command::Publish { message, ticket })
             }
-            Target::Api(callee) => {
-                // Without a Response Topic, as always in 3.1.1, nobody could be told the outcome.
-                let to = publish
-                    .properties
-                    .response_topic()
-                    .ok_or_else(|| stop(Reason::Refused(Refusal::NotSupported)))?;
-                if !control::takes_replies(to) {
-                    return Err(stop(Reason::Refused(Refusal::InvalidName)));
-                }
-                let to = ReplyTo::Topic {
-                    topic: to,
-                    correlation: publish.properties.correlation_data(),
-                };
-                request(publish, callee, to, ticket, label).map_err(stop)
-            }
+            Target::Api(callee) => api_request(publish, callee, ticket, label).map_err(stop),
             Target::Call(id, callee) => {
                 request(publish, callee, ReplyTo::Call(id), ticket, label).map_err(stop)
             }
@@ -226,6 +212,28 @@ impl Session {
             properties: Properties::EMPTY,
         }
     }
+}
+
+/// A request whose reply goes to the Response Topic. Without one, as always in 3.1.1, nobody could be told the
+/// outcome, so it is not executed.
+fn api_request<'a>(
+    publish: &Publish<'a>,
+    callee: Callee<'a>,
+    ticket: Option<Ticket>,
+    label: &'a mut Vec<u8>,
+) -> Result<Command<'a>, Reason> {
+    let topic = publish
+        .properties
+        .response_topic()
+        .ok_or(Reason::Refused(Refusal::NotSupported))?;
+    if !control::takes_replies(topic) {
+        return Err(Reason::Refused(Refusal::InvalidName));
+    }
+    let to = ReplyTo::Topic {
+        topic,
+        correlation: publish.properties.correlation_data(),
+    };
+    request(publish, callee, to, ticket, label)
 }
 
 /// A request and the label that brings its reply back.

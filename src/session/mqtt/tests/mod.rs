@@ -198,5 +198,5 @@ fn code(packet: &Packet<'_>) -> u8 {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 96, "{} bytes", size_of::<Session>());
+    assert!(size_of::<Session>() <= 80, "{} bytes", size_of::<Session>());
 }
