@@ -311,9 +311,9 @@ fn compose(
     let percent = |t: &ThreadReport| t.cpu_ns as f64 * 100.0 / t.wall_ns.max(1) as f64;
     let thread_cpu_percent: Vec<f64> = threads.iter().map(percent).collect();
     let spent: u64 = threads.iter().map(|t| t.cpu_ns).sum();
-    let busy = thread_cpu_percent
-        .iter()
-        .any(|percent| *percent > LIMITED_PERCENT);
+    let waited = |t: &ThreadReport| t.waited_ns as f64 * 100.0 / t.wall_ns.max(1) as f64;
+    let thread_wait_percent: Vec<f64> = threads.iter().map(waited).collect();
+    let limited = threads.iter().any(|t| percent(t) + waited(t) > LIMITED_PERCENT);
     Report {
         scenario: scenario.name(),
         date: date_utc(unix_ns()),
@@ -343,7 +343,8 @@ fn compose(
         generator: Generator {
             thread_cpu_percent,
             cpu_us_per_unit: us_each(spent, done),
-            limited: busy && !scenario.common().spin,
+            thread_wait_percent,
+            limited: limited && !scenario.common().spin,
         },
     }
 }
@@ -368,6 +369,7 @@ fn server_cost(
         cpu_us_per_unit: us_each(spent.total_ns, done),
         cpu_us_per_sent: us_each(spent.total_ns, sent),
         cores_busy: spent.total_ns as f64 / wall_ns as f64,
+        cores_waited: spent.waited_ns as f64 / wall_ns as f64,
         user_share: spent.user_ns as f64 / (spent.user_ns + spent.system_ns).max(1) as f64,
         precise: spent.precise,
         resident_before_bytes: before.resident_bytes,

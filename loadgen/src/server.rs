@@ -9,6 +9,8 @@ use crate::clock::SECOND_NS;
 pub struct Reading {
     /// CPU time of the threads alive now, from `/proc/<pid>/task/*/schedstat`, nanoseconds.
     pub scheduled_ns: u64,
+    /// Time those threads were ready to run and others had the core, from the same files, nanoseconds.
+    pub waited_ns: u64,
     /// User time of the process, threads that ended included, nanoseconds in steps of a clock tick.
     pub user_ns: u64,
     /// System time, likewise.
@@ -22,6 +24,8 @@ pub struct Reading {
 pub struct Spent {
     /// User and system together, nanoseconds.
     pub total_ns: u64,
+    /// Time its threads were ready to run and others had the core, nanoseconds.
+    pub waited_ns: u64,
     /// User part, in steps of a clock tick.
     pub user_ns: u64,
     /// System part, in steps of a clock tick.
@@ -42,13 +46,14 @@ impl Reading {
         };
         let (user_ns, system_ns) = times_of(&file("stat")?).ok_or("unexpected format of /proc/<pid>/stat")?;
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
-        let scheduled_ns = tasks
+        let (scheduled_ns, waited_ns) = tasks
             .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-            .filter_map(|line| line.split(' ').next()?.parse::<u64>().ok())
-            .sum();
+            .filter_map(|line| schedule_of(&line))
+            .fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
         let resident_bytes = resident_of(&file("status")?).unwrap_or(0);
         Ok(Self {
             scheduled_ns,
+            waited_ns,
             user_ns,
             system_ns,
             resident_bytes,
@@ -65,11 +70,27 @@ impl Reading {
         let precise = self.scheduled_ns >= earlier.scheduled_ns && scheduled + SECOND_NS / 20 >= ticked;
         Spent {
             total_ns: if precise { scheduled } else { ticked },
+            waited_ns: self.waited_ns.saturating_sub(earlier.waited_ns),
             user_ns,
             system_ns,
             precise,
         }
     }
+}
+
+/// Time run and time waited of a `schedstat` line, nanoseconds.
+fn schedule_of(line: &str) -> Option<(u64, u64)> {
+    let mut fields = line
+        .split_ascii_whitespace()
+        .map(|field| field.parse::<u64>().ok());
+    Some((fields.next()??, fields.next()??))
+}
+
+/// How long the calling thread has been ready to run while others had the core, nanoseconds; 0 where the system
+/// does not tell.
+pub fn thread_waited_ns() -> u64 {
+    let line = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    schedule_of(&line).map_or(0, |(_, waited_ns)| waited_ns)
 }
 
 /// `utime` and `stime` of a `/proc/<pid>/stat` line (fields 14 and 15, after a name that may hold spaces).
@@ -107,6 +128,7 @@ mod tests {
         let reading = Reading::take(std::process::id()).unwrap();
         assert!(reading.resident_bytes > 100_000);
         assert!(reading.scheduled_ns > 0);
+        assert_eq!(schedule_of("280246 61293 3\n"), Some((280_246, 61_293)));
         assert_eq!(
             resident_of("VmPeak:\t 9 kB\nVmRSS:\t    42 kB\n"),
             Some(42 * 1024)
@@ -117,12 +139,14 @@ mod tests {
     fn ended_threads_fall_back_to_the_tick_counters() {
         let before = Reading {
             scheduled_ns: 900,
+            waited_ns: 0,
             user_ns: 0,
             system_ns: 0,
             resident_bytes: 0,
         };
         let after = Reading {
             scheduled_ns: 100,
+            waited_ns: 0,
             user_ns: 3 * SECOND_NS,
             system_ns: SECOND_NS,
             resident_bytes: 0,

@@ -18,6 +18,9 @@ pub(crate) struct Rounds {
     pub(crate) reports: Vec<Option<Value>>,
 }
 
+/// Cores' worth of time a server may be kept waiting for its core before a round is called disturbed.
+const BUSY_CORES: f64 = 0.03;
+
 /// The metrics of a row.
 pub(crate) fn metrics(row: &Row) -> &'static [Metric] {
     if row.memory { MEMORY } else { WORK }
@@ -80,11 +83,19 @@ fn notes(reports: &[Option<Value>]) -> String {
     let failed = reports.iter().filter(|report| report.is_none()).count();
     let unclean = count(&|report| is(report, "/clean", false));
     let limited = count(&|report| is(report, "/generator/limited", true));
+    let above = |report: &Value, path: &str, most: f64| {
+        report
+            .pointer(path)
+            .and_then(Value::as_f64)
+            .is_some_and(|value| value > most)
+    };
+    let busy = count(&|report| above(report, "/server/cores_waited", BUSY_CORES));
     let mut notes = Vec::new();
     for (rounds, what) in [
         (failed, "failed"),
         (unclean, "had faults"),
         (limited, "were limited by the load generator"),
+        (busy, "shared the server's core with other work"),
     ] {
         if rounds > 0 {
             notes.push(format!("{rounds} of {} rounds {what}", reports.len()));
@@ -104,7 +115,7 @@ mod tests {
         let report = |cpu: f64, limited: bool| {
             Some(json!({
                 "done_per_s": 100.0, "clean": true, "generator": { "limited": limited },
-                "latency_us": { "p50": 1.0, "p99": 2.0 }, "server": { "cpu_us_per_unit": cpu }
+                "latency_us": { "p50": 1.0, "p99": 2.0 }, "server": { "cpu_us_per_unit": cpu, "cores_waited": cpu / 100.0 }
             }))
         };
         let contestants = [
@@ -128,7 +139,9 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("1 of 2 rounds failed") && text.contains("1 of 2 rounds were limited"),
+            text.contains("1 of 2 rounds failed")
+                && text.contains("1 of 2 rounds were limited")
+                && text.contains("2 of 2 rounds shared"),
             "{text}"
         );
     }

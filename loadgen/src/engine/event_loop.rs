@@ -13,6 +13,7 @@ use super::{Scenario, ThreadReport};
 use crate::clock::{SECOND_NS, now_ns, thread_cpu_ns};
 use crate::protocol::ws::Frame;
 use crate::protocol::{Malformed, next_packet};
+use crate::server::thread_waited_ns;
 
 /// Bytes of the one read buffer of a thread.
 const READ_BUFFER_BYTES: usize = 512 * 1024;
@@ -246,11 +247,29 @@ impl Loop {
     }
 }
 
-/// CPU time of the thread between the two ends of the measurement.
+/// Clock, CPU time and waiting time of the thread.
+#[derive(Clone, Copy)]
+struct Mark {
+    at_ns: u64,
+    cpu_ns: u64,
+    waited_ns: u64,
+}
+
+impl Mark {
+    fn at(at_ns: u64) -> Self {
+        Self {
+            at_ns,
+            cpu_ns: thread_cpu_ns(),
+            waited_ns: thread_waited_ns(),
+        }
+    }
+}
+
+/// What the thread used between the two ends of the measurement.
 #[derive(Default)]
 struct CpuMeter {
-    first: Option<(u64, u64)>,
-    last: Option<(u64, u64)>,
+    first: Option<Mark>,
+    last: Option<Mark>,
 }
 
 impl CpuMeter {
@@ -259,19 +278,20 @@ impl CpuMeter {
             return;
         };
         if self.first.is_none() && now_ns >= schedule.from_ns {
-            self.first = Some((now_ns, thread_cpu_ns()));
+            self.first = Some(Mark::at(now_ns));
         }
         if self.last.is_none() && now_ns >= schedule.until_ns {
-            self.last = Some((now_ns, thread_cpu_ns()));
+            self.last = Some(Mark::at(now_ns));
         }
     }
 
     fn finish(self, now_ns: u64) -> ThreadReport {
-        let (from, cpu_from) = self.first.unwrap_or((now_ns, 0));
-        let (until, cpu_until) = self.last.unwrap_or_else(|| (now_ns, thread_cpu_ns()));
+        let until = self.last.unwrap_or_else(|| Mark::at(now_ns));
+        let from = self.first.unwrap_or(until);
         ThreadReport {
-            wall_ns: until.saturating_sub(from),
-            cpu_ns: cpu_until.saturating_sub(cpu_from),
+            wall_ns: until.at_ns.saturating_sub(from.at_ns),
+            cpu_ns: until.cpu_ns.saturating_sub(from.cpu_ns),
+            waited_ns: until.waited_ns.saturating_sub(from.waited_ns),
         }
     }
 }

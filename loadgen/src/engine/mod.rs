@@ -34,13 +34,15 @@ pub trait Scenario: Send {
     fn closed(&mut self, io: &mut Io, id: ConnId, tag: u32, why: &str);
 }
 
-/// CPU of one generator thread within the measurement.
+/// What one generator thread used within the measurement.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadReport {
     /// Length of the measurement as this thread saw it.
     pub wall_ns: u64,
     /// CPU time it used within.
     pub cpu_ns: u64,
+    /// Time it was ready to run and others had the core.
+    pub waited_ns: u64,
 }
 
 /// How the threads are run.

@@ -144,7 +144,12 @@ impl WsState {
         let _ = header.format(len, out);
         let start = out.len();
         out.extend_from_slice(payload);
-        for (byte, key) in out.iter_mut().skip(start).zip(mask.iter().cycle()) {
+        let masked = out.get_mut(start..).unwrap_or_default();
+        let (words, rest) = masked.as_chunks_mut::<4>();
+        for word in words {
+            *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+        }
+        for (byte, key) in rest.iter_mut().zip(mask) {
             *byte ^= key;
         }
     }

@@ -4,6 +4,9 @@ use std::io::{self, Write};
 
 use super::Report;
 
+/// Cores' worth of waiting above which a machine is called busy.
+const BUSY_CORES: f64 = 0.03;
+
 /// Writes the table.
 ///
 /// # Errors
@@ -51,6 +54,13 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
             )?;
         }
         writeln!(out, "{}", if s.precise { "" } else { "  (clock ticks)" })?;
+        if s.cores_waited > BUSY_CORES {
+            writeln!(
+                out,
+                "  NOTE          the server waited for its core: {:.2} cores' worth",
+                s.cores_waited
+            )?;
+        }
         write!(
             out,
             "  server memory {} -> {} KiB, {:.0} bytes per connection",
@@ -63,13 +73,20 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
             None => writeln!(out)?,
         }
     }
-    let threads: Vec<String> = r
-        .generator
-        .thread_cpu_percent
-        .iter()
-        .map(|p| format!("{p:.0} %"))
-        .collect();
-    write!(out, "  generator     {} of a core per thread", threads.join(", "))?;
+    let percents = |of: &[f64]| {
+        of.iter()
+            .map(|p| format!("{p:.0} %"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let (ran, waited) = (
+        percents(&r.generator.thread_cpu_percent),
+        percents(&r.generator.thread_wait_percent),
+    );
+    write!(
+        out,
+        "  generator     {ran} of a core per thread (ready but kept waiting {waited})"
+    )?;
     match r.generator.cpu_us_per_unit {
         Some(us) => writeln!(out, ", {us:.3} us per {}", r.unit)?,
         None => writeln!(out)?,
@@ -77,7 +94,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if r.generator.limited {
         writeln!(
             out,
-            "  WARNING       the generator was the limit: a load thread was busy all the time"
+            "  WARNING       the generator was the limit: a load thread ran or waited to run all the time"
         )?;
     }
     let f = &r.faults;

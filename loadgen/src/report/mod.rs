@@ -112,6 +112,9 @@ pub struct ServerCost {
     pub cores_busy: f64,
     /// Share of user time.
     pub user_share: f64,
+    /// Cores' worth of time its threads were ready to run and others had the core: above a few hundredths the
+    /// machine was not quiet.
+    pub cores_waited: f64,
     /// True if taken from the scheduler's nanoseconds, false if from clock ticks.
     pub precise: bool,
     /// VmRSS before the first connection, bytes.
@@ -131,6 +134,8 @@ pub struct Generator {
     pub thread_cpu_percent: Vec<f64>,
     /// CPU microseconds of all load threads per unit of work; none where no work was done.
     pub cpu_us_per_unit: Option<f64>,
-    /// A load thread was busy all the time: the figures are the generator's, not the server's.
+    /// How long each load thread was ready to run and others had the core, percent.
+    pub thread_wait_percent: Vec<f64>,
+    /// A load thread ran or waited to run all the time: the figures are the generator's, not the server's.
     pub limited: bool,
 }
