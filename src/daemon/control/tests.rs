@@ -1,6 +1,9 @@
 //! The control thread's work with the time injected, and the thread itself where threads are the point.
 
 mod engine;
+mod speed;
+mod store;
+mod thread;
 
 use std::net::IpAddr;
 use std::path::Path;

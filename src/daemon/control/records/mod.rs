@@ -84,8 +84,8 @@ impl From<rusqlite::Error> for RecordError {
 /// A store, opened to be read and written beside a running daemon.
 #[derive(Debug)]
 pub struct Records {
-    connection: Connection,
-    key: StoreKey,
+    pub(super) connection: Connection,
+    pub(super) key: StoreKey,
 }
 
 impl Records {
