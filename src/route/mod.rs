@@ -39,6 +39,11 @@ mod router;
 mod select;
 mod sessions;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
     Answer, ApiRequest, ChannelMessage, Command, Completion, Delivery, Direct, DirectOutcome, Login, Notice,

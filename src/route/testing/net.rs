@@ -1,0 +1,502 @@
+//! Shards, their clock, and the rings between them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::port::{Block, FakePort, Got};
+use super::words::{account, message, service};
+use crate::observe::{ApiOutcome, DropReason, ShardMetrics, Stage};
+use crate::route::*;
+use crate::time::{Instant, Now};
+
+/// N shards.
+pub(crate) struct Net {
+    pub(crate) now: Now,
+    pub(crate) routers: Vec<Router>,
+    pub(crate) ports: Vec<FakePort>,
+    pub(crate) metrics: Vec<Arc<ShardMetrics>>,
+    /// Parcels on their way from one shard to another, with the time of their arrival.
+    rings: Vec<Vec<VecDeque<(Instant, Parcel)>>>,
+    /// How many parcels a ring takes.
+    pub(crate) ring_parcels: usize,
+    /// How long a parcel travels, in microseconds, drawn from this range.
+    pub(crate) delay_us: std::ops::Range<u64>,
+    /// Whether sessions that were told to end leave by themselves.
+    pub(crate) ends_leave: bool,
+    pub(crate) rng: StdRng,
+    /// Free slots with their next generation, and the first never used.
+    free: Vec<Vec<SessionKey>>,
+    next_slot: Vec<u32>,
+    names: HashMap<Block, String>,
+    /// Who is attached under an address.
+    holders: HashMap<String, Block>,
+    /// Parcels that arrived.
+    pub(crate) parcels: u64,
+    next_shard: u16,
+}
+
+impl Net {
+    pub(crate) fn new(shards: u16) -> Self {
+        Self::configured(shards, 1, |_| {})
+    }
+
+    pub(crate) fn configured(shards: u16, seed: u64, configure: impl Fn(&mut RouterConfig)) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let placement_seed = rng.random();
+        let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+        let routers = (0..shards)
+            .map(|shard| {
+                let mut config = RouterConfig {
+                    shard,
+                    shards,
+                    seed: rng.random(),
+                    placement_seed,
+                    domain: "nexus.example".into(),
+                    root_wildcard: RootWildcard::Operators,
+                    limits: RouterLimits::default(),
+                    metrics: metrics[usize::from(shard)].clone(),
+                };
+                configure(&mut config);
+                Router::new(config)
+            })
+            .collect();
+        let count = usize::from(shards);
+        let mut net = Self {
+            now: Now {
+                instant: Instant::from_nanos(1_000_000_000),
+                unix_ms: 1_000_000,
+            },
+            routers,
+            ports: (0..count).map(|_| FakePort::default()).collect(),
+            metrics,
+            rings: (0..count)
+                .map(|_| (0..count).map(|_| VecDeque::new()).collect())
+                .collect(),
+            ring_parcels: 1_024,
+            delay_us: 1..50,
+            ends_leave: true,
+            rng,
+            free: vec![Vec::new(); count],
+            next_slot: vec![0; count],
+            names: HashMap::new(),
+            holders: HashMap::new(),
+            parcels: 0,
+            next_shard: 0,
+        };
+        net.app("etest", AppPolicy::default());
+        net
+    }
+
+    pub(crate) fn shards(&self) -> u16 {
+        u16::try_from(self.routers.len()).unwrap()
+    }
+
+    pub(crate) fn app(&mut self, name: &str, policy: AppPolicy) {
+        self.apply(&Change::App {
+            name: name.into(),
+            policy,
+        });
+    }
+
+    pub(crate) fn apply(&mut self, change: &Change) {
+        for (router, port) in self.routers.iter_mut().zip(&mut self.ports) {
+            router.apply(self.now, port, change);
+        }
+    }
+
+    /// Calls one shard's router.
+    pub(crate) fn on<R>(&mut self, shard: u16, call: impl FnOnce(&mut Router, Now, &mut FakePort) -> R) -> R {
+        let shard = usize::from(shard);
+        call(&mut self.routers[shard], self.now, &mut self.ports[shard])
+    }
+
+    /// A key for the next session of a shard: slots are used again.
+    fn key(&mut self, shard: u16) -> SessionKey {
+        let at = usize::from(shard);
+        self.free[at].pop().unwrap_or_else(|| {
+            self.next_slot[at] += 1;
+            SessionKey {
+                slot: self.next_slot[at] - 1,
+                generation: 0,
+            }
+        })
+    }
+
+    /// Lets a session join without waiting for its address.
+    pub(crate) fn begin_join(&mut self, shard: u16, account: &str, resource: &str, grants: Grants) -> Block {
+        let key = self.key(shard);
+        let identity = Identity::new(&Account::parse(account).unwrap(), resource).unwrap();
+        let block = Block { shard, key };
+        self.ports[usize::from(shard)].live.insert(key, VecDeque::new());
+        self.names.insert(block, identity.sender().address().into());
+        self.on(shard, |router, now, port| {
+            router.join(now, port, key, identity, grants);
+        });
+        block
+    }
+
+    /// Where the next block lives that is made without naming a shard.
+    pub(crate) fn next_shard_is(&mut self, shard: u16) {
+        self.next_shard = shard;
+    }
+
+    /// A block on the next shard, attached.
+    pub(crate) fn block(&mut self, account: &str, resource: &str) -> Block {
+        self.block_with(account, resource, Vec::new())
+    }
+
+    pub(crate) fn block_with(&mut self, account: &str, resource: &str, services: Vec<Service>) -> Block {
+        let shard = self.next_shard % self.shards();
+        self.next_shard += 1;
+        self.block_on(shard, account, resource, services)
+    }
+
+    pub(crate) fn block_on(
+        &mut self,
+        shard: u16,
+        account: &str,
+        resource: &str,
+        services: Vec<Service>,
+    ) -> Block {
+        let grants = Grants {
+            credential: CredentialId(7),
+            services,
+            expires_unix_ms: None,
+        };
+        let block = self.begin_join(shard, account, resource, grants);
+        self.run();
+        assert_eq!(self.got(block), [Got::Notice(Notice::Attached)]);
+        block
+    }
+
+    /// A worker of `etest` for `cmd`. Its user may call the app as well.
+    pub(crate) fn worker(&mut self, account: &str, resource: &str, cmd: &str) -> Block {
+        let worker = self.block_with(account, resource, vec![service("etest")]);
+        assert_eq!(self.listen(worker, cmd), Ok(Qos::AtMostOnce));
+        self.run();
+        worker
+    }
+
+    /// A block of app `web` that may call `etest`.
+    pub(crate) fn caller(&mut self, n: u32) -> Block {
+        self.block_with(&account("web", n, "user"), "page", vec![service("etest")])
+    }
+
+    pub(crate) fn leave(&mut self, block: Block) {
+        self.check();
+        self.on(block.shard, |router, now, port| {
+            router.leave(now, port, block.key);
+        });
+        let shard = usize::from(block.shard);
+        if self.ports[shard].live.remove(&block.key).is_some() {
+            if let Some(name) = self.names.remove(&block)
+                && self.holders.get(&name) == Some(&block)
+            {
+                self.holders.remove(&name);
+            }
+            self.ports[shard].failing.remove(&block.key);
+            self.free[shard].push(SessionKey {
+                slot: block.key.slot,
+                generation: block.key.generation + 1,
+            });
+        }
+    }
+
+    pub(crate) fn is_live(&self, block: Block) -> bool {
+        self.ports[usize::from(block.shard)].live.contains_key(&block.key)
+    }
+
+    pub(crate) fn register(&mut self, block: Block, wanted: &Registration<'_>) -> Result<Qos, Refusal> {
+        self.on(block.shard, |router, now, port| {
+            router.register(now, port, block.key, wanted)
+        })
+    }
+
+    pub(crate) fn unregister(&mut self, block: Block, unwanted: &Unregistration<'_>) -> bool {
+        self.on(block.shard, |router, now, port| {
+            router.unregister(now, port, block.key, unwanted).unwrap()
+        })
+    }
+
+    pub(crate) fn listen(&mut self, block: Block, cmd: &str) -> Result<Qos, Refusal> {
+        let options = SubscriptionOptions::default();
+        self.register(block, &Registration::Listen { cmd, options })
+    }
+
+    pub(crate) fn listen_direct(&mut self, block: Block) {
+        let options = SubscriptionOptions::default();
+        self.register(block, &Registration::Direct { options }).unwrap();
+        self.run();
+    }
+
+    pub(crate) fn subscribe(&mut self, block: Block, filter: &str) -> Result<Qos, Refusal> {
+        self.subscribe_with(
+            block,
+            filter,
+            SenderPattern::default(),
+            SubscriptionOptions::default(),
+        )
+    }
+
+    pub(crate) fn subscribe_without_waiting(&mut self, block: Block, filter: &str) {
+        let (from, options) = (SenderPattern::default(), SubscriptionOptions::default());
+        self.register(
+            block,
+            &Registration::Channel {
+                filter,
+                from,
+                options,
+            },
+        )
+        .unwrap();
+    }
+
+    pub(crate) fn subscribe_with(
+        &mut self,
+        block: Block,
+        filter: &str,
+        from: SenderPattern<'_>,
+        options: SubscriptionOptions,
+    ) -> Result<Qos, Refusal> {
+        let granted = self.register(
+            block,
+            &Registration::Channel {
+                filter,
+                from,
+                options,
+            },
+        );
+        self.run();
+        granted
+    }
+
+    pub(crate) fn publish(&mut self, block: Block, channel: &str, payload: &str) -> Result<Reach, Refusal> {
+        self.publish_at(block, channel, payload, Qos::AtMostOnce)
+    }
+
+    pub(crate) fn publish_at(
+        &mut self,
+        block: Block,
+        channel: &str,
+        payload: &str,
+        qos: Qos,
+    ) -> Result<Reach, Refusal> {
+        let message = message(channel, payload, qos);
+        self.on(block.shard, |router, now, port| {
+            router.publish(now, port, block.key, &message)
+        })
+    }
+
+    pub(crate) fn request(&mut self, block: Block, request: &ApiRequest<'_>) {
+        self.on(block.shard, |router, now, port| {
+            router.request(now, port, block.key, request);
+        });
+    }
+
+    pub(crate) fn answer(&mut self, block: Block, token: Token, body: &str) {
+        self.answer_with(block, token, body, None);
+    }
+
+    pub(crate) fn answer_with(&mut self, block: Block, token: Token, body: &str, failure: Option<i32>) {
+        let answer = Answer {
+            token,
+            body: body.as_bytes(),
+            failure,
+            qos: Qos::AtMostOnce,
+        };
+        self.on(block.shard, |router, now, port| {
+            router.answer(now, port, block.key, &answer);
+        });
+    }
+
+    /// Sends a Direct message and waits for its end.
+    pub(crate) fn direct(&mut self, block: Block, direct: &Direct<'_>) -> DirectOutcome {
+        let ticket = Ticket(77);
+        let outcome = self.on(block.shard, |router, now, port| {
+            router.direct(now, port, block.key, direct, Some(ticket))
+        });
+        self.run();
+        let queue = self.ports[usize::from(block.shard)]
+            .live
+            .get_mut(&block.key)
+            .unwrap();
+        let is_end = |got: &Got| matches!(got, Got::Notice(Notice::Completed(..)));
+        let told = queue.iter().position(is_end).and_then(|at| queue.remove(at));
+        match (outcome, told) {
+            (Some(outcome), None) => outcome,
+            (None, Some(Got::Notice(Notice::Completed(for_ticket, Completion::Direct(outcome))))) => {
+                assert_eq!(for_ticket, ticket);
+                outcome
+            }
+            other => panic!("not exactly one end: {other:?}"),
+        }
+    }
+
+    /// What reached a block since the last look.
+    pub(crate) fn got(&mut self, block: Block) -> Vec<Got> {
+        let queue = self.ports[usize::from(block.shard)].live.get_mut(&block.key);
+        queue.map(std::mem::take).unwrap_or_default().into()
+    }
+
+    /// The only thing that reached a block since the last look.
+    pub(crate) fn got_one(&mut self, block: Block) -> Got {
+        let mut got = self.got(block);
+        assert_eq!(got.len(), 1, "{got:?}");
+        got.remove(0)
+    }
+
+    /// Puts what the routers wrote into the rings, lets ended sessions leave, and delivers what has arrived.
+    /// Whether anything happened.
+    pub(crate) fn step(&mut self) -> bool {
+        let mut happened = false;
+        for shard in 0..self.shards() {
+            while self.ends_leave
+                && let Some(key) = self.ports[usize::from(shard)].ends.pop_front()
+            {
+                self.leave(Block { shard, key });
+                happened = true;
+            }
+        }
+        for from in 0..self.routers.len() {
+            for to in 0..self.routers.len() {
+                self.send(from, to);
+                while let Some((at, _)) = self.rings[from][to].front()
+                    && *at <= self.now.instant
+                {
+                    let Some((_, mut parcel)) = self.rings[from][to].pop_front() else {
+                        break;
+                    };
+                    let from_shard = u16::try_from(from).unwrap();
+                    self.parcels += 1;
+                    self.routers[to].parcel(self.now, &mut self.ports[to], from_shard, &mut parcel);
+                    assert!(parcel.is_empty());
+                    self.routers[to].recycle(parcel);
+                    happened = true;
+                }
+            }
+        }
+        self.check();
+        happened
+    }
+
+    fn send(&mut self, from: usize, to: usize) {
+        let to_shard = u16::try_from(to).unwrap();
+        let Some(parcel) = self.routers[from].outgoing(to_shard) else {
+            return;
+        };
+        assert_ne!(from, to);
+        let ring = &mut self.rings[from][to];
+        if ring.len() >= self.ring_parcels {
+            self.routers[from].keep(to_shard, parcel);
+            return;
+        }
+        let travel = Duration::from_micros(self.rng.random_range(self.delay_us.clone()));
+        let after_others = ring.back().map_or_else(Instant::default, |(at, _)| *at);
+        ring.push_back(((self.now.instant + travel).max(after_others), parcel));
+    }
+
+    /// No address is held by two sessions.
+    fn check(&mut self) {
+        for shard in 0..self.shards() {
+            for key in std::mem::take(&mut self.ports[usize::from(shard)].attached) {
+                let block = Block { shard, key };
+                let name = self.names[&block].clone();
+                if let Some(other) = self.holders.insert(name, block) {
+                    panic!("{} is held by {block:?} and {other:?}", self.names[&block]);
+                }
+            }
+        }
+    }
+
+    fn next_arrival(&self) -> Option<Instant> {
+        let rings = self.rings.iter().flatten();
+        rings.filter_map(|ring| ring.front().map(|(at, _)| *at)).min()
+    }
+
+    fn move_to(&mut self, at: Instant) {
+        let passed = at.saturating_since(self.now.instant);
+        self.now.instant = self.now.instant.max(at);
+        self.now.unix_ms += u64::try_from(passed.as_millis()).unwrap();
+    }
+
+    /// Moves time until nothing is on its way any more. Timers do not fire.
+    pub(crate) fn run(&mut self) {
+        loop {
+            while self.step() {}
+            match self.next_arrival() {
+                Some(at) => self.move_to(at),
+                None => return,
+            }
+        }
+    }
+
+    /// Lets time pass: parcels arrive, timers fire, ticks come.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let end = self.now.instant + by;
+        let mut tick = self.now.instant;
+        loop {
+            while self.step() {}
+            let timer = self
+                .ports
+                .iter()
+                .filter_map(|port| port.timers.keys().next())
+                .map(|(at, _)| *at);
+            let next = timer
+                .chain(self.next_arrival())
+                .chain([tick])
+                .min()
+                .unwrap_or(end);
+            if next > end {
+                break;
+            }
+            self.move_to(next);
+            self.fire();
+            if next == tick {
+                self.tick();
+                tick = tick + (by / 100).max(Duration::from_millis(10));
+            }
+        }
+        self.move_to(end);
+    }
+
+    pub(crate) fn tick(&mut self) {
+        for shard in 0..self.shards() {
+            self.on(shard, |router, now, port| router.tick(now, port));
+        }
+    }
+
+    fn fire(&mut self) {
+        for shard in 0..self.shards() {
+            let at = usize::from(shard);
+            while let Some(entry) = self.ports[at].timers.first_entry()
+                && entry.key().0 <= self.now.instant
+            {
+                let ((_, number), timer) = entry.remove_entry();
+                self.ports[at].armed.remove(&number);
+                self.on(shard, |router, now, port| router.timer(now, port, timer));
+            }
+        }
+    }
+
+    /// Messages dropped on all shards.
+    pub(crate) fn drops(&self, stage: Stage, reason: DropReason) -> u64 {
+        self.metrics
+            .iter()
+            .map(|metrics| metrics.drops(stage, reason))
+            .sum()
+    }
+
+    /// Requests that ended so on all shards.
+    pub(crate) fn outcomes(&self, outcome: ApiOutcome) -> u64 {
+        self.metrics.iter().map(|metrics| metrics.outcomes(outcome)).sum()
+    }
+
+    /// Timers that are armed.
+    pub(crate) fn timers(&self) -> usize {
+        self.ports.iter().map(|port| port.timers.len()).sum()
+    }
+}

@@ -1,0 +1,10 @@
+//! What PROTOCOL section 2 says, sentence by sentence, with one, two and eight shards.
+
+mod addresses;
+mod api;
+mod api_races;
+mod builtin;
+mod channels;
+mod direct;
+mod mesh;
+mod rights;
