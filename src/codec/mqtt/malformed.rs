@@ -118,7 +118,8 @@ violations! {
     PropertyDirection = 0x82, "property not of this sender";
     /// 2.2.2.2 and each property: twice what may stand once.
     PropertyRepeated = 0x82, "property repeated";
-    /// A property that is 0 or 1 has another value (3.1.2.11.6 and alike).
+    /// A property that is 0 or 1 has another value (3.1.2.11.6 and alike). For the Payload Format Indicator the
+    /// standard does not say so; it has no other values either.
     PropertyNotBoolean = 0x82, "property neither 0 nor 1";
     /// 3.1.2.11.3, 3.2.2.3.3: Receive Maximum 0.
     ReceiveMaximumZero = 0x82, "receive maximum 0";
@@ -132,7 +133,8 @@ violations! {
     SubscriptionIdentifierZero = 0x82, "subscription identifier 0";
     /// \[MQTT-3.3.2-14\], \[MQTT-4.7.3-1\]: a Response Topic that is no topic name.
     ResponseTopic = 0x82, "response topic invalid";
-    /// 3.1.2.11.10: Authentication Data without Authentication Method.
+    /// 3.1.2.11.10: Authentication Data without Authentication Method. The same in a CONNACK, where
+    /// \[MQTT-4.12.0-5\] wants the method.
     AuthenticationDataWithoutMethod = 0x82, "authentication data without method";
     /// 3.15.2.2.2: AUTH without Authentication Method.
     AuthenticationMethodMissing = 0x82, "authentication method missing";
