@@ -1,3 +1,5 @@
+//! Which bodies are one JSON object, and which code they carry.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The mesh under pressure: full rings, both directions at once, doorbells.
+
 use std::thread;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Send queues: order, bounds, short sends.
+
 use proptest::prelude::*;
 
 use super::*;

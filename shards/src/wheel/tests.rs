@@ -1,3 +1,5 @@
+//! The timer wheel: every timer once, not early, whatever was cancelled.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

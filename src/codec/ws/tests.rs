@@ -1,3 +1,5 @@
+//! WebSocket frames: split points, masks, and what RFC 6455 forbids.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a WebSocket carries reaches the session inside it.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The opening handshake: what is taken and what is refused.
+
 use super::*;
 
 /// A good request with `extra` header fields.
