@@ -1,0 +1,129 @@
+//! The tables the tests run over: client forms and shard counts.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
+
+use super::world::Net;
+
+/// A third-party client library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    Paho,
+    Mqttjs,
+}
+
+/// A protocol version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V311,
+    V5,
+}
+
+/// What carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    Ws,
+}
+
+/// A way to speak to the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) library: Library,
+    pub(crate) version: Version,
+    pub(crate) transport: Transport,
+}
+
+impl Form {
+    /// Whether it speaks MQTT 5.0.
+    pub(crate) fn is_5(self) -> bool {
+        self.version == Version::V5
+    }
+}
+
+/// paho-mqtt, 5.0, TCP: the form for what only one client needs to show.
+pub(crate) const PAHO_5: Form = Form {
+    library: Library::Paho,
+    version: Version::V5,
+    transport: Transport::Tcp,
+};
+/// paho-mqtt, 3.1.1, TCP.
+pub(crate) const PAHO_311: Form = Form {
+    library: Library::Paho,
+    version: Version::V311,
+    transport: Transport::Tcp,
+};
+/// mqtt.js, 5.0, WebSocket.
+pub(crate) const MQTTJS_5: Form = Form {
+    library: Library::Mqttjs,
+    version: Version::V5,
+    transport: Transport::Ws,
+};
+/// mqtt.js, 3.1.1, WebSocket.
+pub(crate) const MQTTJS_311: Form = Form {
+    library: Library::Mqttjs,
+    version: Version::V311,
+    transport: Transport::Ws,
+};
+
+/// The forms every behaviour is shown in.
+pub(crate) const FORMS: [Form; 4] = [PAHO_311, PAHO_5, MQTTJS_5, MQTTJS_311];
+
+/// The shard counts every behaviour is shown with.
+pub(crate) const SHARD_COUNTS: [usize; 2] = [1, 2];
+
+/// How many cases of one test run at a time.
+const PARALLEL_MAX: usize = 8;
+
+/// Runs `test` for each shard count.
+pub(crate) fn each_shard_count(test: impl Fn(&Net) + Sync) {
+    parallel(&SHARD_COUNTS, |&shards| test(&Net::shared(shards)));
+}
+
+/// Runs `test` for each shard count and form.
+pub(crate) fn each_form(test: impl Fn(&Net, Form) + Sync) {
+    for shards in SHARD_COUNTS {
+        let net = Net::shared(shards);
+        parallel(&FORMS, |&form| test(&net, form));
+    }
+}
+
+/// Runs `test` for each shard count and pair of forms.
+pub(crate) fn each_pair(test: impl Fn(&Net, Form, Form) + Sync) {
+    let pairs: Vec<(Form, Form)> = FORMS
+        .iter()
+        .flat_map(|&one| FORMS.iter().map(move |&other| (one, other)))
+        .collect();
+    for shards in SHARD_COUNTS {
+        let net = Net::shared(shards);
+        parallel(&pairs, |&(one, other)| test(&net, one, other));
+    }
+}
+
+/// Runs `test` for each case, a few at a time; names the case that fails.
+pub(crate) fn parallel<C: Sync + std::fmt::Debug>(cases: &[C], test: impl Fn(&C) + Sync) {
+    let test = &test;
+    for batch in cases.chunks(PARALLEL_MAX) {
+        let failures: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = batch
+                .iter()
+                .map(|case| {
+                    (
+                        case,
+                        scope.spawn(move || catch_unwind(AssertUnwindSafe(|| test(case)))),
+                    )
+                })
+                .collect();
+            running
+                .into_iter()
+                .filter_map(|(case, thread)| Some((case, thread.join().expect("a caught panic").err()?)))
+                .collect()
+        });
+        for (case, _) in &failures {
+            eprintln!("failed for {case:?}");
+        }
+        if let Some((_, panic)) = failures.into_iter().next() {
+            resume_unwind(panic);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The third-party clients: fetched by name, pinned, once, into the build directory.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+const REQUIREMENTS: &str = include_str!("../clients/requirements.txt");
+const MANIFEST: &str = include_str!("../clients/package.json");
+const MANIFEST_LOCK: &str = include_str!("../clients/package-lock.json");
+
+/// The Python interpreter that has paho-mqtt.
+pub(crate) fn python() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| {
+        let place = prepared("py", REQUIREMENTS, install_python);
+        place.join("venv/bin/python")
+    })
+}
+
+/// The directory below which node finds mqtt.js.
+pub(crate) fn node_packages() -> &'static Path {
+    static READY: OnceLock<PathBuf> = OnceLock::new();
+    READY.get_or_init(|| prepared("js", MANIFEST_LOCK, install_node))
+}
+
+/// `clients/<name>` in the build directory, filled by `install` unless that was done for `pins` before.
+/// A file lock keeps other test processes out meanwhile.
+fn prepared(name: &str, pins: &str, install: fn(&Path)) -> PathBuf {
+    let build = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("the build directory");
+    let clients = build.join("clients");
+    fs::create_dir_all(&clients).unwrap();
+    let lock = File::create(clients.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let place = clients.join(name);
+    let stamp = place.join("pins");
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == pins) {
+        return place;
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place).unwrap();
+    }
+    fs::create_dir_all(&place).unwrap();
+    install(&place);
+    fs::write(stamp, pins).unwrap();
+    place
+}
+
+fn install_python(place: &Path) {
+    let pins = place.join("requirements.txt");
+    fs::write(&pins, REQUIREMENTS).unwrap();
+    let venv = place.join("venv");
+    run(
+        Command::new("python3").args(["-m", "venv"]).arg(&venv),
+        "Python 3 with its venv module is needed (Debian: python3 python3-venv)",
+    );
+    run(
+        Command::new(venv.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(["--require-hashes", "--only-binary", ":all:", "--requirement"])
+            .arg(&pins),
+        "pip could not fetch the packages of tests/clients/requirements.txt",
+    );
+}
+
+fn install_node(place: &Path) {
+    fs::write(place.join("package.json"), MANIFEST).unwrap();
+    fs::write(place.join("package-lock.json"), MANIFEST_LOCK).unwrap();
+    run(
+        Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(place),
+        "npm could not fetch the packages of tests/clients/package.json (Debian: nodejs npm; node 18 or later)",
+    );
+}
+
+fn run(command: &mut Command, need: &str) {
+    let shown = format!("{command:?}");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{need}: {shown}: {error}"));
+    assert!(
+        output.status.success(),
+        "{need}: {shown}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,27 @@
+//! The daemon over real sockets, with real third-party clients (paho-mqtt and mqtt.js, MQTT 3.1.1 and 5.0, TCP
+//! and WebSocket) and with hand-made bytes where no client would send them. Each test is named for the sentence
+//! of the protocol that it shows.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_types,
+    reason = "test code: a failed expectation is a failed test, and test threads may share behind a lock"
+)]
+
+mod harness;
+
+mod answers;
+mod api;
+mod builtin;
+mod channel;
+mod control;
+mod direct;
+mod hostile;
+mod life;
+mod login;
+mod rights;
+mod selection;
