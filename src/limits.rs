@@ -55,7 +55,7 @@ pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
 
 // Revocation.
 /// Sessions looked at per tick for a revoked account, secret or app: a million take under a second.
-pub const SWEEP_SESSIONS_PER_TICK: usize = 32_768;
+pub const SWEEP_SESSIONS_PER_TICK: u32 = 32_768;
 
 // Before login: fixed budgets for a peer that has proven nothing yet.
 /// Bytes buffered for a connection that has not logged in, whatever its protocol.

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use ahash::RandomState;
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;
 
 use super::hashes::AddressKey;
 use super::message::SessionId;
+use super::tables::Segments;
 
 #[derive(Debug)]
 struct Held {
@@ -22,7 +22,7 @@ struct Held {
 /// The addresses that are at home on this shard.
 #[derive(Debug)]
 pub(crate) struct Addresses {
-    held: HashTable<Held>,
+    held: Segments<Held>,
     waiting: HashMap<AddressKey, SessionId, RandomState>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Claimed {
 impl Addresses {
     pub(crate) fn new(state: RandomState) -> Self {
         Self {
-            held: HashTable::new(),
+            held: Segments::new(),
             waiting: HashMap::with_hasher(state),
         }
     }
@@ -55,14 +55,15 @@ impl Addresses {
             |held| held.address.hash(),
         );
         let holder = match entry {
-            TableEntry::Vacant(free) => {
+            Some(TableEntry::Vacant(free)) => {
                 free.insert(Held {
                     address,
                     holder: newcomer,
                 });
                 return Claimed::Granted;
             }
-            TableEntry::Occupied(held) => held.get().holder,
+            Some(TableEntry::Occupied(held)) => held.get().holder,
+            None => return Claimed::Again,
         };
         if holder == newcomer {
             return Claimed::Again;
@@ -86,7 +87,7 @@ impl Addresses {
             return None;
         }
         let is_held = |held: &Held| held.address == address && held.holder == session;
-        let mut held = self.held.find_entry(address.hash(), is_held).ok()?;
+        let mut held = self.held.find_entry(address.hash(), is_held)?;
         if let Some(next) = self.waiting.remove(&address) {
             held.get_mut().holder = next;
             return Some(next);

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a token is good while it stands here, for the worker it was given to, once.
 
-use hashbrown::HashTable;
 use slab::Slab;
 
 use super::message::{SessionKey, Token};
 use super::requests::RequestKey;
 use super::sessions::{NONE, Worker, id};
+use super::tables::Segments;
 use crate::limits;
 
 /// A request that a worker was given.
@@ -26,7 +26,7 @@ pub(crate) struct Question {
 #[derive(Debug)]
 pub(crate) struct Asked {
     questions: Slab<Question>,
-    by_token: HashTable<u32>,
+    by_token: Segments<u32>,
     /// Halves of tokens that ended a short time ago, each at the place its other half names: tells late
     /// answers from guesses, in the counters only.
     ended: Box<[u64]>,
@@ -46,7 +46,7 @@ impl Asked {
     pub(crate) fn new() -> Self {
         Self {
             questions: Slab::new(),
-            by_token: HashTable::new(),
+            by_token: Segments::new(),
             ended: vec![0; limits::ENDED_TOKENS].into_boxed_slice(),
         }
     }
@@ -88,7 +88,7 @@ impl Asked {
     pub(crate) fn remove(&mut self, token: Token, worker: &mut Worker) -> Option<Question> {
         let index = self.index(token)?;
         let asked = self.questions.try_remove(index as usize)?;
-        if let Ok(entry) = self.by_token.find_entry(half(token), |&other| other == index) {
+        if let Some(entry) = self.by_token.find_entry(half(token), |&other| other == index) {
             entry.remove();
         }
         if let Some(previous) = self.questions.get_mut(asked.previous as usize) {

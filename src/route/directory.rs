@@ -5,13 +5,13 @@
 //! A pool is found by a 64-bit keyed hash of its question; whether the worker really listens is decided on its
 //! own shard. Invariant: a worker knows its place in every pool it stands in.
 
-use hashbrown::HashTable;
 use slab::Slab;
 
 use super::hashes::Local;
 use super::identity::{Identity, Role, Sender, Uid};
 use super::message::SessionId;
 use super::sessions::{NONE, id};
+use super::tables::Segments;
 
 /// Workers that a caller may be offered together. A worker stands in up to three of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +75,8 @@ impl Known {
 #[derive(Debug)]
 pub(crate) struct Directory {
     workers: Slab<Known>,
-    by_id: HashTable<u32>,
-    pools: HashTable<Pool>,
+    by_id: Segments<u32>,
+    pools: Segments<Pool>,
     local: Local,
 }
 
@@ -84,8 +84,8 @@ impl Directory {
     pub(crate) fn new(local: Local) -> Self {
         Self {
             workers: Slab::new(),
-            by_id: HashTable::new(),
-            pools: HashTable::new(),
+            by_id: Segments::new(),
+            pools: Segments::new(),
             local,
         }
     }
@@ -122,7 +122,7 @@ impl Directory {
         {
             self.withdraw(index, cmd);
         }
-        if let Ok(entry) = self.by_id.find_entry(hash, |&other| other == index) {
+        if let Some(entry) = self.by_id.find_entry(hash, |&other| other == index) {
             entry.remove();
         }
         self.workers.try_remove(index as usize);
@@ -224,6 +224,7 @@ impl Directory {
             let entry = self
                 .pools
                 .entry(question, |pool| pool.question == question, |pool| pool.question);
+            let Some(entry) = entry else { continue };
             let pool = entry.or_insert_with(|| Pool {
                 question,
                 workers: Vec::new(),
@@ -252,7 +253,7 @@ impl Directory {
         for (number, (question, place)) in questions.into_iter().zip(standing.places).enumerate() {
             let Some(question) = question else { continue };
             let found = self.pools.find_entry(question, |pool| pool.question == question);
-            let Ok(mut entry) = found else { continue };
+            let Some(mut entry) = found else { continue };
             let workers = &mut entry.get_mut().workers;
             if (place as usize) < workers.len() {
                 workers.swap_remove(place as usize);

@@ -5,13 +5,16 @@
 use std::collections::HashMap;
 
 use ahash::RandomState;
+use hashbrown::hash_table::Entry;
 
 use super::identity::{Sender, Uid};
 use super::rights::{AppPolicy, DirectPolicy, Service};
+use super::tables::Segments;
 
 /// A user with sessions on this shard.
 #[derive(Debug)]
 struct User {
+    uid: Uid,
     sessions: u32,
     services: Box<[Service]>,
 }
@@ -20,14 +23,16 @@ struct User {
 #[derive(Debug)]
 pub(crate) struct Entitlement {
     apps: HashMap<Box<str>, AppPolicy, RandomState>,
-    users: HashMap<Uid, User, RandomState>,
+    users: Segments<User>,
+    state: RandomState,
 }
 
 impl Entitlement {
     pub(crate) fn new(state: RandomState) -> Self {
         Self {
             apps: HashMap::with_hasher(state.clone()),
-            users: HashMap::with_hasher(state),
+            users: Segments::new(),
+            state,
         }
     }
 
@@ -41,27 +46,44 @@ impl Entitlement {
 
     /// A session of `uid` came; its login read the services last.
     pub(crate) fn enter(&mut self, uid: Uid, services: Vec<Service>) {
-        let user = self.users.entry(uid).or_insert_with(|| User {
-            sessions: 0,
-            services: Box::default(),
-        });
-        user.sessions += 1;
-        user.services = services.into_boxed_slice();
+        let services = services.into_boxed_slice();
+        let entry = self.users.entry(
+            self.state.hash_one(uid),
+            |user| user.uid == uid,
+            |user| self.state.hash_one(user.uid),
+        );
+        match entry {
+            Some(Entry::Occupied(mut known)) => {
+                let user = known.get_mut();
+                user.sessions += 1;
+                user.services = services;
+            }
+            Some(Entry::Vacant(free)) => drop(free.insert(User {
+                uid,
+                sessions: 1,
+                services,
+            })),
+            None => {}
+        }
     }
 
     /// A session of `uid` left.
     pub(crate) fn leave(&mut self, uid: Uid) {
-        if let Some(user) = self.users.get_mut(&uid) {
-            user.sessions -= 1;
-            if user.sessions == 0 {
-                self.users.remove(&uid);
+        let found = self
+            .users
+            .find_entry(self.state.hash_one(uid), |user| user.uid == uid);
+        if let Some(mut known) = found {
+            known.get_mut().sessions -= 1;
+            if known.get().sessions == 0 {
+                known.remove();
             }
         }
     }
 
     /// All the services `uid` has; of no interest if it is not online here.
     pub(crate) fn set_services(&mut self, uid: Uid, services: Vec<Service>) {
-        if let Some(user) = self.users.get_mut(&uid) {
+        let hash = self.state.hash_one(uid);
+        if let Some(user) = self.users.find_mut(hash, |user| user.uid == uid) {
             user.services = services.into_boxed_slice();
         }
     }
@@ -78,7 +100,8 @@ impl Entitlement {
     }
 
     fn has_service(&self, uid: Uid, app: &str, unix_ms: u64) -> bool {
-        self.users.get(&uid).is_some_and(|user| {
+        let found = self.users.find(self.state.hash_one(uid), |user| user.uid == uid);
+        found.is_some_and(|user| {
             user.services.iter().any(|service| {
                 let live = service.expires_unix_ms.is_none_or(|expires| unix_ms < expires);
                 live && &*service.app == app

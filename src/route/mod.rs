@@ -38,6 +38,7 @@ mod revocation;
 mod router;
 mod select;
 mod sessions;
+mod tables;
 
 #[cfg(test)]
 mod testing;

@@ -3,12 +3,11 @@
 //! Invariant: a request stands here from the moment it was taken until its one outcome was handed over or its
 //! requester left; whoever takes it out decides its outcome, so there is never a second.
 
-use hashbrown::HashTable;
-
 use super::hashes::Local;
 use super::message::{SessionId, SessionKey, Token};
 use super::port::{RouteTimer, TimerHandle};
 use super::sessions::{Extra, NONE, id};
+use super::tables::Segments;
 use crate::limits;
 
 /// A request in flight on its requester's shard. The generation moves on when the slot is reused.
@@ -61,7 +60,7 @@ struct Slot {
 pub(crate) struct Requests {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    unique: HashTable<u32>,
+    unique: Segments<u32>,
     local: Local,
 }
 
@@ -70,7 +69,7 @@ impl Requests {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            unique: HashTable::new(),
+            unique: Segments::new(),
             local,
         }
     }
@@ -179,7 +178,7 @@ impl Requests {
         self.free.push(key.slot);
         if request.unique {
             let hash = self.local.of((request.requester, label.as_slice()));
-            if let Ok(entry) = self.unique.find_entry(hash, |&slot| slot == key.slot) {
+            if let Some(entry) = self.unique.find_entry(hash, |&slot| slot == key.slot) {
                 entry.remove();
             }
         }

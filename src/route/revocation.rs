@@ -34,7 +34,7 @@ impl Revoked {
 #[derive(Debug)]
 pub(super) struct Sweep {
     revoked: Revoked,
-    next_slot: usize,
+    next_slot: u32,
 }
 
 impl Router {
@@ -73,13 +73,13 @@ impl Router {
             && let Some(sweep) = self.sweeps.front_mut()
         {
             let start = sweep.next_slot;
-            let end = (start + left).min(self.sessions.slots());
+            let end = start.saturating_add(left).min(self.sessions.end());
             let concerned = |(_, entry): &(SessionKey, &Entry)| sweep.revoked.concerns(entry);
             for (key, _) in self.sessions.in_slots(start..end).filter(concerned) {
                 port.end(key, Ending::Revoked);
             }
             left -= end - start;
-            if end < self.sessions.slots() {
+            if end < self.sessions.end() {
                 sweep.next_slot = end;
             } else {
                 self.sweeps.pop_front();

@@ -136,7 +136,7 @@ impl Router {
             limits: config.limits,
             metrics: config.metrics,
             mesh: Mesh::new(config.shard, config.shards),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(),
             entitlement: Entitlement::new(maps.clone()),
             sweeps: VecDeque::new(),
             addresses: Addresses::new(maps.clone()),
@@ -238,7 +238,7 @@ impl Router {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        for (key, entry) in self.sessions.in_slots(0..self.sessions.slots()) {
+        for (key, entry) in self.sessions.in_slots(0..self.sessions.end()) {
             if entry.worker().is_some() {
                 let id = SessionId {
                     shard: self.shard,

@@ -9,6 +9,7 @@ use super::hashes::AddressKey;
 use super::identity::Identity;
 use super::message::{SessionKey, SubscriptionOptions};
 use super::rights::CredentialId;
+use super::tables::Slots;
 use crate::time::Instant;
 
 /// No index.
@@ -194,12 +195,16 @@ impl Entry {
 }
 
 /// All sessions of this shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sessions {
-    slots: Vec<Option<Entry>>,
+    slots: Slots<Entry>,
 }
 
 impl Sessions {
+    pub(crate) const fn new() -> Self {
+        Self { slots: Slots::new() }
+    }
+
     /// Takes a session in; `false` if its slot is taken.
     pub(crate) fn insert(
         &mut self,
@@ -208,40 +213,35 @@ impl Sessions {
         credential: CredentialId,
         since: Instant,
     ) -> bool {
-        let slot = key.slot as usize;
-        if slot >= self.slots.len() {
-            self.slots.resize_with(slot + 1, || None);
+        let place = self.slots.place(key.slot);
+        if place.is_some() {
+            return false;
         }
-        match self.slots.get_mut(slot) {
-            Some(free @ None) => {
-                *free = Some(Entry {
-                    identity,
-                    credential,
-                    since,
-                    first: SubRef::NONE,
-                    extra: None,
-                    generation: key.generation,
-                    state: State::Joining,
-                });
-                true
-            }
-            _ => false,
-        }
+        *place = Some(Entry {
+            identity,
+            credential,
+            since,
+            first: SubRef::NONE,
+            extra: None,
+            generation: key.generation,
+            state: State::Joining,
+        });
+        true
     }
 
     /// Takes a session out.
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Entry> {
-        let slot = self.slots.get_mut(key.slot as usize)?;
-        slot.take_if(|entry| entry.generation == key.generation)
+        let place = self.slots.slot_mut(key.slot)?;
+        place.take_if(|entry| entry.generation == key.generation)
     }
 
     pub(crate) fn get(&self, key: SessionKey) -> Option<&Entry> {
-        let entry = self.slots.get(key.slot as usize)?.as_ref()?;
+        let entry = self.slots.get(key.slot)?;
         (entry.generation == key.generation).then_some(entry)
     }
 
     pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Entry> {
-        let entry = self.slots.get_mut(key.slot as usize)?.as_mut()?;
+        let entry = self.slots.get_mut(key.slot)?;
         (entry.generation == key.generation).then_some(entry)
     }
 
@@ -256,26 +256,17 @@ impl Sessions {
     }
 
     /// The sessions in the slots of `range`.
-    pub(crate) fn in_slots(
-        &self,
-        range: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = (SessionKey, &Entry)> {
-        let end = range.end.min(self.slots.len());
-        let start = range.start.min(end);
-        let slots = self.slots.get(start..end).unwrap_or_default();
-        slots.iter().zip(start..).filter_map(|(slot, index)| {
-            let entry = slot.as_ref()?;
-            let key = SessionKey {
-                slot: id(index),
-                generation: entry.generation,
-            };
-            Some((key, entry))
+    pub(crate) fn in_slots(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = (SessionKey, &Entry)> {
+        range.filter_map(|slot| {
+            let entry = self.slots.get(slot)?;
+            let generation = entry.generation;
+            Some((SessionKey { slot, generation }, entry))
         })
     }
 
-    /// Slots there are, used or not.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
+    /// One more than the highest slot in use so far.
+    pub(crate) fn end(&self) -> u32 {
+        self.slots.end()
     }
 }
 
@@ -296,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_stale_key_reaches_no_successor() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::new();
         let old = SessionKey {
             slot: 3,
             generation: 1,
@@ -316,7 +307,7 @@ mod tests {
 
     #[test]
     fn subscriptions_are_found_after_others_moved() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::new();
         let key = SessionKey {
             slot: 0,
             generation: 0,

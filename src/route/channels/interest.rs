@@ -3,11 +3,11 @@
 //! An exact name costs its hash and a set of shards, not its text: a million channels of one device each stay
 //! small. Two names with one hash (1e-8 for a million) would at worst share a visit, or miss one.
 
-use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::trie::{Trie, Value};
 use crate::route::hashes::Local;
+use crate::route::tables::Segments;
 
 /// A set of shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,14 +51,14 @@ struct Wanted {
 /// The interest of the other shards.
 #[derive(Debug)]
 pub(crate) struct Interest {
-    channels: HashTable<Wanted>,
+    channels: Segments<Wanted>,
     filters: Trie<ShardSet>,
 }
 
 impl Interest {
     pub(crate) fn new(local: Local) -> Self {
         Self {
-            channels: HashTable::new(),
+            channels: Segments::new(),
             filters: Trie::new(local),
         }
     }
@@ -72,8 +72,9 @@ impl Interest {
         );
         let by = ShardSet::of(shard);
         match entry {
-            Entry::Occupied(mut wanted) => wanted.get_mut().by.add(by),
-            Entry::Vacant(free) => drop(free.insert(Wanted { channel, by })),
+            Some(Entry::Occupied(mut wanted)) => wanted.get_mut().by.add(by),
+            Some(Entry::Vacant(free)) => drop(free.insert(Wanted { channel, by })),
+            None => {}
         }
     }
 
@@ -82,7 +83,7 @@ impl Interest {
         let found = self
             .channels
             .find_entry(channel, |wanted| wanted.channel == channel);
-        if let Ok(mut wanted) = found {
+        if let Some(mut wanted) = found {
             wanted.get_mut().by.remove(ShardSet::of(shard));
             if wanted.get().by.is_empty() {
                 wanted.remove();

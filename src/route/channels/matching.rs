@@ -50,7 +50,7 @@ impl Subscriptions {
         scratch.lists.extend(self.find(published.hash, channel));
         self.wild.matches(channel, |list| scratch.lists.push(list.0));
         let lists: &[u32] = &scratch.lists;
-        let list_of = |list: &u32| self.lists.get(*list as usize);
+        let list_of = |list: &u32| self.lists.get(*list);
         let mut courier = Courier {
             subscriptions: self,
             sessions,

@@ -5,7 +5,6 @@
 //! and not what others did. An exact filter and one with wildcards differ only in that the latter also stands
 //! in the trie.
 
-use hashbrown::HashTable;
 use slab::Slab;
 
 use super::trie::{Trie, Value};
@@ -14,6 +13,7 @@ use crate::route::hashes::{Local, Placement};
 use crate::route::identity::{Role, Sender, Uid};
 use crate::route::message::{Qos, Refusal, SenderPattern, SessionKey, SubscriptionOptions};
 use crate::route::sessions::{NONE, Sessions, SubRef, id};
+use crate::route::tables::{Segments, Slots};
 
 /// One session's interest in one filter.
 #[derive(Clone, Copy, Debug)]
@@ -234,8 +234,8 @@ pub(crate) enum Transition {
 /// The subscriptions of this shard's sessions.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
-    pub(super) lists: Slab<List>,
-    by_text: HashTable<u32>,
+    pub(super) lists: Slots<List>,
+    by_text: Segments<u32>,
     placement: Placement,
     pub(super) wild: Trie<ListId>,
     pub(super) details: Slab<Detail>,
@@ -250,8 +250,8 @@ pub(crate) fn has_wildcard(filter: &str) -> bool {
 impl Subscriptions {
     pub(crate) fn new(placement: Placement, local: Local) -> Self {
         Self {
-            lists: Slab::new(),
-            by_text: HashTable::new(),
+            lists: Slots::new(),
+            by_text: Segments::new(),
             placement,
             wild: Trie::new(local),
             details: Slab::new(),
@@ -286,7 +286,7 @@ impl Subscriptions {
         let subscriber = Subscriber::new(key, options, detail);
         let (list, index, transition) = match list {
             Some(list) => {
-                let found = self.lists.get_mut(list as usize).ok_or(Refusal::Busy)?;
+                let found = self.lists.get_mut(list).ok_or(Refusal::Busy)?;
                 found.patterned += patterned;
                 (list, found.subscribers.push(subscriber), Transition::None)
             }
@@ -325,8 +325,7 @@ impl Subscriptions {
     /// Ends one of a session's subscriptions that has been taken from its entry. The filter comes back if
     /// nobody is left who subscribed to it.
     pub(crate) fn remove(&mut self, sessions: &mut Sessions, subscription: SubRef) -> Option<Box<str>> {
-        let at = subscription.list as usize;
-        let list = self.lists.get_mut(at)?;
+        let list = self.lists.get_mut(subscription.list)?;
         let index = subscription.index as usize;
         let detail = list.subscribers.as_slice().get(index)?.detail;
         if let Some(detail) = self.details.try_remove(detail as usize) {
@@ -334,7 +333,7 @@ impl Subscriptions {
         }
         let last = list.subscribers.as_slice().len() - 1;
         if last == 0 {
-            return Some(self.close(subscription.list));
+            return self.close(subscription.list);
         }
         list.subscribers.swap_remove(index);
         if index != last
@@ -352,11 +351,7 @@ impl Subscriptions {
 
     /// The list of exactly this filter.
     pub(super) fn find(&self, hash: u64, filter: &str) -> Option<u32> {
-        let same = |&list: &u32| {
-            self.lists
-                .get(list as usize)
-                .is_some_and(|list| &*list.text == filter)
-        };
+        let same = |&list: &u32| self.lists.get(list).is_some_and(|list| &*list.text == filter);
         self.by_text.find(hash, same).copied()
     }
 
@@ -368,7 +363,7 @@ impl Subscriptions {
         from: &SenderPattern<'_>,
         form: u8,
     ) -> Option<u32> {
-        let subscribers = self.lists.get(list as usize)?.subscribers.as_slice();
+        let subscribers = self.lists.get(list)?.subscribers.as_slice();
         let same = |subscription: &SubRef| {
             subscription.list == list
                 && subscribers
@@ -383,7 +378,7 @@ impl Subscriptions {
     }
 
     fn replace(&mut self, list: u32, index: u32, key: SessionKey, options: &SubscriptionOptions) {
-        let Some(list) = self.lists.get_mut(list as usize) else {
+        let Some(list) = self.lists.get_mut(list) else {
             return;
         };
         let Some(subscriber) = list.subscribers.as_mut_slice().get_mut(index as usize) else {
@@ -409,17 +404,13 @@ impl Subscriptions {
     }
 
     fn open(&mut self, hash: u64, filter: &str, subscriber: Subscriber, patterned: u32) -> u32 {
-        let list = id(self.lists.insert(List {
+        let list = self.lists.insert(List {
             text: filter.into(),
             subscribers: Subscribers::One(subscriber),
             patterned,
-        }));
+        });
         let (lists, placement) = (&self.lists, &self.placement);
-        let hash_of = |&list: &u32| {
-            lists
-                .get(list as usize)
-                .map_or(0, |list| placement.channel(&list.text))
-        };
+        let hash_of = |&list: &u32| lists.get(list).map_or(0, |list| placement.channel(&list.text));
         self.by_text.insert_unique(hash, list, hash_of);
         if has_wildcard(filter) {
             self.wild.update(filter, |at| *at = ListId(list));
@@ -427,16 +418,16 @@ impl Subscriptions {
         list
     }
 
-    fn close(&mut self, list: u32) -> Box<str> {
-        let text = self.lists.remove(list as usize).text;
+    fn close(&mut self, list: u32) -> Option<Box<str>> {
+        let text = self.lists.remove(list)?.text;
         let hash = self.placement.channel(&text);
-        if let Ok(entry) = self.by_text.find_entry(hash, |&other| other == list) {
+        if let Some(entry) = self.by_text.find_entry(hash, |&other| other == list) {
             entry.remove();
         }
         if has_wildcard(&text) {
             self.wild.update(&text, |at| *at = ListId::default());
         }
-        text
+        Some(text)
     }
 
     /// Filters with subscribers.
@@ -453,7 +444,7 @@ mod tests {
     use crate::time::Instant;
 
     fn sessions(count: u32) -> Sessions {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::new();
         for slot in 0..count {
             let account = Account::parse("etest-0123456789abcdef01234567-user").unwrap();
             let identity = Identity::new(&account, &format!("r{slot}")).unwrap();

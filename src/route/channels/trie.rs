@@ -3,11 +3,11 @@
 //! Invariant: every node but the root leads to a value. A name is matched in at most as many steps as there
 //! are nodes, whatever the filters.
 
-use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::route::hashes::Local;
 use crate::route::sessions::{NONE, id};
+use crate::route::tables::Segments;
 
 /// What a filter leads to.
 pub(crate) trait Value: Copy + Default {
@@ -40,7 +40,7 @@ pub(crate) struct Place {
 pub(crate) struct Trie<V> {
     nodes: Slab<Node<V>>,
     /// Nodes by parent and level; those for `+` are found through their parent.
-    by_level: HashTable<u32>,
+    by_level: Segments<u32>,
     local: Local,
     root: u32,
     /// Filters with a value.
@@ -55,7 +55,7 @@ impl<V: Value> Trie<V> {
         let root = id(nodes.insert(Node::new(NONE, "")));
         Self {
             nodes,
-            by_level: HashTable::new(),
+            by_level: Segments::new(),
             local,
             root,
             filters: 0,
@@ -206,7 +206,7 @@ impl<V: Value> Trie<V> {
             }
             let parent = node.parent;
             if &*node.level != "+"
-                && let Ok(entry) = self
+                && let Some(entry) = self
                     .by_level
                     .find_entry(self.local.of((parent, &*node.level)), |&other| other == at)
             {

@@ -154,7 +154,7 @@ fn p2_1_a_join_that_still_waits_is_revoked_as_well() {
 #[test]
 fn a_revocation_looks_at_a_bounded_number_of_sessions_per_tick() {
     let mut net = Net::new(1);
-    let count = u32::try_from(limits::SWEEP_SESSIONS_PER_TICK).unwrap() + 100;
+    let count = limits::SWEEP_SESSIONS_PER_TICK + 100;
     let name = account("etest", 1, "user");
     let blocks: Vec<_> = (0..count)
         .map(|n| net.begin_join(0, &name, &n.to_string(), grants(u64::from(n) + 1)))
