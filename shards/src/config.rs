@@ -91,6 +91,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many shards will run: as many as set, else one for each core this process may use.
+    pub fn shard_count(&self) -> usize {
+        match self.shards {
+            0 => crate::placement::allowed_cores().len().max(1),
+            count => count,
+        }
+    }
+
     /// Whether the settings make sense together; the error names the setting and what is allowed.
     pub fn check(&self) -> Result<(), String> {
         let in_range = |name: &str, value: usize, low: usize, high: usize| {

@@ -51,6 +51,21 @@ pub struct Running {
     threads: Vec<JoinHandle<Result<(), Fault>>>,
 }
 
+/// Asks the shards of a [`Running`] to stop.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    clock: Clock,
+    control: Arc<Control>,
+}
+
+impl Stopper {
+    /// See [`Running::stop`].
+    pub fn stop(&self, drain: Duration) {
+        self.control
+            .stop(self.clock.now_ns().saturating_add(nanos(drain)));
+    }
+}
+
 impl Running {
     /// The address of each listener as bound, in the order of [`Config::listeners`].
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -99,8 +114,15 @@ impl Running {
     /// Asks all shards to stop: they close their listeners, call [`App::stopping`], and end when no connection
     /// is left or `drain` is over. Returns at once; may be called again to shorten the time.
     pub fn stop(&self, drain: Duration) {
-        self.control
-            .stop(self.clock.now_ns().saturating_add(nanos(drain)));
+        self.stopper().stop(drain);
+    }
+
+    /// Lets another thread ask the shards to stop while this one waits in [`Running::join`].
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            clock: self.clock,
+            control: Arc::clone(&self.control),
+        }
     }
 
     /// Whether all shards have left their loops.

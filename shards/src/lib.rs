@@ -36,7 +36,7 @@ pub use clock::Clock;
 pub use config::{Config, Listener};
 pub use doorbell::Bell;
 pub use error::{Fault, LaunchError};
-pub use launch::{Running, launch, launch_on};
+pub use launch::{Running, Stopper, launch, launch_on};
 pub use plane::Plane;
 pub use preflight::{Finding, Prober, RingProblem, ThisMachine, preflight, preflight_of};
 pub use share::Shared;

@@ -114,6 +114,11 @@ impl<P> Plane<P> {
         self.conns.len()
     }
 
+    /// Whether the connection takes bytes to send: it is not over.
+    pub fn is_live(&self, conn: ConnId) -> bool {
+        self.conns.get(conn).is_some_and(Conn::is_live)
+    }
+
     /// The end of the connection's send queue, to append private bytes to; what is appended goes out at the
     /// end of the turn. None: the connection is over. Bytes found there must not be changed.
     pub fn buffer(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
