@@ -182,3 +182,7 @@ pub const LOGINS_DELAYED_MAX: usize = 65_536;
 pub const SLOW_THREADS: usize = 2;
 /// Logins waiting for those threads; beyond, they are not decided.
 pub const SLOW_QUEUE_MAX: usize = 1_024;
+
+// The configuration.
+/// The largest MQTT packet an operator may allow: the protocol's own ceiling.
+pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;

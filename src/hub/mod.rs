@@ -1,2 +1,706 @@
 //! One shard's whole meaning: its sessions and its router, joined. Bytes, parcels, verdicts and the time come
 //! in; bytes, parcels and login requests go out. No I/O: the daemon and the simulation drive the same code.
+//!
+//! Invariants: a session receives and is delivered to only between its attachment and its good-bye; every
+//! session that was attached leaves the router exactly once, before its slot is freed; the router is never
+//! called while it calls (what it says about sessions waits in a queue until its call returns).
+
+mod io;
+mod local;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+pub use self::io::{HubTimer, Io};
+use self::local::{Local, Owner, Pending, is_of_generation};
+use self::table::{Entry, Prelogin, State, Table};
+use crate::limits;
+use crate::observe::ShardMetrics;
+use crate::route::{
+    Account, Change, ChannelMessage, Command, Completion, Grants, Identity, Login, Notice, Parcel,
+    RootWildcard, Router, RouterConfig, RouterLimits, SessionId, SessionKey, Ticket,
+};
+use crate::session::{Disconnect, Ending, Frames, LoginFailure, Scratch, Session, Step};
+use crate::store::login::{LoginRequest, LoginVerdict};
+use crate::time::Now;
+
+/// What came of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes consumed from the front.
+    pub used: usize,
+    /// When to call again.
+    pub next: Next,
+}
+
+/// When [`Hub::receive`] wants to see the bytes that it left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// As soon as this many bytes are there, counted from the first one left.
+    Need(usize),
+    /// After [`Io::resume`] was called for the connection.
+    Hold,
+}
+
+/// One shard's sessions and router. `C` is the machine's connection, `S` its shared frame, `P` the session.
+pub struct Hub<C, S, P> {
+    shard: u16,
+    router: Router,
+    table: Table<C, P>,
+    frames: Frames<S>,
+    scratch: Scratch,
+    pending: VecDeque<Pending>,
+    random: StdRng,
+    metrics: Arc<ShardMetrics>,
+    pooled_bytes: usize,
+    draining: bool,
+}
+
+impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
+    /// A hub without sessions.
+    pub fn new(config: RouterConfig) -> Self {
+        let mut seeder = StdRng::from_seed(config.seed);
+        Self {
+            shard: config.shard,
+            metrics: Arc::clone(&config.metrics),
+            router: Router::new(config),
+            table: Table::default(),
+            frames: Frames::default(),
+            scratch: Scratch::default(),
+            pending: VecDeque::new(),
+            random: StdRng::from_rng(&mut seeder),
+            pooled_bytes: 0,
+            draining: false,
+        }
+    }
+
+    /// Sessions, attached or not.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The identity of the session in a slot, once it is attached.
+    pub fn identity(&self, slot: u32) -> Option<&Identity> {
+        self.router.identity(self.table.key(slot)?)
+    }
+
+    /// A connection was accepted. Returns the slot that names it in the other calls; `None`: close it.
+    pub fn open<I>(&mut self, io: &mut I, conn: C, peer: IpAddr, session: P) -> Option<u32>
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        if self.draining {
+            return None;
+        }
+        let prelogin = Box::new(Prelogin {
+            peer,
+            account: Box::default(),
+            resource: Box::default(),
+            pooled: 0,
+        });
+        let key = self.table.insert(Entry {
+            session: Box::new(session),
+            conn,
+            state: State::Opening,
+            timer: None,
+            prelogin: Some(prelogin),
+        })?;
+        self.metrics.connections_opened.increment();
+        self.rearm(io, key);
+        Some(key.slot)
+    }
+
+    /// Bytes arrived, or what was held back may go on.
+    pub fn receive<I>(&mut self, io: &mut I, now: Now, slot: u32, conn: C, bytes: &mut [u8]) -> Progress
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let all = Progress {
+            used: bytes.len(),
+            next: Next::Need(1),
+        };
+        let Some(key) = self.key_of(slot, conn) else {
+            return all;
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut used = 0;
+        let next = loop {
+            let Some(rest) = bytes.get_mut(used..).filter(|rest| !rest.is_empty()) else {
+                break Some(Next::Need(1));
+            };
+            let Some(entry) = self
+                .table
+                .get_mut(key)
+                .filter(|entry| entry.state != State::Closing)
+            else {
+                break None;
+            };
+            if matches!(entry.state, State::LoggingIn | State::Claiming) {
+                break Some(Next::Hold);
+            }
+            let Some(mut out) = io.output(conn) else {
+                break None;
+            };
+            let step = entry.session.receive(now, rest, &mut scratch, &mut out);
+            drop(out);
+            match step {
+                Ok(Step::Need(bytes)) => {
+                    if self.may_wait_for(key, bytes) {
+                        break Some(Next::Need(bytes));
+                    }
+                    self.disconnect(io, now, key, Disconnect::Unavailable);
+                    break None;
+                }
+                Ok(Step::Hold) => break Some(Next::Hold),
+                Ok(Step::Done { used: step, command }) => {
+                    used += step;
+                    if let Some(command) = command {
+                        self.execute(io, now, key, &command);
+                        self.settle(io, now);
+                    }
+                }
+                Err(reason) => {
+                    self.disconnect(io, now, key, reason);
+                    break None;
+                }
+            }
+        };
+        self.scratch = scratch;
+        match next {
+            Some(next) => {
+                self.rearm(io, key);
+                Progress { used, next }
+            }
+            None => all,
+        }
+    }
+
+    /// A connection is gone, whoever ended it. Called exactly once per opened connection.
+    pub fn closed<I>(&mut self, io: &mut I, now: Now, slot: u32, conn: C)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(key) = self.key_of(slot, conn) else {
+            return;
+        };
+        self.leave(io, now, key);
+        self.table.remove(key);
+        self.metrics.connections_closed.increment();
+        self.settle(io, now);
+    }
+
+    /// The control thread decided about a login.
+    pub fn verdict<I>(&mut self, io: &mut I, now: Now, verdict: LoginVerdict)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.admit(io, now, verdict.session.key, verdict.result);
+        self.settle(io, now);
+    }
+
+    /// Rights changed.
+    pub fn change<I>(&mut self, io: &mut I, now: Now, change: &Change)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.with_router(io, now, |router, port| router.apply(now, port, change));
+    }
+
+    /// A parcel from another shard; left empty, to be given back.
+    pub fn parcel<I>(&mut self, io: &mut I, now: Now, from: u16, parcel: &mut Parcel)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.with_router(io, now, |router, port| router.parcel(now, port, from, parcel));
+    }
+
+    /// A timer fired.
+    pub fn timer<I>(&mut self, io: &mut I, now: Now, timer: HubTimer)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        match timer.owner() {
+            Owner::Router(timer) => self.with_router(io, now, |router, port| router.timer(now, port, timer)),
+            Owner::Session { slot } => self.session_timer(io, now, slot),
+            Owner::Expiry { slot, generation } => {
+                if let Some(key) = self
+                    .table
+                    .key(slot)
+                    .filter(|key| is_of_generation(*key, generation))
+                {
+                    self.end(io, now, key, Ending::Revoked);
+                }
+            }
+        }
+    }
+
+    /// About every 10 ms.
+    pub fn tick<I>(&mut self, io: &mut I, now: Now)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.with_router(io, now, |router, port| router.tick(now, port));
+    }
+
+    /// What has gathered for another shard since the last call.
+    pub fn outgoing(&mut self, to: u16) -> Option<Parcel> {
+        self.router.outgoing(to)
+    }
+
+    /// A parcel that the mesh has no room for: more is added to it, and it is offered again.
+    pub fn keep(&mut self, to: u16, parcel: Parcel) {
+        self.router.keep(to, parcel);
+    }
+
+    /// An emptied parcel, to be filled again.
+    pub fn recycle(&mut self, parcel: Parcel) {
+        self.router.recycle(parcel);
+    }
+
+    /// Takes rules that an operator changed; what was granted before stays.
+    pub fn reconfigure(&mut self, root_wildcard: RootWildcard, limits: RouterLimits) {
+        self.router.reconfigure(root_wildcard, limits);
+    }
+
+    /// The daemon stops: every block is told so in its protocol, and its connection closed.
+    pub fn stop<I>(&mut self, io: &mut I, now: Now)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.draining = true;
+        self.with_router(io, now, |router, port| router.drain(now, port));
+        for key in self.table.keys() {
+            self.end(io, now, key, Ending::Shutdown);
+        }
+        self.settle(io, now);
+    }
+
+    /// The session in a slot, if it is that connection's.
+    fn key_of(&mut self, slot: u32, conn: C) -> Option<SessionKey> {
+        let key = self.table.key(slot)?;
+        (self.table.get_mut(key)?.conn == conn).then_some(key)
+    }
+
+    /// Whether a session may have this many bytes gathered: before login, long frames come from a pool.
+    fn may_wait_for(&mut self, key: SessionKey, bytes: usize) -> bool {
+        let pooled_bytes = self.pooled_bytes;
+        let Some(entry) = self.table.get_mut(key) else {
+            return false;
+        };
+        let Some(prelogin) = entry.prelogin.as_mut() else {
+            return true;
+        };
+        let more = bytes
+            .saturating_sub(limits::PRELOGIN_BYTES_MAX)
+            .saturating_sub(prelogin.pooled);
+        if pooled_bytes + more > limits::CONNECT_POOL_BYTES_MAX {
+            return false;
+        }
+        prelogin.pooled += more;
+        self.pooled_bytes += more;
+        true
+    }
+
+    /// Runs a call of the router, then what it said about sessions.
+    fn with_router<I>(&mut self, io: &mut I, now: Now, call: impl FnOnce(&mut Router, &mut Local<'_, I, P>))
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.route(io, now, call);
+        self.settle(io, now);
+    }
+
+    fn route<I, T>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        call: impl FnOnce(&mut Router, &mut Local<'_, I, P>) -> T,
+    ) -> T
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Self {
+            router,
+            table,
+            frames,
+            pending,
+            ..
+        } = self;
+        call(
+            router,
+            &mut Local {
+                now,
+                io,
+                table,
+                frames,
+                pending,
+            },
+        )
+    }
+
+    fn execute<I>(&mut self, io: &mut I, now: Now, key: SessionKey, command: &Command<'_>)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let (ticket, completion) = match command {
+            Command::Login(login) => return self.login(io, now, key, login),
+            Command::Leave => return self.good_bye(io, now, key),
+            Command::Publish { message, ticket } => {
+                let taken = self.route(io, now, |router, port| router.publish(now, port, key, message));
+                (*ticket, Completion::Published(taken))
+            }
+            Command::Direct { direct, ticket } => {
+                let ended = self.route(io, now, |router, port| {
+                    router.direct(now, port, key, direct, *ticket)
+                });
+                let Some(outcome) = ended else { return };
+                (*ticket, Completion::Direct(outcome))
+            }
+            Command::Request { request, ticket } => {
+                // Taken before its outcome is known: the acknowledgement precedes the reply.
+                self.complete(io, now, key, *ticket, &Completion::Requested);
+                return self.route(io, now, |router, port| router.request(now, port, key, request));
+            }
+            Command::Answer { answer, ticket } => {
+                self.route(io, now, |router, port| router.answer(now, port, key, answer));
+                (*ticket, Completion::Answered)
+            }
+            Command::Register { wanted, ticket } => {
+                let results = wanted
+                    .iter()
+                    .map(|one| self.route(io, now, |router, port| router.register(now, port, key, one)))
+                    .collect();
+                (Some(*ticket), Completion::Registered(results))
+            }
+            Command::Unregister { unwanted, ticket } => {
+                let results = unwanted
+                    .iter()
+                    .map(|one| self.route(io, now, |router, port| router.unregister(now, port, key, one)))
+                    .collect();
+                (Some(*ticket), Completion::Unregistered(results))
+            }
+        };
+        self.complete(io, now, key, ticket, &completion);
+    }
+
+    fn complete<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        key: SessionKey,
+        ticket: Option<Ticket>,
+        completion: &Completion,
+    ) where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(ticket) = ticket else { return };
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state == State::Attached)
+        else {
+            return;
+        };
+        let Some(mut out) = io.output(entry.conn) else {
+            return;
+        };
+        entry.session.completed(now, ticket, completion, &mut out);
+    }
+
+    fn login<I>(&mut self, io: &mut I, now: Now, key: SessionKey, login: &Login<'_>)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let resource = if login.resource.is_empty() {
+            self.made_up_resource()
+        } else {
+            login.resource.into()
+        };
+        // What cannot be an account is asked about all the same, so that it costs what a wrong one costs.
+        let account = if login.account.len() > limits::ACCOUNT_BYTES_MAX {
+            ""
+        } else {
+            login.account
+        };
+        let session = SessionId {
+            shard: self.shard,
+            key,
+        };
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        let Some(prelogin) = entry.prelogin.as_mut() else {
+            return;
+        };
+        prelogin.account = account.into();
+        prelogin.resource = resource.clone();
+        entry.state = State::LoggingIn;
+        let peer = prelogin.peer;
+        let request = LoginRequest {
+            session,
+            account: account.into(),
+            resource,
+            password: login.password.into(),
+            peer,
+        };
+        if io.login(request).is_err() {
+            self.admit(io, now, key, Err(LoginFailure::Unavailable));
+        }
+    }
+
+    /// A resource for a block that asked for none: 128 random bits.
+    fn made_up_resource(&mut self) -> Box<str> {
+        format!(
+            "auto-{:016x}{:016x}",
+            self.random.next_u64(),
+            self.random.next_u64()
+        )
+        .into_boxed_str()
+    }
+
+    /// Goes on with a login whose proof has been decided: claims the address.
+    fn admit<I>(&mut self, io: &mut I, now: Now, key: SessionKey, result: Result<Grants, LoginFailure>)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state == State::LoggingIn)
+        else {
+            return;
+        };
+        let Some(prelogin) = entry.prelogin.as_mut() else {
+            return;
+        };
+        let identity = Account::parse(&prelogin.account)
+            .and_then(|account| Identity::new(&account, &prelogin.resource))
+            .map_err(|_| LoginFailure::Denied);
+        match result.and_then(|grants| Ok((identity?, grants))) {
+            Ok((identity, grants)) => {
+                entry.state = State::Claiming;
+                if let Some(unix_ms) = grants.expires_unix_ms {
+                    let left = Duration::from_millis(unix_ms.saturating_sub(now.unix_ms));
+                    io.arm(now.instant + left, HubTimer::of_expiry(key));
+                }
+                self.route(io, now, |router, port| {
+                    router.join(now, port, key, identity, grants);
+                });
+            }
+            Err(failure) => {
+                self.metrics.logins_denied.increment();
+                if let Some(mut out) = io.output(entry.conn) {
+                    entry.session.attached(now, Err(failure), &mut out);
+                }
+                self.close(io, key);
+            }
+        }
+    }
+
+    /// Carries out what the router said about sessions, until it says nothing more.
+    fn settle<I>(&mut self, io: &mut I, now: Now)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        while let Some(pending) = self.pending.pop_front() {
+            match pending {
+                Pending::Notice(key, Notice::Attached) => self.attach(io, now, key),
+                Pending::Notice(key, Notice::Displaced) => self.end(io, now, key, Ending::TakenOver),
+                Pending::Notice(key, Notice::Completed(ticket, completion)) => {
+                    self.complete(io, now, key, Some(ticket), &completion);
+                    // It may have held back what it was sent until this.
+                    if let Some(entry) = self.table.get_mut(key) {
+                        io.resume(entry.conn);
+                    }
+                }
+                Pending::End(key, ending) => self.end(io, now, key, ending),
+                Pending::Rearm(key) => self.rearm(io, key),
+            }
+        }
+    }
+
+    fn attach<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state == State::Claiming)
+        else {
+            return;
+        };
+        let Some(identity) = self.router.identity(key) else {
+            return;
+        };
+        entry.state = State::Attached;
+        if let Some(prelogin) = entry.prelogin.take() {
+            self.pooled_bytes -= prelogin.pooled;
+        }
+        if let Some(mut out) = io.output(entry.conn) {
+            entry.session.attached(now, Ok(identity), &mut out);
+        }
+        io.resume(entry.conn);
+        self.rearm(io, key);
+    }
+
+    /// Ends a session that did nothing wrong.
+    fn end<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ending: Ending)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state != State::Closing)
+        else {
+            return;
+        };
+        if let Some(mut out) = io.output(entry.conn) {
+            entry.session.end(now, ending, &mut out);
+        }
+        self.good_bye(io, now, key);
+    }
+
+    /// Ends a session by its peer's fault.
+    fn disconnect<I>(&mut self, io: &mut I, now: Now, key: SessionKey, reason: Disconnect)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.metrics.disconnected(reason);
+        self.good_bye(io, now, key);
+        self.settle(io, now);
+    }
+
+    fn good_bye<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.leave(io, now, key);
+        self.close(io, key);
+    }
+
+    /// Takes a session out of the router, once, and publishes its will if it has one left.
+    fn leave<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state != State::Closing)
+        else {
+            return;
+        };
+        let state = std::mem::replace(&mut entry.state, State::Closing);
+        if let Some((_, timer)) = entry.timer.take() {
+            io.cancel(timer);
+        }
+        if let Some(prelogin) = entry.prelogin.take() {
+            self.pooled_bytes -= prelogin.pooled;
+        }
+        if !matches!(state, State::Claiming | State::Attached) {
+            return;
+        }
+        let will = if state == State::Attached {
+            entry.session.take_will().zip(self.router.identity(key).cloned())
+        } else {
+            None
+        };
+        self.route(io, now, |router, port| {
+            router.leave(now, port, key);
+            let Some((will, identity)) = will else { return };
+            let message = ChannelMessage {
+                channel: &will.channel,
+                payload: &will.payload,
+                attributes: &will.attributes,
+                qos: will.qos,
+                retain: will.retain,
+                expires: will.expiry_s.map(|s| now.instant + Duration::from_secs(s.into())),
+            };
+            // Nobody is left to be told of a refusal; the router has counted it.
+            let _ = router.publish_will(now, port, &identity, &message);
+        });
+    }
+
+    /// Closes the connection of a session that has left, after what is queued has been sent.
+    fn close<I>(&mut self, io: &mut I, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        entry.state = State::Closing;
+        if let Some((_, timer)) = entry.timer.take() {
+            io.cancel(timer);
+        }
+        if let Some(prelogin) = entry.prelogin.take() {
+            self.pooled_bytes -= prelogin.pooled;
+        }
+        io.close(entry.conn);
+    }
+
+    fn session_timer<I>(&mut self, io: &mut I, now: Now, slot: u32)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(key) = self.table.key(slot) else { return };
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        entry.timer = None;
+        if entry.state == State::Closing {
+            return;
+        }
+        if entry.session.next_timeout().is_some_and(|at| at <= now.instant) {
+            let Some(mut out) = io.output(entry.conn) else {
+                return;
+            };
+            let result = entry.session.timeout(now, &mut out);
+            drop(out);
+            if let Err(reason) = result {
+                return self.disconnect(io, now, key, reason);
+            }
+        }
+        self.rearm(io, key);
+    }
+
+    /// Arms the session's timer if its next time-out is earlier than what is armed. A later one is found when
+    /// the timer fires: activity moves time-outs all the time, and costs nothing this way.
+    fn rearm<I>(&mut self, io: &mut I, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state != State::Closing)
+        else {
+            return;
+        };
+        let Some(at) = entry.session.next_timeout() else {
+            return;
+        };
+        if let Some((armed, timer)) = entry.timer {
+            if armed <= at {
+                return;
+            }
+            io.cancel(timer);
+        }
+        entry.timer = Some((at, io.arm(at, HubTimer::of_session(key))));
+    }
+}

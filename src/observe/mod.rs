@@ -4,6 +4,8 @@
 //! as cheap as a plain cell; a scrape reads all shards' counters from outside and adds them up. Labels are
 //! closed enums, so that no peer can make the number of series grow.
 
+pub mod exposition;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::session::Disconnect;

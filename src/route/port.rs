@@ -29,6 +29,6 @@ pub trait Port {
     /// Arms a timer: `timer` comes back once, not before `at`.
     fn arm(&mut self, at: Instant, timer: RouteTimer) -> TimerHandle;
 
-    /// Disarms a timer that has not come back yet.
+    /// Disarms a timer. Without effect if it has come back.
     fn cancel(&mut self, timer: TimerHandle);
 }

@@ -156,6 +156,12 @@ impl Router {
         }
     }
 
+    /// Takes rules that an operator changed; what was granted before stays.
+    pub fn reconfigure(&mut self, root_wildcard: RootWildcard, limits: RouterLimits) {
+        self.root_wildcard = root_wildcard;
+        self.limits = limits;
+    }
+
     /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as
     /// soon as the address is its own, or [`super::Notice::Displaced`] if a newer session of the same account
     /// was preferred meanwhile. `key` must not be in use.

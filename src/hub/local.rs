@@ -1,0 +1,121 @@
+//! The hub as the router sees it: local sessions and timers.
+
+use std::collections::VecDeque;
+
+use super::io::{HubTimer, Io};
+use super::table::{State, Table};
+use crate::route::port::{Port, RouteTimer, TimerHandle};
+use crate::route::{Delivery, Notice, SessionKey, Undelivered};
+use crate::session::{Ending, Frames, Session};
+use crate::time::{Instant, Now};
+
+/// What the router said about a session; carried out when its call has returned.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// Tell it.
+    Notice(SessionKey, Notice),
+    /// End it.
+    End(SessionKey, Ending),
+    /// Its next time-out may have moved forward.
+    Rearm(SessionKey),
+}
+
+/// The parts of the hub that the router may use while it works.
+pub(super) struct Local<'a, I: Io, P> {
+    pub now: Now,
+    pub io: &'a mut I,
+    pub table: &'a mut Table<I::Conn, P>,
+    pub frames: &'a mut Frames<I::Shared>,
+    pub pending: &'a mut VecDeque<Pending>,
+}
+
+impl<I: Io, P: Session> Port for Local<'_, I, P> {
+    fn begin_message(&mut self) {
+        self.frames.clear();
+    }
+
+    fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
+        let entry = self.table.get_mut(to).ok_or(Undelivered::Gone)?;
+        if entry.state != State::Attached {
+            return Err(Undelivered::Gone);
+        }
+        let mut out = self.io.output(entry.conn).ok_or(Undelivered::Gone)?;
+        let delivered = entry.session.deliver(self.now, delivery, self.frames, &mut out);
+        drop(out);
+        if entry.wants_earlier_timer() {
+            self.pending.push_back(Pending::Rearm(to));
+        }
+        delivered
+    }
+
+    fn notify(&mut self, to: SessionKey, notice: Notice) {
+        self.pending.push_back(Pending::Notice(to, notice));
+    }
+
+    fn end(&mut self, session: SessionKey, ending: Ending) {
+        self.pending.push_back(Pending::End(session, ending));
+    }
+
+    fn arm(&mut self, at: Instant, timer: RouteTimer) -> TimerHandle {
+        self.io.arm(at, HubTimer::of_router(timer))
+    }
+
+    fn cancel(&mut self, timer: TimerHandle) {
+        self.io.cancel(timer);
+    }
+}
+
+/// Set in the timers of sessions; the router's use the lower 63 bits.
+const OF_SESSION: u64 = 1 << 63;
+/// Set beside it in the timer that ends a session whose proof was good for a time only.
+const IS_EXPIRY: u64 = 1 << 62;
+/// What a timer holds of a generation.
+const GENERATION_MASK: u32 = (1 << 30) - 1;
+
+impl HubTimer {
+    fn of_router(timer: RouteTimer) -> Self {
+        debug_assert!(timer.0 & OF_SESSION == 0, "the router's timers use 63 bits");
+        Self(timer.0 & !OF_SESSION)
+    }
+
+    pub(super) const fn of_session(key: SessionKey) -> Self {
+        Self(OF_SESSION | key.slot as u64)
+    }
+
+    pub(super) const fn of_expiry(key: SessionKey) -> Self {
+        let generation = (key.generation & GENERATION_MASK) as u64;
+        Self(OF_SESSION | IS_EXPIRY | generation << 32 | key.slot as u64)
+    }
+
+    /// Whose it is.
+    pub(super) const fn owner(self) -> Owner {
+        let slot = (self.0 & 0xFFFF_FFFF) as u32;
+        if self.0 & OF_SESSION == 0 {
+            Owner::Router(RouteTimer(self.0))
+        } else if self.0 & IS_EXPIRY == 0 {
+            Owner::Session { slot }
+        } else {
+            Owner::Expiry {
+                slot,
+                generation: (self.0 >> 32) as u32 & GENERATION_MASK,
+            }
+        }
+    }
+}
+
+/// Whether a key may be the one an expiry timer was armed for: 30 bits of its generation agree.
+pub(super) const fn is_of_generation(key: SessionKey, generation: u32) -> bool {
+    key.generation & GENERATION_MASK == generation
+}
+
+/// Whose timer it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The router's.
+    Router(RouteTimer),
+    /// The session's that has this slot. Its timer is disarmed before the slot is freed, so that no
+    /// generation is needed to tell it from a predecessor's.
+    Session { slot: u32 },
+    /// The end of a session's proof. Stays armed when the session ends earlier.
+    Expiry { slot: u32, generation: u32 },
+}

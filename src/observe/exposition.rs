@@ -1,0 +1,164 @@
+//! The Prometheus text exposition of all shards' counters (format 0.0.4).
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::{ApiOutcome, Counter, DropReason, ShardMetrics, Stage};
+use crate::session::Disconnect;
+
+/// A metric without labels: name, type, help, and its counter in a shard's metrics.
+type Plain = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&ShardMetrics) -> &Counter,
+);
+
+const PLAIN: &[Plain] = &[
+    (
+        "nexus_connections_opened_total",
+        "counter",
+        "Connections accepted.",
+        |m| &m.connections_opened,
+    ),
+    (
+        "nexus_connections_closed_total",
+        "counter",
+        "Connections ended.",
+        |m| &m.connections_closed,
+    ),
+    ("nexus_sessions", "gauge", "Sessions that are logged in.", |m| {
+        &m.sessions
+    }),
+    ("nexus_logins_denied_total", "counter", "Logins refused.", |m| {
+        &m.logins_denied
+    }),
+    (
+        "nexus_channel_in_total",
+        "counter",
+        "Channel messages taken from blocks.",
+        |m| &m.channel_in,
+    ),
+    (
+        "nexus_channel_out_total",
+        "counter",
+        "Channel messages delivered to blocks.",
+        |m| &m.channel_out,
+    ),
+    (
+        "nexus_direct_in_total",
+        "counter",
+        "Direct messages taken from blocks.",
+        |m| &m.direct_in,
+    ),
+    (
+        "nexus_direct_out_total",
+        "counter",
+        "Direct messages delivered to blocks.",
+        |m| &m.direct_out,
+    ),
+    (
+        "nexus_requests_in_total",
+        "counter",
+        "API requests taken from blocks.",
+        |m| &m.requests_in,
+    ),
+    (
+        "nexus_requests_out_total",
+        "counter",
+        "API requests delivered to workers.",
+        |m| &m.requests_out,
+    ),
+];
+
+/// Renders the sums over all shards.
+pub fn render(shards: &[Arc<ShardMetrics>]) -> String {
+    let mut text = String::with_capacity(8 * 1_024);
+    for (name, kind, help, counter) in PLAIN {
+        // Gauges go up on one shard and down on the same: the sum wraps back into range.
+        let sum = shards
+            .iter()
+            .fold(0u64, |sum, shard| sum.wrapping_add(counter(shard).get()));
+        head(&mut text, name, kind, help);
+        let _ = writeln!(text, "{name} {sum}");
+    }
+    let sum = |value: &dyn Fn(&ShardMetrics) -> u64| shards.iter().map(|shard| value(shard)).sum::<u64>();
+    head(
+        &mut text,
+        "nexus_drops_total",
+        "counter",
+        "Messages dropped, by stage and reason.",
+    );
+    for &stage in Stage::ALL {
+        for &reason in DropReason::ALL {
+            let drops = sum(&|shard| shard.drops(stage, reason));
+            let (stage, reason) = (stage.as_str(), reason.as_str());
+            let _ = writeln!(
+                text,
+                "nexus_drops_total{{stage=\"{stage}\",reason=\"{reason}\"}} {drops}"
+            );
+        }
+    }
+    head(
+        &mut text,
+        "nexus_api_outcomes_total",
+        "counter",
+        "API requests ended, by outcome.",
+    );
+    for &outcome in ApiOutcome::ALL {
+        let count = sum(&|shard| shard.outcomes(outcome));
+        let _ = writeln!(
+            text,
+            "nexus_api_outcomes_total{{outcome=\"{}\"}} {count}",
+            outcome.as_str()
+        );
+    }
+    head(
+        &mut text,
+        "nexus_disconnects_total",
+        "counter",
+        "Connections ended by the peer's fault, by reason.",
+    );
+    for &reason in Disconnect::ALL {
+        let count = sum(&|shard| shard.disconnects(reason));
+        let _ = writeln!(
+            text,
+            "nexus_disconnects_total{{reason=\"{}\"}} {count}",
+            reason.as_str()
+        );
+    }
+    text
+}
+
+/// The two lines that introduce a metric.
+pub fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_all_shards_are_added_up() {
+        let shards = [
+            Arc::new(ShardMetrics::default()),
+            Arc::new(ShardMetrics::default()),
+        ];
+        shards[0].channel_in.add(3);
+        shards[1].channel_in.add(4);
+        shards[1].dropped(Stage::Direct, DropReason::NoReceiver);
+        shards[0].ended(ApiOutcome::Timeout);
+        let text = render(&shards);
+        assert!(text.contains("\nnexus_channel_in_total 7\n"));
+        assert!(text.contains("nexus_drops_total{stage=\"direct\",reason=\"no_receiver\"} 1\n"));
+        assert!(text.contains("nexus_api_outcomes_total{outcome=\"timeout\"} 1\n"));
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            assert!(
+                name.starts_with("nexus_") && value.parse::<u64>().is_ok(),
+                "{line}"
+            );
+        }
+    }
+}
