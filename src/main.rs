@@ -4,14 +4,19 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use nexus::daemon::cli::{self, Cli, CliError, Command};
+use nexus::daemon::cli::{self, Cli, Command};
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("NEXUS_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .init();
     let done = match Cli::parse().command {
         Command::Store(command) => cli::run(command),
-        Command::Serve(_) | Command::Demo(_) | Command::Check(_) => Err(CliError::new(
-            "this build has the commands on the store alone; use app, account, secret or service",
-        )),
+        Command::Serve(args) => cli::run_serve(args),
+        Command::Demo(args) => cli::run_demo(&args),
+        Command::Check(args) => cli::run_check(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

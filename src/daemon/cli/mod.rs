@@ -10,6 +10,7 @@ mod output;
 mod parse;
 mod secret;
 mod service;
+mod start;
 mod target;
 
 #[cfg(test)]
@@ -27,7 +28,8 @@ pub use account::AccountCommand;
 pub use app::AppCommand;
 pub use secret::SecretCommand;
 pub use service::ServiceCommand;
-pub use target::{DATA_DIR_DEFAULT, StoreArgs};
+pub use start::{run_check, run_demo, run_serve};
+pub use target::StoreArgs;
 
 /// `nexusd`.
 #[derive(Debug, Parser)]
@@ -77,27 +79,12 @@ pub struct ListenArgs {
     /// MQTT over TCP.
     #[arg(long, value_name = "ADDR")]
     pub mqtt: Option<SocketAddr>,
-    /// MQTT over TLS.
-    #[arg(long, value_name = "ADDR")]
-    pub mqtts: Option<SocketAddr>,
     /// WebSocket.
     #[arg(long, value_name = "ADDR")]
     pub ws: Option<SocketAddr>,
-    /// WebSocket over TLS.
-    #[arg(long, value_name = "ADDR")]
-    pub wss: Option<SocketAddr>,
-    /// XMPP with STARTTLS.
-    #[arg(long, value_name = "ADDR")]
-    pub xmpp: Option<SocketAddr>,
-    /// XMPP over TLS.
-    #[arg(long, value_name = "ADDR")]
-    pub xmpps: Option<SocketAddr>,
-    /// Metrics, health and the admin side.
+    /// Metrics and health.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
-    /// The QE bridge; off unless given.
-    #[arg(long, value_name = "ADDR")]
-    pub bridge: Option<SocketAddr>,
 }
 
 /// `nexusd serve`.

@@ -1,0 +1,91 @@
+//! `nexusd check`: the configuration and the machine, before anything is started. Every finding with its remedy.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::Fault;
+use super::serve::{self, read_config};
+use crate::config::Config;
+
+/// Prints a line a finding; fails if one of them keeps the daemon from running.
+pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
+    let config = read_config(path);
+    let mut lines = vec![match (&config, path) {
+        (Ok(_), Some(path)) => Line::good(format!("configuration {}", path.display())),
+        (Ok(_), None) => Line::good("configuration: none given, defaults"),
+        (Err(fault), _) => Line::bad("configuration", fault.to_string()),
+    }];
+    if let Ok(config) = &config {
+        lines.extend(addresses(config));
+    }
+    let machine = config.as_ref().map(serve::machine).unwrap_or_default();
+    for finding in shards::preflight(&machine) {
+        lines.push(Line {
+            is_good: finding.ok,
+            what: finding.what,
+            remedy: finding.remedy,
+        });
+    }
+    let mut out = std::io::stdout().lock();
+    for line in &lines {
+        let mark = if line.is_good { "ok  " } else { "FAIL" };
+        let text = if line.is_good || line.remedy.is_empty() {
+            format!("{mark} {}", line.what)
+        } else {
+            format!("{mark} {}: {}", line.what, line.remedy)
+        };
+        writeln!(out, "{text}").map_err(|e| Fault::new(format!("cannot print: {e}")))?;
+    }
+    match lines.iter().filter(|line| !line.is_good).count() {
+        0 => Ok(()),
+        1 => Err(Fault::new(
+            "1 finding keeps the daemon from running well; its remedy is named above",
+        )),
+        count => Err(Fault::new(format!(
+            "{count} findings keep the daemon from running well; see above"
+        ))),
+    }
+}
+
+struct Line {
+    is_good: bool,
+    what: String,
+    remedy: String,
+}
+
+impl Line {
+    fn good(what: impl Into<String>) -> Self {
+        Self {
+            is_good: true,
+            what: what.into(),
+            remedy: String::new(),
+        }
+    }
+
+    fn bad(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            is_good: false,
+            what: what.into(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// Whether each address can be listened on.
+fn addresses(config: &Config) -> Vec<Line> {
+    let listen = [
+        ("mqtt", config.listen.mqtt),
+        ("ws", config.listen.ws),
+        ("http", config.listen.http),
+    ];
+    listen
+        .into_iter()
+        .map(|(key, address)| match std::net::TcpListener::bind(address) {
+            Ok(_) => Line::good(format!("listen.{key} = {address}")),
+            Err(error) => Line::bad(
+                format!("listen.{key} = {address}"),
+                format!("{error}; end what listens there, or choose another address"),
+            ),
+        })
+        .collect()
+}

@@ -1,0 +1,336 @@
+//! `nexusd serve`: the daemon from its start to its end.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Fault;
+use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKeys, Wake};
+use super::http::{Http, Sources};
+use super::shard::{Face, Parts, Shard, Updates};
+use crate::config::{Config, RootWildcard};
+use crate::observe::{ShardMetrics, exposition};
+use crate::route::{self, RouterConfig, RouterLimits};
+use crate::session::mqtt;
+
+/// Where a daemon listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Addresses {
+    /// MQTT over TCP.
+    pub mqtt: SocketAddr,
+    /// WebSocket.
+    pub ws: SocketAddr,
+    /// Metrics and health.
+    pub http: SocketAddr,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    plane: shards::Running,
+    control: ControlHandle,
+    http: Http,
+    handle: Handle,
+}
+
+/// What other threads may do with a running daemon.
+#[derive(Clone)]
+pub struct Handle {
+    stopper: shards::Stopper,
+    ready: Arc<AtomicBool>,
+    drain: Duration,
+    updates: Arc<Updates>,
+    bells: Arc<OnceLock<Vec<shards::Bell>>>,
+}
+
+impl Handle {
+    /// Asks the daemon to stop: clients are told, queues flushed, within the drain time.
+    pub fn stop(&self) {
+        self.ready.store(false, Ordering::Release);
+        self.stopper.stop(self.drain);
+    }
+
+    /// Gives the shards a configuration for the connections that come from now on. What is bound at the start
+    /// (addresses, shards, the data directory) stays as it is.
+    pub fn reconfigure(&self, config: &Arc<Config>) {
+        for update in self.updates.iter() {
+            // The newest configuration is the one that counts.
+            update.force_push(Arc::clone(config));
+        }
+        for bell in self.bells.get().into_iter().flatten() {
+            bell.ring();
+        }
+    }
+}
+
+impl Daemon {
+    /// Opens the store, starts the shards and listens.
+    pub fn start(config: &Config) -> Result<Self, Fault> {
+        let machine = machine(config);
+        let count = machine.shard_count();
+        let bells: Arc<OnceLock<Vec<shards::Bell>>> = Arc::default();
+        let control = Control::start(ControlConfig {
+            data_dir: config.data_dir.clone(),
+            shards: count,
+            wake: wake(&bells),
+            token_keys: TokenKeys::default(),
+        })
+        .map_err(|e| Fault::new(e.to_string()))?;
+        let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
+        let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
+        let blank = Blank {
+            config: Arc::new(config.clone()),
+            metrics: Arc::clone(&metrics),
+            control: control.port(),
+            updates: Arc::clone(&updates),
+            seed: random()?,
+            placement_seed: u64::from_le_bytes(random()?),
+            shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
+        };
+        let plane = shards::launch(machine, move |shard| Shard::new(blank.parts(shard)))
+            .map_err(|e| Fault::new(e.to_string()))?;
+        for warning in plane.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let all: Vec<shards::Bell> = (0..count).map(|shard| plane.bell(shard)).collect();
+        // What the control thread said before the shards ran waits in their inboxes.
+        all.iter().for_each(shards::Bell::ring);
+        let _ = bells.set(all);
+        let ready = Arc::new(AtomicBool::new(true));
+        let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
+        let port = control.port();
+        let text = move || metrics_text(&metrics, &stats, &port);
+        let sources = Sources {
+            metrics: Box::new(text),
+            ready: Arc::clone(&ready),
+        };
+        let drain = Duration::from_secs(config.drain.seconds);
+        let handle = Handle {
+            stopper: plane.stopper(),
+            ready,
+            drain,
+            updates,
+            bells,
+        };
+        let http = Http::start(config.listen.http, sources)?;
+        Ok(Self {
+            plane,
+            control,
+            http,
+            handle,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        let plane = self.plane.addresses();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let at = |face: usize| plane.get(face).copied().unwrap_or(nowhere);
+        Addresses {
+            mqtt: at(0),
+            ws: at(1),
+            http: self.http.address,
+        }
+    }
+
+    /// For other threads.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until all shards have ended: after [`Handle::stop`], or by a fault.
+    pub fn join(self) -> Result<(), Fault> {
+        let ended = self.plane.join().map_err(|e| Fault::new(e.to_string()));
+        self.control.stop();
+        drop(self.http);
+        ended
+    }
+
+    /// [`Handle::stop`], then [`Daemon::join`].
+    pub fn stop(self) -> Result<(), Fault> {
+        self.handle.stop();
+        self.join()
+    }
+}
+
+/// What every shard's parts are made from, on its own thread.
+#[derive(Clone)]
+struct Blank {
+    config: Arc<Config>,
+    metrics: Arc<[Arc<ShardMetrics>]>,
+    control: Arc<ControlPort>,
+    updates: Arc<Updates>,
+    seed: [u8; 32],
+    placement_seed: u64,
+    shards: u16,
+}
+
+impl Blank {
+    fn parts(&self, shard: usize) -> Parts {
+        let metrics = self.metrics.get(shard).cloned().unwrap_or_default();
+        let number = u16::try_from(shard).unwrap_or(u16::MAX);
+        // Each shard draws its own random numbers; where things live, all must agree on.
+        let mut seed = self.seed;
+        for (byte, mark) in seed.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= mark;
+        }
+        let router = RouterConfig {
+            shard: number,
+            shards: self.shards,
+            seed,
+            placement_seed: self.placement_seed,
+            domain: self
+                .config
+                .domains
+                .first()
+                .map(|domain| domain.as_str().into())
+                .unwrap_or_default(),
+            root_wildcard: root_wildcard(&self.config),
+            limits: router_limits(&self.config),
+            metrics: Arc::clone(&metrics),
+        };
+        Parts {
+            router,
+            faces: Arc::from([Face::Mqtt, Face::WebSocket]),
+            mqtt: mqtt_settings(&self.config, &metrics),
+            cleartext_passwords: self.config.mqtt.cleartext_passwords,
+            control: Arc::clone(&self.control),
+            updates: Arc::clone(&self.updates),
+        }
+    }
+}
+
+/// Who may use root wildcards, in the router's words.
+pub(super) fn root_wildcard(config: &Config) -> route::RootWildcard {
+    match config.channels.root_wildcard {
+        RootWildcard::Operators => route::RootWildcard::Operators,
+        RootWildcard::All => route::RootWildcard::All,
+    }
+}
+
+/// The bounds on requests in flight, in the router's words.
+pub(super) fn router_limits(config: &Config) -> RouterLimits {
+    RouterLimits {
+        requests_per_block_max: config.api.requests_per_block_max,
+        requests_per_worker_max: config.api.requests_per_worker_max,
+        requests_per_shard_max: config.api.requests_per_shard_max,
+    }
+}
+
+/// The MQTT face's settings.
+pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqtt::Settings {
+    mqtt::Settings {
+        domains: config
+            .domains
+            .iter()
+            .map(|domain| domain.as_str().into())
+            .collect(),
+        receive_maximum: config.mqtt.receive_maximum,
+        packet_bytes_max: u32::try_from(config.mqtt.packet_bytes_max).unwrap_or(u32::MAX),
+        keep_alive_s_max: config.mqtt.keep_alive_s_max,
+        topic_alias_maximum: config.mqtt.topic_aliases_max,
+        v3_plain_channels: config.mqtt.v3_plain_channels,
+        metrics: Arc::clone(metrics),
+    }
+}
+
+/// The data plane's settings.
+pub(super) fn machine(config: &Config) -> shards::Config {
+    shards::Config {
+        shards: usize::from(config.shards.count),
+        listeners: vec![
+            shards::Listener::new(config.listen.mqtt),
+            shards::Listener::new(config.listen.ws),
+        ],
+        spill_bytes_max: config.mqtt.packet_bytes_max,
+        spin: Duration::from_micros(config.shards.spin_us.into()),
+        ..shards::Config::default()
+    }
+}
+
+fn wake(bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Wake {
+    let bells = Arc::clone(bells);
+    Arc::new(move |shard| {
+        if let Some(bell) = bells.get().and_then(|bells| bells.get(shard)) {
+            bell.ring();
+        }
+    })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Fault> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Fault::new(format!("the kernel gives no random numbers: {e}")))?;
+    Ok(bytes)
+}
+
+fn metrics_text(
+    metrics: &[Arc<ShardMetrics>],
+    stats: &[Arc<shards::Stats>],
+    control: &ControlPort,
+) -> String {
+    let mut text = exposition::render(metrics);
+    super::machine_metrics::render(&mut text, stats, control);
+    text
+}
+
+/// Reads a configuration file; without one, the defaults.
+pub fn read_config(path: Option<&PathBuf>) -> Result<Config, Fault> {
+    let Some(path) = path else {
+        return Ok(Config::default());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Fault::new(format!("cannot read the configuration {}: {e}", path.display())))?;
+    Config::parse(&text, path).map_err(|e| Fault::new(e.to_string()))
+}
+
+/// Runs a daemon until SIGTERM or SIGINT. Prints the ready line when it accepts connections. `reread` makes the
+/// configuration anew at SIGHUP.
+pub fn serve(
+    config: &Config,
+    reread: impl Fn() -> Result<Config, Fault> + Send + 'static,
+) -> Result<(), Fault> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|e| Fault::new(format!("cannot watch for signals: {e}")))?;
+    let daemon = Daemon::start(config)?;
+    let line = serde_json::json!({ "ready": true, "listen": daemon.addresses() });
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|e| Fault::new(format!("cannot write the ready line: {e}")))?;
+    drop(out);
+    let handle = daemon.handle();
+    let watch = signals.handle();
+    let watcher = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => match reread() {
+                        Ok(config) => {
+                            handle.reconfigure(&Arc::new(config));
+                            tracing::info!("configuration reread");
+                        }
+                        Err(error) => tracing::error!(%error, "configuration not reread"),
+                    },
+                    _ => {
+                        tracing::info!(signal, "stopping");
+                        handle.stop();
+                    }
+                }
+            }
+        })
+        .map_err(|e| Fault::new(format!("cannot start a thread: {e}")))?;
+    let ended = daemon.join();
+    watch.close();
+    if watcher.join().is_err() {
+        tracing::error!("the signal thread panicked");
+    }
+    ended
+}

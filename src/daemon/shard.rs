@@ -1,0 +1,332 @@
+//! One shard of the daemon: the hub driven by the data plane.
+//!
+//! Invariant: nothing here decides anything about a message; it translates between [`shards::Plane`] and
+//! [`Hub`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use shards::{App, Close, ConnId, Plane, Shared, TimerId};
+
+use super::control::{ControlMessage, ControlPort};
+use super::serve;
+use crate::config::Config;
+use crate::hub::{Hub, HubTimer, Io, Next};
+use crate::observe::ShardMetrics;
+use crate::route::port::TimerHandle;
+use crate::route::{Parcel, RouterConfig};
+use crate::session::any::{AnySession, MqttOpening};
+use crate::session::{Output, mqtt};
+use crate::store::login::LoginRequest;
+use crate::time::{Instant, Now};
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// MQTT over TCP.
+    Mqtt,
+    /// WebSocket, with what the request's path and subprotocol name.
+    WebSocket,
+}
+
+/// What a shard is made from, on its own thread.
+#[derive(Clone)]
+pub struct Parts {
+    /// The router's configuration.
+    pub router: RouterConfig,
+    /// What each listener speaks, in the order of the data plane's listeners.
+    pub faces: Arc<[Face]>,
+    /// The MQTT face.
+    pub mqtt: mqtt::Settings,
+    /// Whether a password may come in clear from an address that is not loopback.
+    pub cleartext_passwords: bool,
+    /// To and from the control thread.
+    pub control: Arc<ControlPort>,
+    /// See [`Updates`].
+    pub updates: Arc<Updates>,
+}
+
+/// Configurations that were reread and that a shard has not taken yet, one place a shard.
+pub type Updates = Vec<ArrayQueue<Arc<Config>>>;
+
+/// The application on one shard.
+pub struct Shard {
+    hub: Hub<ConnId, Shared, AnySession>,
+    faces: Arc<[Face]>,
+    mqtt: Rc<mqtt::Settings>,
+    cleartext_passwords: bool,
+    control: Arc<ControlPort>,
+    updates: Arc<Updates>,
+    metrics: Arc<ShardMetrics>,
+    ticks: bool,
+}
+
+/// The key of the shard's own timer; the hub's use other values.
+const TICK: u64 = u64::MAX;
+const TICK_NS: u64 = 10_000_000;
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            metrics: Arc::clone(&parts.router.metrics),
+            updates: parts.updates,
+            hub: Hub::new(parts.router),
+            faces: parts.faces,
+            mqtt: Rc::new(parts.mqtt),
+            cleartext_passwords: parts.cleartext_passwords,
+            control: parts.control,
+            ticks: false,
+        }
+    }
+
+    fn start_ticking(&mut self, plane: &mut Plane<Parcel>) {
+        if !self.ticks {
+            self.ticks = true;
+            plane.arm(plane.now() + TICK_NS, TICK);
+        }
+    }
+
+    /// Takes a configuration that was reread: it holds for the connections that come from now on.
+    fn reconfigure(&mut self, config: &Config) {
+        self.mqtt = Rc::new(serve::mqtt_settings(config, &self.metrics));
+        self.cleartext_passwords = config.mqtt.cleartext_passwords;
+        self.hub
+            .reconfigure(serve::root_wildcard(config), serve::router_limits(config));
+    }
+
+    fn take_from_control(&mut self, plane: &mut Plane<Parcel>) {
+        while let Some(message) = self.control.next(plane.shard()) {
+            let now = now(plane);
+            let mut io = ShardIo {
+                plane,
+                control: &self.control,
+            };
+            match message {
+                ControlMessage::Verdict(verdict) => self.hub.verdict(&mut io, now, verdict),
+                ControlMessage::Change(change) => self.hub.change(&mut io, now, &change),
+            }
+        }
+    }
+}
+
+fn now(plane: &Plane<Parcel>) -> Now {
+    Now {
+        instant: Instant::from_nanos(plane.now()),
+        unix_ms: plane.unix_ms(),
+    }
+}
+
+impl App for Shard {
+    type Parcel = Parcel;
+
+    fn opened(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, listener: usize, peer: SocketAddr) -> u32 {
+        self.start_ticking(plane);
+        let now = now(plane);
+        let passwords = if self.cleartext_passwords || is_loopback(peer.ip()) {
+            mqtt::Passwords::Taken
+        } else {
+            mqtt::Passwords::Refused
+        };
+        let opening = MqttOpening {
+            settings: Rc::clone(&self.mqtt),
+            passwords,
+        };
+        let session = match self.faces.get(listener) {
+            Some(Face::WebSocket) => AnySession::web_socket(&opening, now),
+            Some(Face::Mqtt) | None => AnySession::mqtt(&opening, now),
+        };
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+        };
+        match self.hub.open(&mut io, conn, peer.ip(), session) {
+            Some(slot) => slot,
+            None => {
+                plane.close(conn, Close::Now);
+                u32::MAX
+            }
+        }
+    }
+
+    fn received(
+        &mut self,
+        plane: &mut Plane<Parcel>,
+        conn: ConnId,
+        tag: u32,
+        bytes: &mut [u8],
+    ) -> shards::Progress {
+        let now = now(plane);
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+        };
+        let progress = self.hub.receive(&mut io, now, tag, conn, bytes);
+        let next = match progress.next {
+            Next::Need(bytes) => shards::Next::Need(bytes),
+            Next::Hold => shards::Next::Hold,
+        };
+        shards::Progress {
+            used: progress.used,
+            next,
+        }
+    }
+
+    fn closed(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, tag: u32) {
+        let now = now(plane);
+        self.hub.closed(
+            &mut ShardIo {
+                plane,
+                control: &self.control,
+            },
+            now,
+            tag,
+            conn,
+        );
+    }
+
+    fn parcel(&mut self, plane: &mut Plane<Parcel>, from: usize, mut parcel: Parcel) {
+        let Ok(shard) = u16::try_from(from) else { return };
+        self.start_ticking(plane);
+        let now = now(plane);
+        self.hub.parcel(
+            &mut ShardIo {
+                plane,
+                control: &self.control,
+            },
+            now,
+            shard,
+            &mut parcel,
+        );
+        plane.give_back(from, parcel);
+    }
+
+    fn timer(&mut self, plane: &mut Plane<Parcel>, key: u64) {
+        let now = now(plane);
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+        };
+        if key != TICK {
+            return self.hub.timer(&mut io, now, HubTimer(key));
+        }
+        self.hub.tick(&mut io, now);
+        self.ticks = false;
+        self.start_ticking(plane);
+    }
+
+    fn rung(&mut self, plane: &mut Plane<Parcel>) {
+        if let Some(config) = self.updates.get(plane.shard()).and_then(ArrayQueue::pop) {
+            self.reconfigure(&config);
+        }
+        self.take_from_control(plane);
+    }
+
+    fn flush(&mut self, plane: &mut Plane<Parcel>) {
+        for to in 0..plane.shards() {
+            let Ok(shard) = u16::try_from(to) else { continue };
+            while let Some(emptied) = plane.reuse(to) {
+                self.hub.recycle(emptied);
+            }
+            if let Some(parcel) = self.hub.outgoing(shard)
+                && let Err(parcel) = plane.send(to, parcel)
+            {
+                self.hub.keep(shard, parcel);
+            }
+        }
+    }
+
+    fn stopping(&mut self, plane: &mut Plane<Parcel>) {
+        let now = now(plane);
+        self.hub.stop(
+            &mut ShardIo {
+                plane,
+                control: &self.control,
+            },
+            now,
+        );
+    }
+}
+
+/// Whether a peer is on this machine.
+fn is_loopback(peer: IpAddr) -> bool {
+    match peer {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
+    }
+}
+
+/// The data plane as the hub sees it.
+struct ShardIo<'a> {
+    plane: &'a mut Plane<Parcel>,
+    control: &'a ControlPort,
+}
+
+impl Io for ShardIo<'_> {
+    type Conn = ConnId;
+    type Shared = Shared;
+    type Output<'a>
+        = PlaneOutput<'a>
+    where
+        Self: 'a;
+
+    fn output(&mut self, conn: ConnId) -> Option<PlaneOutput<'_>> {
+        self.plane.buffer(conn)?;
+        Some(PlaneOutput {
+            plane: self.plane,
+            conn,
+        })
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.plane.close(conn, Close::AfterFlush);
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        self.plane.resume(conn);
+    }
+
+    fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {
+        self.control.login(request)
+    }
+
+    fn arm(&mut self, at: Instant, timer: HubTimer) -> TimerHandle {
+        TimerHandle(self.plane.arm(at.as_nanos(), timer.0).to_bits())
+    }
+
+    fn cancel(&mut self, timer: TimerHandle) {
+        self.plane.cancel(TimerId::from_bits(timer.0));
+    }
+}
+
+/// A connection's send queue.
+struct PlaneOutput<'a> {
+    plane: &'a mut Plane<Parcel>,
+    conn: ConnId,
+}
+
+impl Output for PlaneOutput<'_> {
+    type Shared = Shared;
+    const FRAMING: u8 = 0;
+
+    fn write(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(buffer) = self.plane.buffer(self.conn) {
+            buffer.reserve(len);
+            encode(buffer);
+        }
+    }
+
+    fn share(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Shared {
+        self.plane.share(len, encode)
+    }
+
+    fn push(&mut self, frame: &Shared) {
+        self.plane.push(self.conn, frame);
+    }
+
+    fn queued(&self) -> usize {
+        self.plane.queued(self.conn)
+    }
+}
