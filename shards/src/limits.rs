@@ -69,8 +69,6 @@ pub const SPILL_STEP_BYTES: usize = 4_096;
 pub const TICK_MS: u64 = 10;
 /// Timers fired in one turn; what is left waits for the next.
 pub const TIMERS_PER_TURN_MAX: usize = 4_096;
-/// Timers armed at a time on one shard.
-pub const TIMERS_MAX: usize = 1 << 24;
 
 // Mesh.
 /// Parcels in the ring of one ordered pair of shards.

@@ -147,7 +147,10 @@ impl<P> Plane<P> {
 
     /// Bytes appended and not yet taken by the kernel; 0 if the connection is over.
     pub fn queued(&self, conn: ConnId) -> usize {
-        self.conns.get(conn).map_or(0, Conn::queued)
+        self.conns
+            .get(conn)
+            .filter(|entry| entry.is_live())
+            .map_or(0, Conn::queued)
     }
 
     /// Ends the connection. [`App::closed`](crate::App::closed) follows in this turn, but not from within this

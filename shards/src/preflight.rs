@@ -64,12 +64,11 @@ impl Prober for ThisMachine {
     }
 
     fn ring(&self, config: &Config) -> Result<(), RingProblem> {
-        let ring = Ring::new(config, Arc::new(Stats::default())).map_err(RingProblem::Refused)?;
-        let missing = ring.missing_operations().map_err(RingProblem::Refused)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(RingProblem::Lacks(missing))
+        // On a thread of its own: the kernel interrupts the thread that made a ring when it takes it down.
+        std::thread::scope(|scope| {
+            let looked = scope.spawn(|| look_at_ring(config)).join();
+            looked.unwrap_or_else(|_| Err(RingProblem::Refused(io::ErrorKind::Other.into())))
+        })
     }
 
     fn memlock_bytes(&self) -> Option<u64> {
@@ -83,6 +82,15 @@ impl Prober for ThisMachine {
     fn cores(&self) -> usize {
         placement::allowed_cores().len()
     }
+}
+
+fn look_at_ring(config: &Config) -> Result<(), RingProblem> {
+    let ring = Ring::new(config, Arc::new(Stats::default())).map_err(RingProblem::Refused)?;
+    let missing = ring.missing_operations().map_err(RingProblem::Refused)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(RingProblem::Lacks(missing))
 }
 
 /// The soft limit of a resource; none if it is unlimited or unknown.

@@ -237,7 +237,12 @@ impl Ring {
         }
         self.buffers.publish();
         self.stats.enters.add(1);
-        let count = u32::try_from(self.uring.submission().len()).unwrap_or(u32::MAX);
+        let queue = self.uring.submission();
+        let count = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        if queue.cq_overflow() {
+            self.stats.completion_overflows.add(1);
+        }
+        drop(queue);
         // SAFETY: no argument is passed, and the entries submitted hold what `push` was given.
         let entered = unsafe {
             self.uring
@@ -282,9 +287,6 @@ impl Ring {
     pub(crate) fn reap(&mut self, most: usize, into: &mut Vec<Completion>) -> io::Result<()> {
         into.clear();
         if !self.is_ready() && self.is_pending() {
-            if self.uring.submission().cq_overflow() {
-                self.stats.completion_overflows.add(1);
-            }
             self.enter(0)?;
         }
         for entry in self.uring.completion().take(most) {

@@ -92,8 +92,6 @@ pub(crate) struct Shard<A: App> {
     batch_max: usize,
     /// The last turn took as much as a turn may take.
     full: bool,
-    /// Timers are due that this turn had no time for.
-    late_timers: bool,
     stopping: bool,
 }
 
@@ -131,7 +129,6 @@ impl<A: App> Shard<A> {
             spin_ns: nanos(config.spin),
             batch_max: config.completions_per_turn_max,
             full: false,
-            late_timers: false,
             stopping: false,
         };
         shard.read_clock();
@@ -234,7 +231,6 @@ impl<A: App> Shard<A> {
             self.app.timer(&mut self.plane, key);
             fired += 1;
         }
-        self.late_timers = self.plane.wheel.has_due();
         if fired > 0 {
             self.stats.timers_fired.add_len(fired);
         }
@@ -291,7 +287,7 @@ impl<A: App> Shard<A> {
     fn rest(&mut self) -> io::Result<()> {
         let mut situation = Situation {
             full: self.full,
-            more: self.late_timers || !self.plane.lists.resumed.is_empty(),
+            more: self.plane.wheel.has_due() || !self.plane.lists.resumed.is_empty(),
             turn_due: self.executor.due,
             ready: self.ring.is_ready(),
             asleep: false,
@@ -362,7 +358,7 @@ impl<A: App> Shard<A> {
         self.stopping && (drained || deadline.is_some_and(|deadline| self.plane.now >= deadline))
     }
 
-    /// Whether the tick has to look after anything; see [`Self::on_tick`].
+    /// What needs looking after a hundred times a second.
     fn on_tick(&mut self) {
         self.stats.ticks.add(1);
         self.plane.unix_ms = self.clock.unix_ms();

@@ -2,6 +2,9 @@
 
 #![allow(
     missing_docs,
+    unsafe_code,
+    clippy::print_stdout,
+    clippy::expect_used,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
@@ -10,5 +13,12 @@
     reason = "this is a test from its first line to its last"
 )]
 
+mod accept;
+mod bells;
 mod echo;
+mod ending;
+mod fairness;
+mod mesh;
+mod receive;
+mod send;
 mod support;

@@ -1,0 +1,80 @@
+//! Accepting when the process has no descriptors left.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::process::Command;
+
+use crate::echo::Echo;
+use crate::support::{config, connect, exchange, start, stop, until};
+
+/// Runs the other test of this module in a process of its own: the limit is the whole process's.
+#[test]
+fn running_out_of_files_is_counted_retried_by_the_tick_and_survived() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "accept::in_a_process_of_its_own",
+            "--ignored",
+            "--nocapture",
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+#[test]
+#[ignore = "lowers the limit of open files; run by the test above"]
+fn in_a_process_of_its_own() {
+    const FILES: usize = 200;
+    // Before the accepts are armed: the kernel notes the limit then.
+    set_file_limit(FILES as u64);
+    let running = start(config(1), |_| Echo::default());
+    let mut early = connect(&running);
+    assert_eq!(exchange(&mut early, b"early"), b"early");
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    // Room for a few clients and for fewer accepted sockets.
+    let ballast: Vec<File> = (open..FILES - 8)
+        .map(|_| File::open("/dev/null").unwrap())
+        .collect();
+    let mut clients: Vec<TcpStream> = std::iter::from_fn(|| TcpStream::connect(running.addresses()[0]).ok())
+        .take(8)
+        .collect();
+    let stats = running.stats(0);
+    until("an accept failed", || stats.accept_errors.get() > 0);
+    let (ticks, errors, turns) = (stats.ticks.get(), stats.accept_errors.get(), stats.turns.get());
+    until("time passes", || stats.ticks.get() > ticks + 20);
+    let ticked = stats.ticks.get() - ticks;
+    assert!(
+        stats.accept_errors.get() - errors <= ticked + 2,
+        "tried more often than it ticks"
+    );
+    assert!(stats.turns.get() - turns < 10 * ticked, "it spins");
+    assert_eq!(exchange(&mut early, b"still here"), b"still here");
+
+    drop(ballast);
+    for client in &mut clients {
+        client.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        assert_eq!(exchange(client, b"late"), b"late");
+    }
+    drop((early, clients));
+    stop(running);
+}
+
+fn set_file_limit(files: u64) {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the kernel writes into a local of the type it expects.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+    limit.rlim_cur = files.min(limit.rlim_max);
+    // SAFETY: the kernel reads a local of the type it expects.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(set, 0);
+}
