@@ -67,6 +67,10 @@ pub const SPILL_STEP_BYTES: usize = 4_096;
 // Turns.
 /// Period of the tick, and the resolution of the timer wheel.
 pub const TICK_MS: u64 = 10;
+/// Ticks without a task other than the shard's after which the executor counts as quiet.
+pub const EXECUTOR_QUIET_TICKS: u32 = 100;
+/// A quiet executor gets a turn with every tick of that number only, so a glommio timer may be as many late.
+pub const EXECUTOR_QUIET_STRIDE_TICKS: u32 = 4;
 /// Timers fired in one turn; what is left waits for the next.
 pub const TIMERS_PER_TURN_MAX: usize = 4_096;
 

@@ -56,6 +56,8 @@ struct ExecutorWatch {
     look: bool,
     /// A turn is owed.
     due: bool,
+    /// Ticks since a task other than the shard's ran.
+    quiet_ticks: u32,
 }
 
 /// What a shard is made of before it runs.
@@ -119,6 +121,7 @@ impl<A: App> Shard<A> {
                 polled: [false; glom::RINGS],
                 look: false,
                 due: false,
+                quiet_ticks: 0,
             },
             clock: parts.clock,
             departure: parts.departure,
@@ -269,10 +272,13 @@ impl<A: App> Shard<A> {
                 self.ring.enter(0)?;
             }
             self.stats.executor_turns.add(1);
-            glom::turn().await;
+            if glom::turn().await {
+                self.executor.quiet_ticks = 0;
+            }
         }
         if glom::yield_to_tasks().await {
             self.executor.due = true;
+            self.executor.quiet_ticks = 0;
         }
         let watch = &mut self.executor;
         for (place, (&fd, polled)) in watch.fds.iter().zip(&mut watch.polled).enumerate() {
@@ -362,8 +368,18 @@ impl<A: App> Shard<A> {
     fn on_tick(&mut self) {
         self.stats.ticks.add(1);
         self.plane.unix_ms = self.clock.unix_ms();
-        // glommio's own timers are not armed in the kernel while this task blocks.
-        self.executor.due = true;
+        // glommio's own timers are not armed in the kernel while this task blocks. Where no task has run for
+        // long, it is looked after less often: that is most of what an idle shard costs.
+        self.executor.quiet_ticks = self.executor.quiet_ticks.saturating_add(1);
+        let quiet = self.executor.quiet_ticks > limits::EXECUTOR_QUIET_TICKS;
+        if !quiet
+            || self
+                .executor
+                .quiet_ticks
+                .is_multiple_of(limits::EXECUTOR_QUIET_STRIDE_TICKS)
+        {
+            self.executor.due = true;
+        }
         if self.listeners.iter().any(|listener| listener.failed) {
             self.arm_listeners();
         }

@@ -1,0 +1,365 @@
+//! The floor: what the kernel alone costs for moving bytes between sockets.
+//!
+//! One thread, one io_uring ring, multishot accept and receive with provided buffers, everything a connection
+//! has to send coalesced into one send at a time. No executor, no app, no mesh, no timer, no bounds: what it
+//! leaves out is what a daemon adds. Prints the address it listens on and runs until it is killed.
+//!
+//! `echo_floor --listen ADDR [--core N] [--pairs]`: echoes; with `--pairs` connections are paired in the order
+//! of arrival and the bytes of one go to the other.
+#![allow(
+    unsafe_code,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a measuring instrument, not part of the daemon"
+)]
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::{BufRingEntry, Fd};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use socket2::{Domain, Socket, Type};
+
+const BUFFERS: u16 = 1_024;
+const BUFFER_BYTES: usize = 2_048;
+const COMPLETIONS_PER_TURN: usize = 1_024;
+
+const ACCEPT: u64 = 1 << 32;
+const RECEIVE: u64 = 2 << 32;
+const SEND: u64 = 3 << 32;
+
+struct Options {
+    listen: SocketAddr,
+    core: Option<usize>,
+    pairs: bool,
+}
+
+fn options() -> Result<Options, Box<dyn Error>> {
+    let mut options = Options {
+        listen: "127.0.0.1:0".parse()?,
+        core: None,
+        pairs: false,
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| format!("{argument} needs a value"))
+        };
+        match argument.as_str() {
+            "--listen" => options.listen = value()?.parse()?,
+            "--core" => options.core = Some(value()?.parse()?),
+            "--pairs" => options.pairs = true,
+            _ => return Err(format!("{argument} is not known; use --listen ADDR, --core N, --pairs").into()),
+        }
+    }
+    Ok(options)
+}
+
+fn bind(core: usize) {
+    // SAFETY: a set of cores is plain bits, and the kernel reads it from a local.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4_096)?;
+    Ok(socket.into())
+}
+
+/// Provided buffers. Never unmapped: the process ends with them.
+struct Buffers {
+    entries: *mut BufRingEntry,
+    memory: *mut u8,
+    tail: u16,
+}
+
+impl Buffers {
+    fn register(ring: &IoUring) -> std::io::Result<Self> {
+        let map = |bytes: usize| {
+            let (protection, flags) = (
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            );
+            // SAFETY: a fresh anonymous mapping touches nothing that exists.
+            let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+            if at == libc::MAP_FAILED {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(at.cast::<u8>())
+        };
+        let mut buffers = Self {
+            entries: map(usize::from(BUFFERS) * size_of::<BufRingEntry>())?.cast(),
+            memory: map(usize::from(BUFFERS) * BUFFER_BYTES)?,
+            tail: 0,
+        };
+        let address = buffers.entries.addr() as u64;
+        // SAFETY: the ring is mapped, of this length, and never unmapped.
+        unsafe {
+            ring.submitter()
+                .register_buf_ring_with_flags(address, BUFFERS, 0, 0)?;
+        };
+        for id in 0..BUFFERS {
+            buffers.give(id);
+        }
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    fn at(&self, id: u16) -> *mut u8 {
+        // SAFETY: the kernel names buffers below their number.
+        unsafe { self.memory.add(usize::from(id) * BUFFER_BYTES) }
+    }
+
+    fn give(&mut self, id: u16) {
+        let address = self.at(id).addr() as u64;
+        // SAFETY: the place is below the number of entries.
+        let entry = unsafe { &mut *self.entries.add(usize::from(self.tail & (BUFFERS - 1))) };
+        entry.set_addr(address);
+        entry.set_len(BUFFER_BYTES as u32);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&self) {
+        // SAFETY: the tail lies in the first entry, aligned, written by this side only.
+        unsafe {
+            (*BufRingEntry::tail(self.entries).cast::<AtomicU16>()).store(self.tail, Ordering::Release);
+        };
+    }
+}
+
+#[derive(Default)]
+struct Conn {
+    fd: RawFd,
+    open: bool,
+    receiving: bool,
+    sending: bool,
+    dirty: bool,
+    pending: Vec<u8>,
+    flight: Vec<u8>,
+}
+
+struct Floor {
+    ring: IoUring,
+    buffers: Buffers,
+    listener: TcpListener,
+    conns: Vec<Conn>,
+    free: Vec<usize>,
+    dirty: Vec<usize>,
+    rearm: Vec<usize>,
+    pairs: bool,
+}
+
+impl Floor {
+    fn push(&mut self, entry: squeue::Entry, data: u64) {
+        let entry = entry.user_data(data);
+        // SAFETY: what entries point to are flights of connections, which change only after the completion.
+        while unsafe { self.ring.submission().push(&entry) }.is_err() {
+            self.enter(0);
+        }
+    }
+
+    fn enter(&mut self, want: u32) {
+        let count = self.ring.submission().len() as u32;
+        // SAFETY: no argument is passed; 1 is IORING_ENTER_GETEVENTS.
+        let entered = unsafe {
+            self.ring
+                .submitter()
+                .enter::<libc::sigset_t>(count, want, 1, None)
+        };
+        if let Err(error) = entered
+            && !matches!(
+                error.raw_os_error(),
+                Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
+            )
+        {
+            eprintln!("io_uring_enter: {error}");
+            std::process::exit(1);
+        }
+    }
+
+    fn accept(&mut self) {
+        let listener = Fd(self.listener.as_raw_fd());
+        self.push(opcode::AcceptMulti::new(listener).build(), ACCEPT);
+    }
+
+    fn receive(&mut self, place: usize) {
+        let conn = &mut self.conns[place];
+        conn.receiving = true;
+        let entry = opcode::RecvMulti::new(Fd(conn.fd), 0).build();
+        self.push(entry, RECEIVE | place as u64);
+    }
+
+    fn opened(&mut self, fd: RawFd) {
+        let conn = Conn {
+            fd,
+            open: true,
+            ..Conn::default()
+        };
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.conns[place] = conn;
+                place
+            }
+            None => {
+                self.conns.push(conn);
+                self.conns.len() - 1
+            }
+        };
+        self.receive(place);
+    }
+
+    fn receiver_of(&self, place: usize) -> usize {
+        if self.pairs { place ^ 1 } else { place }
+    }
+
+    fn received(&mut self, place: usize, completion: &cqueue::Entry) {
+        if let Some(id) = cqueue::buffer_select(completion.flags()) {
+            let to = self.receiver_of(place);
+            let len = completion.result().max(0) as usize;
+            // SAFETY: the kernel filled the first `len` bytes of this buffer and has given it to us.
+            let bytes = unsafe { std::slice::from_raw_parts(self.buffers.at(id), len) };
+            if let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.open) {
+                conn.pending.extend_from_slice(bytes);
+                if !conn.sending && !std::mem::replace(&mut conn.dirty, true) {
+                    self.dirty.push(to);
+                }
+            }
+            self.buffers.give(id);
+        }
+        if cqueue::more(completion.flags()) {
+            return;
+        }
+        self.conns[place].receiving = false;
+        if completion.result() > 0 || completion.result() == -libc::ENOBUFS {
+            self.rearm.push(place);
+        } else {
+            self.conns[place].open = false;
+            self.finish(place);
+        }
+    }
+
+    fn sent(&mut self, place: usize, result: i32) {
+        let conn = &mut self.conns[place];
+        conn.sending = false;
+        let sent = result.max(0) as usize;
+        if sent < conn.flight.len() && result > 0 {
+            let mut rest = conn.flight.split_off(sent);
+            rest.extend_from_slice(&conn.pending);
+            conn.pending = rest;
+        }
+        conn.flight.clear();
+        if !conn.open {
+            self.finish(place);
+        } else if !conn.pending.is_empty() && !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push(place);
+        }
+    }
+
+    fn finish(&mut self, place: usize) {
+        let conn = &mut self.conns[place];
+        if conn.receiving || conn.sending || conn.fd < 0 {
+            return;
+        }
+        // SAFETY: the descriptor is ours and is forgotten here.
+        unsafe { libc::close(conn.fd) };
+        conn.fd = -1;
+        conn.pending = Vec::new();
+        conn.flight = Vec::new();
+        self.free.push(place);
+    }
+
+    fn send_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for place in dirty.drain(..) {
+            let conn = &mut self.conns[place];
+            conn.dirty = false;
+            if !conn.open || conn.sending || conn.pending.is_empty() {
+                continue;
+            }
+            std::mem::swap(&mut conn.pending, &mut conn.flight);
+            conn.sending = true;
+            let entry = opcode::Send::new(Fd(conn.fd), conn.flight.as_ptr(), conn.flight.len() as u32)
+                .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+                .build();
+            self.push(entry, SEND | place as u64);
+        }
+        self.dirty = dirty;
+    }
+
+    fn run(mut self) {
+        self.accept();
+        let mut batch: Vec<cqueue::Entry> = Vec::with_capacity(COMPLETIONS_PER_TURN);
+        loop {
+            batch.extend(self.ring.completion().take(COMPLETIONS_PER_TURN));
+            for completion in batch.drain(..) {
+                let (kind, place) = (
+                    completion.user_data() & !0xffff_ffff,
+                    completion.user_data() as u32 as usize,
+                );
+                match kind {
+                    ACCEPT => {
+                        if completion.result() >= 0 {
+                            self.opened(completion.result());
+                        }
+                        if !cqueue::more(completion.flags()) {
+                            self.accept();
+                        }
+                    }
+                    RECEIVE => self.received(place, &completion),
+                    _ => self.sent(place, completion.result()),
+                }
+            }
+            self.buffers.publish();
+            let mut rearm = std::mem::take(&mut self.rearm);
+            rearm.drain(..).for_each(|place| self.receive(place));
+            self.rearm = rearm;
+            self.send_dirty();
+            let ready = !self.ring.completion().is_empty();
+            self.enter(u32::from(!ready));
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = options()?;
+    if let Some(core) = options.core {
+        bind(core);
+    }
+    let listener = listen(options.listen)?;
+    println!("{}", listener.local_addr()?);
+    let ring: IoUring = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_cqsize(8_192)
+        .build(1_024)?;
+    let buffers = Buffers::register(&ring)?;
+    let floor = Floor {
+        ring,
+        buffers,
+        listener,
+        conns: Vec::new(),
+        free: Vec::new(),
+        dirty: Vec::new(),
+        rearm: Vec::new(),
+        pairs: options.pairs,
+    };
+    floor.run();
+    Ok(())
+}
