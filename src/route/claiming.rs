@@ -1,18 +1,41 @@
 //! How a session comes by its address: the shard it lives on asks, the home shard decides.
 
-use super::addresses::Claimed;
-use super::hashes::AddressKey;
+use super::addresses::{Claimed, Residents};
+use super::hashes::{AddressKey, Placement};
 use super::letter::Letter;
 use super::message::{Notice, SessionId, SessionKey};
 use super::port::Port;
 use super::router::Router;
-use super::sessions::State;
+use super::sessions::{Sessions, State};
 use crate::session::Ending;
+
+/// The sessions of this shard as [`super::addresses::Addresses`] sees them.
+struct Locals<'a> {
+    shard: u16,
+    sessions: &'a Sessions,
+    placement: &'a Placement,
+}
+
+impl Residents for Locals<'_> {
+    fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    fn resident(&self, slot: u32) -> Option<(SessionKey, AddressKey)> {
+        let (key, entry) = self.sessions.at(slot)?;
+        Some((key, self.placement.address(entry.identity.sender().address())))
+    }
+}
 
 impl Router {
     /// At home: a session asks for an address.
     pub(super) fn claim(&mut self, port: &mut impl Port, address: AddressKey, newcomer: SessionId) {
-        match self.addresses.claim(address, newcomer) {
+        let locals = Locals {
+            shard: self.shard,
+            sessions: &self.sessions,
+            placement: &self.placement,
+        };
+        match self.addresses.claim(&locals, address, newcomer) {
             Claimed::Granted => self.grant(port, newcomer),
             Claimed::Evict(holder) => {
                 let session = holder.key;
@@ -34,9 +57,14 @@ impl Router {
         }
     }
 
-    /// At home: a session left.
+    /// At home: a session leaves.
     pub(super) fn release(&mut self, port: &mut impl Port, address: AddressKey, session: SessionId) {
-        if let Some(next) = self.addresses.release(address, session) {
+        let locals = Locals {
+            shard: self.shard,
+            sessions: &self.sessions,
+            placement: &self.placement,
+        };
+        if let Some(next) = self.addresses.release(&locals, address, session) {
             self.grant(port, next);
         }
     }

@@ -209,7 +209,6 @@ impl Router {
         self.leave_direct(key);
         self.leave_requests(port, key);
         self.leave_work(now, port, key);
-        self.sessions.remove(key);
         self.entitlement.leave(uid);
         let home = self.placement.home(address.hash());
         if home == self.shard {
@@ -220,6 +219,7 @@ impl Router {
                 session: key,
             });
         }
+        self.sessions.remove(key);
     }
 
     /// Who a session is, from `join` to `leave`.

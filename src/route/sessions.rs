@@ -245,6 +245,13 @@ impl Sessions {
         (entry.generation == key.generation).then_some(entry)
     }
 
+    /// The session in a slot.
+    pub(crate) fn at(&self, slot: u32) -> Option<(SessionKey, &Entry)> {
+        let entry = self.slots.get(slot)?;
+        let generation = entry.generation;
+        Some((SessionKey { slot, generation }, entry))
+    }
+
     /// A session that has its address.
     pub(crate) fn attached(&self, key: SessionKey) -> Option<&Entry> {
         self.get(key).filter(|entry| entry.state == State::Attached)
@@ -257,11 +264,7 @@ impl Sessions {
 
     /// The sessions in the slots of `range`.
     pub(crate) fn in_slots(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = (SessionKey, &Entry)> {
-        range.filter_map(|slot| {
-            let entry = self.slots.get(slot)?;
-            let generation = entry.generation;
-            Some((SessionKey { slot, generation }, entry))
-        })
+        range.filter_map(|slot| self.at(slot))
     }
 
     /// One more than the highest slot in use so far.
