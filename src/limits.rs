@@ -182,6 +182,10 @@ pub const LOGINS_DELAYED_MAX: usize = 65_536;
 pub const SLOW_THREADS: usize = 2;
 /// Logins waiting for those threads; beyond, they are not decided.
 pub const SLOW_QUEUE_MAX: usize = 1_024;
+/// Keys for tokens that one app may have (two while one takes over from the other).
+pub const TOKEN_KEYS_PER_APP_MAX: usize = 4;
+/// The secret of an HS256 key: as long as its hash (RFC 7518 section 3.2).
+pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 
 // The configuration.
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.

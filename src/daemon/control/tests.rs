@@ -4,6 +4,7 @@ mod engine;
 mod speed;
 mod store;
 mod thread;
+mod token;
 
 use std::net::IpAddr;
 use std::path::Path;

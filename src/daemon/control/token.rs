@@ -1,16 +1,142 @@
-//! Signatures of tokens: keys of apps, one algorithm each.
+//! Signatures of tokens (RFC 7515): keys of apps, one algorithm each.
+//!
+//! Invariant: a token is verified with a key of the app that its account names, by the algorithm of that key;
+//! what the token says about algorithms only has to agree. What its claims mean is decided in the store.
 
+use std::collections::HashMap;
+use std::fmt;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+use crate::limits;
+use crate::route::identity::check_app;
 use crate::store::token::Claims;
 
-/// The keys that tokens are verified with.
-#[derive(Debug, Default)]
-pub struct TokenKeys {}
+/// How tokens are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenAlgorithm {
+    /// HMAC with SHA-256; the key is a shared secret of at least [`limits::TOKEN_SECRET_BYTES_MIN`] bytes.
+    Hs256,
+    /// ECDSA with P-256 and SHA-256; the key is a public key in PEM.
+    Es256,
+    /// Ed25519; the key is a public key in PEM.
+    EdDsa,
+}
+
+impl TokenAlgorithm {
+    /// Reads the name as it stands in a configuration and in tokens.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "HS256" => Some(Self::Hs256),
+            "ES256" => Some(Self::Es256),
+            "EdDSA" => Some(Self::EdDsa),
+            _ => None,
+        }
+    }
+
+    const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Hs256 => Algorithm::HS256,
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
+}
+
+/// Why a key for tokens is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKeyError {
+    /// No valid name of an app.
+    App,
+    /// The shared secret is too short.
+    TooShort,
+    /// No public key in PEM of the algorithm's kind.
+    NotPublicKey,
+    /// The app has as many keys as it may have.
+    TooMany,
+}
+
+impl fmt::Display for TokenKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::App => f.write_str("its app is no valid name"),
+            Self::TooShort => write!(
+                f,
+                "its secret has fewer than {} bytes",
+                limits::TOKEN_SECRET_BYTES_MIN
+            ),
+            Self::NotPublicKey => f.write_str("it is no public key in PEM of that algorithm"),
+            Self::TooMany => write!(f, "its app has {} keys already", limits::TOKEN_KEYS_PER_APP_MAX),
+        }
+    }
+}
+
+impl std::error::Error for TokenKeyError {}
+
+/// The keys that tokens are verified with. They come from the configuration.
+#[derive(Default)]
+pub struct TokenKeys {
+    keys: HashMap<Box<str>, Vec<TokenKey>>,
+}
+
+struct TokenKey {
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl fmt::Debug for TokenKeys {
+    /// Without the keys, some of which are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.keys.keys()).finish()
+    }
+}
 
 impl TokenKeys {
+    /// Adds a key of an app.
+    pub fn add(&mut self, app: &str, algorithm: TokenAlgorithm, key: &[u8]) -> Result<(), TokenKeyError> {
+        check_app(app).map_err(|_| TokenKeyError::App)?;
+        let key = match algorithm {
+            TokenAlgorithm::Hs256 if key.len() < limits::TOKEN_SECRET_BYTES_MIN => {
+                return Err(TokenKeyError::TooShort);
+            }
+            TokenAlgorithm::Hs256 => DecodingKey::from_secret(key),
+            // 65 bytes: an uncompressed point of P-256, and of no other curve.
+            TokenAlgorithm::Es256 => public_key(DecodingKey::from_ec_pem(key), 65)?,
+            TokenAlgorithm::EdDsa => public_key(DecodingKey::from_ed_pem(key), 32)?,
+        };
+        let mut validation = Validation::new(algorithm.algorithm());
+        // The store compares exp and nbf with the time of the verdict; `aud` stays refused, since no
+        // audience of ours was agreed on (RFC 7519 section 4.1.3).
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        let keys = self.keys.entry(app.into()).or_default();
+        if keys.len() >= limits::TOKEN_KEYS_PER_APP_MAX {
+            return Err(TokenKeyError::TooMany);
+        }
+        keys.push(TokenKey { key, validation });
+        Ok(())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        true
+        self.keys.is_empty()
     }
-    pub(super) fn verify(&self, _account: &str, _token: &[u8]) -> Option<Claims> {
-        None
+
+    /// The claims of `token`, if it is signed with a key of the app of `account`.
+    pub(super) fn verify(&self, account: &str, token: &[u8]) -> Option<Claims> {
+        let (app, _) = account.split_once('-')?;
+        self.keys.get(app)?.iter().find_map(|key| {
+            let token = jsonwebtoken::decode::<Claims>(token, &key.key, &key.validation).ok()?;
+            // Extensions that must be understood are not (RFC 7515 section 4.1.11).
+            token.header.crit.is_none().then_some(token.claims)
+        })
     }
+}
+
+fn public_key(
+    read: jsonwebtoken::errors::Result<DecodingKey>,
+    bytes: usize,
+) -> Result<DecodingKey, TokenKeyError> {
+    read.ok()
+        .filter(|key| key.try_get_as_bytes().is_ok_and(|key| key.len() == bytes))
+        .ok_or(TokenKeyError::NotPublicKey)
 }
