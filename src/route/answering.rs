@@ -178,9 +178,10 @@ impl Router {
         parcel: &Parcel,
         wish: &Wish,
     ) {
-        let Some(in_flight) = self.requests.get(request) else {
+        let Some(in_flight) = self.requests.get_mut(request) else {
             return;
         };
+        in_flight.sent = false;
         let (requester, worker) = (in_flight.requester, in_flight.worker);
         self.directory.ended(worker);
         if reason == Declined::Full {

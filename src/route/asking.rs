@@ -247,6 +247,9 @@ impl Router {
             return self.fail(port, key, Failure::Overloaded);
         }
         self.directory.sent(worker);
+        if let Some(request) = self.requests.get_mut(key) {
+            request.sent = true;
+        }
         self.mesh.write(worker.shard, |parcel| Letter::Request {
             request: key,
             worker: worker.key,
@@ -282,7 +285,9 @@ impl Router {
             })
     }
 
-    /// Asks a worker of this shard on behalf of a request of `origin`, if it can take it.
+    /// Asks a worker of this shard on behalf of a request of `origin`, if it can take it. The shard that was
+    /// declined takes the worker for full until it hears of its load: so it is told at the next tick, changed or
+    /// not.
     pub(super) fn give(
         &mut self,
         port: &mut impl Port,
@@ -304,6 +309,7 @@ impl Router {
             return Err(gone);
         };
         if known.in_flight >= load_max {
+            self.load_changed(worker);
             return Err(NotAsked::Declined(Declined::Full));
         }
         let delivery = Delivery::Request {
@@ -317,6 +323,7 @@ impl Router {
         port.begin_message();
         if let Err(reason) = port.deliver(worker, &delivery) {
             self.metrics.dropped(Stage::Request, drops::reason(reason));
+            self.load_changed(worker);
             return Err(match reason {
                 message::Undelivered::Gone => gone,
                 message::Undelivered::QueueFull | message::Undelivered::Expired => {
@@ -393,7 +400,7 @@ impl Router {
             .and_then(|entry| entry.extra.as_deref_mut());
         let (request, label) = self.requests.remove(key, extra)?;
         port.cancel(request.timer);
-        if request.worker.shard != self.shard {
+        if request.sent {
             self.directory.ended(request.worker);
         }
         Some((request, label))

@@ -277,6 +277,12 @@ impl Directory {
         }
     }
 
+    /// The loads of all workers.
+    #[cfg(test)]
+    pub(crate) fn loads(&self) -> Vec<u32> {
+        self.workers.iter().map(|(_, known)| known.load()).collect()
+    }
+
     /// Workers and pools.
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {

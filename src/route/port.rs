@@ -4,7 +4,8 @@ use super::message::{Delivery, Notice, SessionKey, Undelivered};
 use crate::session::Ending;
 use crate::time::Instant;
 
-/// A timer of the router, as it comes back when it fires. Opaque to whoever keeps the timers.
+/// A timer of the router, as it comes back when it fires. Opaque to whoever keeps the timers, but of
+/// 63 bits: the highest is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteTimer(pub u64);
 

@@ -17,6 +17,9 @@ pub(crate) struct RequestKey {
     generation: u32,
 }
 
+/// Generations have 31 bits: with the slot they make a timer of 63.
+const GENERATION_MASK: u32 = u32::MAX >> 1;
+
 impl RequestKey {
     /// The timer that ends it.
     pub(crate) fn timer(self) -> RouteTimer {
@@ -39,6 +42,8 @@ pub(crate) struct InFlight {
     pub(crate) worker: SessionId,
     pub(crate) token: Token,
     pub(crate) timer: TimerHandle,
+    /// Whether it counts among what this shard sent to that worker.
+    pub(crate) sent: bool,
     /// Workers that declined it so far.
     pub(crate) declined: u8,
     /// Whether its label stands in the table of unique labels.
@@ -123,6 +128,7 @@ impl Requests {
                 worker,
                 token: Token(0),
                 timer: arm(key.timer()),
+                sent: false,
                 declined: 0,
                 unique,
                 previous: NONE,
@@ -174,7 +180,7 @@ impl Requests {
         }
         let request = slot.request.take()?;
         let label = std::mem::take(&mut slot.label);
-        slot.generation = slot.generation.wrapping_add(1);
+        slot.generation = slot.generation.wrapping_add(1) & GENERATION_MASK;
         self.free.push(key.slot);
         if request.unique {
             let hash = self.local.of((request.requester, label.as_slice()));
@@ -260,6 +266,21 @@ mod tests {
             (requests.len(), extra.requests, extra.requests_head),
             (0, 0, NONE)
         );
+    }
+
+    #[test]
+    fn a_timer_fits_63_bits_however_often_its_slot_was_used() {
+        let (mut requests, mut extra) = (Requests::new(Local::new([1, 2, 3, 4])), Extra::default());
+        let key = insert(&mut requests, &mut extra, b"");
+        requests.remove(key, Some(&mut extra));
+        requests.slots[0].generation = GENERATION_MASK;
+        for generation in [GENERATION_MASK, 0, 1] {
+            let key = insert(&mut requests, &mut extra, b"");
+            assert_eq!(key.generation, generation);
+            assert_eq!(key.timer().0 >> 63, 0);
+            assert_eq!(RequestKey::of_timer(key.timer()), key);
+            requests.remove(key, Some(&mut extra));
+        }
     }
 
     #[test]

@@ -122,6 +122,25 @@ fn a_worker_whose_queue_is_full_is_passed_over() {
 }
 
 #[test]
+fn a_worker_that_declined_once_is_asked_again_when_it_can_take_more() {
+    on_any_shards(|mut net| {
+        let worker = net.worker(&account("etest", 1, "owner"), "a", "mul");
+        let caller = net.caller(2);
+        let port = usize::from(worker.shard);
+        net.ports[port].failing.insert(worker.key, Undelivered::QueueFull);
+        net.request(caller, &call("mul", b""));
+        net.run();
+        assert_eq!(code(&mut net, caller), -2002);
+        net.ports[port].failing.remove(&worker.key);
+        net.tick();
+        net.run();
+        net.request(caller, &call("mul", b""));
+        net.run();
+        assert_eq!(net.got(worker).len(), 1);
+    });
+}
+
+#[test]
 fn a_body_the_worker_cannot_take_fails_at_once() {
     on_any_shards(|mut net| {
         let worker = net.worker(&account("etest", 1, "owner"), "a", "mul");
@@ -247,6 +266,14 @@ fn every_request_has_exactly_one_outcome_whatever_happens() {
         let wrong: Vec<_> = expected.iter().filter(|(_, count)| **count != 1).collect();
         assert!(wrong.is_empty(), "seed {seed}: {wrong:?}");
         assert_eq!(net.timers(), 0, "seed {seed}");
+        net.tick();
+        net.run();
+        for router in &net.routers {
+            assert!(
+                router.directory.loads().iter().all(|load| *load == 0),
+                "seed {seed}"
+            );
+        }
         assert!(net.outcomes(ApiOutcome::Reply) > 0 || seed > 0);
         for router in &net.routers {
             assert_eq!((router.requests.len(), router.asked.len()), (0, 0), "seed {seed}");
