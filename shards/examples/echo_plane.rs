@@ -1,6 +1,7 @@
 //! The same work as `echo_floor`, done by a shard: what the machine adds to the kernel's cost.
 //!
-//! `echo_plane --listen ADDR [--pairs]`: prints its address and runs until it is killed.
+//! `echo_plane --listen ADDR [--pairs] [--fan FRAMES]`: prints its address and runs until it is killed. With
+//! `--fan` each byte received makes that many frames of 104 bytes for every connection, encoded once.
 #![allow(
     clippy::print_stdout,
     reason = "a measuring instrument, not part of the daemon"
@@ -13,6 +14,7 @@ use shards::{App, Config, ConnId, Listener, Next, Plane, Progress, launch};
 
 struct Echo {
     pairs: bool,
+    fan: usize,
     conns: Vec<ConnId>,
 }
 
@@ -25,6 +27,15 @@ impl App for Echo {
     }
 
     fn received(&mut self, plane: &mut Plane<()>, conn: ConnId, tag: u32, bytes: &mut [u8]) -> Progress {
+        for _ in 0..self.fan * bytes.len() {
+            let frame = plane.share(104, |out| out.resize(104, 7));
+            for &conn in &self.conns {
+                plane.push(conn, &frame);
+            }
+        }
+        if self.fan > 0 {
+            return all(bytes);
+        }
         let place = usize::try_from(tag).unwrap_or(usize::MAX);
         let to = if self.pairs {
             self.conns.get(place ^ 1).copied()
@@ -34,10 +45,7 @@ impl App for Echo {
         if let Some(out) = to.and_then(|to| plane.buffer(to)) {
             out.extend_from_slice(bytes);
         }
-        Progress {
-            used: bytes.len(),
-            next: Next::Need(1),
-        }
+        all(bytes)
     }
 
     fn closed(&mut self, _: &mut Plane<()>, _: ConnId, _: u32) {}
@@ -48,9 +56,20 @@ impl App for Echo {
     fn stopping(&mut self, _: &mut Plane<()>) {}
 }
 
+fn all(bytes: &[u8]) -> Progress {
+    Progress {
+        used: bytes.len(),
+        next: Next::Need(1),
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let pairs = arguments.iter().any(|argument| argument == "--pairs");
+    let fan = arguments.iter().position(|argument| argument == "--fan");
+    let fan = fan
+        .and_then(|at| arguments.get(at + 1))
+        .map_or(Ok(0), |frames| frames.parse())?;
     let listen = arguments.iter().position(|argument| argument == "--listen");
     let address = listen
         .and_then(|at| arguments.get(at + 1))
@@ -62,6 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let make = move |_| Echo {
         pairs,
+        fan,
         conns: Vec::new(),
     };
     let running = launch(config, make)?;

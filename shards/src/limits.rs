@@ -40,6 +40,8 @@ pub const HIGH_WATER_BYTES: usize = 256 * 1_024;
 pub const LOW_WATER_BYTES: usize = 64 * 1_024;
 /// A queue of several pieces is copied into one up to this many bytes; beyond, it goes out as a vector.
 pub const GATHER_BYTES_MAX: usize = 4_096;
+/// Bytes of one send: a slow reader's progress shows at least that often.
+pub const SEND_BYTES_MAX: usize = 128 * 1_024;
 /// Pieces of one vectored send.
 pub const SEND_PIECES_MAX: usize = 64;
 /// Shared pieces one queue refers to; beyond, frames are copied, so that a slow receiver of few bytes cannot

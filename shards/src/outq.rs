@@ -152,9 +152,10 @@ impl OutQueue {
 
     fn single(&mut self) -> Option<Send> {
         let bytes = self.pieces.front()?.bytes();
-        let len = u32::try_from(bytes.len()).unwrap_or(i32::MAX.unsigned_abs());
+        let len = bytes.len().min(limits::SEND_BYTES_MAX);
         let at = bytes.as_ptr();
-        self.take_off(1, usize::try_from(len).unwrap_or(usize::MAX));
+        self.take_off(1, len);
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
         Some(Send::Bytes { at, len })
     }
 
@@ -163,9 +164,13 @@ impl OutQueue {
         let mut count = 0;
         let mut bytes = 0;
         for (piece, part) in self.pieces.iter().zip(&mut vector.parts) {
+            let len = piece.len().min(limits::SEND_BYTES_MAX - bytes);
+            if len == 0 {
+                break;
+            }
             part.iov_base = piece.bytes().as_ptr().cast_mut().cast();
-            part.iov_len = piece.len();
-            bytes += piece.len();
+            part.iov_len = len;
+            bytes += len;
             count += 1;
         }
         vector.header.msg_iov = vector.parts.as_mut_ptr();

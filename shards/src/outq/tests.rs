@@ -110,6 +110,29 @@ fn a_buffer_asked_for_in_vain_is_not_sent() {
     ));
 }
 
+#[test]
+fn one_send_is_bounded_so_that_progress_shows() {
+    let (mut arena, mut pool, mut queue) = (Arena::default(), Pool::default(), OutQueue::default());
+    let total = 3 * limits::SEND_BYTES_MAX + 5;
+    queue.buffer(&mut pool).resize(2 * limits::SEND_BYTES_MAX, 1);
+    queue.push(
+        &shared(&mut arena, 2, total - 2 * limits::SEND_BYTES_MAX),
+        &mut pool,
+    );
+    for left in (1..=3).rev() {
+        assert_eq!(
+            read(queue.next_send(&mut pool).unwrap()).len(),
+            limits::SEND_BYTES_MAX
+        );
+        assert!(
+            !queue.sent(limits::SEND_BYTES_MAX, &mut pool),
+            "all that was asked for"
+        );
+        assert_eq!(queue.len(), (left - 1) * limits::SEND_BYTES_MAX + 5);
+    }
+    assert_eq!(read(queue.next_send(&mut pool).unwrap()), [2; 5]);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Private(usize),

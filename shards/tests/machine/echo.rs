@@ -71,6 +71,26 @@ fn what_was_queued_before_the_peer_ended_is_still_sent() {
 }
 
 #[test]
+fn a_shard_that_spins_before_it_blocks_does_the_same() {
+    let config = shards::Config {
+        spin: std::time::Duration::from_micros(200),
+        ..config(2)
+    };
+    let running = start(config, |_| Echo::default());
+    let mut client = connect(&running);
+    for round in 0..500u32 {
+        assert_eq!(exchange(&mut client, &round.to_le_bytes()), round.to_le_bytes());
+    }
+    running.bell(0).ring();
+    running.bell(1).ring();
+    until("both heard", || {
+        running.stats(0).bells_heard.get() + running.stats(1).bells_heard.get() == 2
+    });
+    drop(client);
+    stop(running);
+}
+
+#[test]
 fn several_shards_share_a_port_and_each_connection_keeps_its_shard() {
     let running = start(config(3), |_| Echo::default());
     let mut clients: Vec<_> = (0..60).map(|_| connect(&running)).collect();
