@@ -214,7 +214,7 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
         .args(["serve", "--shards", "1"])
         .arg("--data-dir")
         .arg(&data);
-    for listener in ["--mqtt", "--ws", "--xmpp", "--http"] {
+    for listener in ["--mqtt", "--ws", "--http"] {
         command.args([listener, "127.0.0.1:0"]);
     }
     let mut child = spawn(command.stdout(Stdio::piped()))?;
