@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::limits;
+use crate::route::identity::check_app;
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +31,34 @@ pub struct Config {
     pub api: Api,
     /// See [`Drain`].
     pub drain: Drain,
+    /// The keys of apps that log in with tokens (JWT).
+    pub tokens: Vec<TokenKey>,
+}
+
+/// A key that an app's tokens are verified with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenKey {
+    /// The app whose accounts log in with it.
+    pub app: String,
+    /// The one algorithm it is for.
+    pub algorithm: TokenAlgorithm,
+    /// The file that holds it: the shared secret as it is (HS256), else a public key in PEM.
+    pub key_file: PathBuf,
+}
+
+/// How tokens are signed (RFC 7518, RFC 8037).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum TokenAlgorithm {
+    /// HMAC with SHA-256.
+    #[serde(rename = "HS256")]
+    Hs256,
+    /// ECDSA with P-256 and SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
 }
 
 /// The machine.
@@ -122,6 +151,7 @@ impl Default for Config {
             channels: Channels::default(),
             api: Api::default(),
             drain: Drain::default(),
+            tokens: Vec::new(),
         }
     }
 }
@@ -201,6 +231,9 @@ impl Config {
                     "domains: {domain:?} is no domain: letters, digits, '-' and '.', at most 253 bytes"
                 )));
             }
+        }
+        for key in &self.tokens {
+            check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
         range(
             "shards.count",
@@ -326,6 +359,10 @@ mod tests {
             requests_per_shard_max = 3
             [drain]
             seconds = 1
+            [[tokens]]
+            app = "etest"
+            algorithm = "EdDSA"
+            key_file = "etest.pem"
         "#;
         let config = Config::parse(text, Path::new("x")).unwrap();
         assert_eq!(config.channels.root_wildcard, RootWildcard::All);
@@ -353,5 +390,12 @@ mod tests {
         let domain = error("domains = [\"a b\"]\n");
         assert!(domain.contains("\"a b\" is no domain"), "{domain}");
         assert!(!error("domains = 5").contains('\n'));
+        let token = "[[tokens]]\napp = \"e-test\"\nalgorithm = \"HS256\"\nkey_file = \"k\"\n";
+        assert!(error(token).contains("tokens.app = \"e-test\""));
+        let algorithm = error(&token.replace("HS256", "none"));
+        assert!(
+            algorithm.contains("EdDSA") && algorithm.contains("none"),
+            "{algorithm}"
+        );
     }
 }

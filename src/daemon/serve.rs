@@ -79,7 +79,7 @@ impl Daemon {
             data_dir: config.data_dir.clone(),
             shards: count,
             wake: wake(&bells),
-            token_keys: TokenKeys::default(),
+            token_keys: token_keys(config)?,
         })
         .map_err(|e| Fault::new(e.to_string()))?;
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
@@ -252,6 +252,19 @@ pub(super) fn machine(config: &Config) -> shards::Config {
         spin: Duration::from_micros(config.shards.spin_us.into()),
         ..shards::Config::default()
     }
+}
+
+/// Reads the keys that tokens are verified with.
+fn token_keys(config: &Config) -> Result<TokenKeys, Fault> {
+    let mut keys = TokenKeys::default();
+    for key in &config.tokens {
+        let file = key.key_file.display();
+        let bytes = std::fs::read(&key.key_file)
+            .map_err(|e| Fault::new(format!("cannot read tokens.key_file = {file}: {e}")))?;
+        keys.add(&key.app, key.algorithm, &bytes)
+            .map_err(|e| Fault::new(format!("cannot use tokens.key_file = {file}: {e}")))?;
+    }
+    Ok(keys)
 }
 
 fn wake(bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Wake {

@@ -5,6 +5,17 @@
 //! Invariants: exactly one outcome per request; order per sender and receiver; no delivery to a stale or wrong
 //! session, and none with a wrong sender; one session per address; every Direct message arrives or is counted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "test code: a failed expectation is a failed test"
+)]
+
 mod client;
 mod machine;
 mod world;

@@ -250,17 +250,17 @@ impl World {
                 self.random.random_range(1..=bytes.len())
             };
             let rest = bytes.split_off(len);
-            self.to_server(conn, Event::ToServer(conn, bytes));
+            self.send_up(conn, Event::ToServer(conn, bytes));
             bytes = rest;
         }
     }
 
     /// Breaks a connection from the client's side.
     pub(crate) fn break_off(&mut self, conn: usize) {
-        self.to_server(conn, Event::GoneAtServer(conn));
+        self.send_up(conn, Event::GoneAtServer(conn));
     }
 
-    fn to_server(&mut self, conn: usize, event: Event) {
+    fn send_up(&mut self, conn: usize, event: Event) {
         let delay = self.delay();
         let link = &mut self.links[conn];
         link.to_server_at = link.to_server_at.max(self.now + delay);
@@ -268,7 +268,7 @@ impl World {
         self.at(after, event);
     }
 
-    fn to_client(&mut self, conn: usize, event: Event) {
+    fn send_down(&mut self, conn: usize, event: Event) {
         let delay = self.delay();
         let link = &mut self.links[conn];
         link.to_client_at = link.to_client_at.max(self.now + delay);
@@ -419,10 +419,10 @@ impl World {
         let is_resumed = std::mem::take(&mut wire.is_resumed);
         let is_closed = wire.is_closed;
         if !sent.is_empty() {
-            self.to_client(conn, Event::ToClient(conn, sent));
+            self.send_down(conn, Event::ToClient(conn, sent));
         }
         if is_closed {
-            self.to_client(conn, Event::GoneAtClient(conn));
+            self.send_down(conn, Event::GoneAtClient(conn));
             self.gone_at_server(conn);
         } else if is_resumed {
             self.links[conn].is_held = false;

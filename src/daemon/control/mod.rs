@@ -41,7 +41,7 @@ pub use records::{
     AccountRecord, AccountSecret, AppRecord, ChosenSecret, IssuedSecret, RecordError, Records, SecretRecord,
     ServiceKind, ServiceRecord, Writer,
 };
-pub use token::{TokenAlgorithm, TokenKeyError, TokenKeys};
+pub use token::{TokenKeyError, TokenKeys};
 
 /// What the control thread needs to know.
 pub struct ControlConfig {

@@ -8,40 +8,10 @@ use std::fmt;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
+use crate::config::TokenAlgorithm;
 use crate::limits;
 use crate::route::identity::check_app;
 use crate::store::token::Claims;
-
-/// How tokens are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenAlgorithm {
-    /// HMAC with SHA-256; the key is a shared secret of at least [`limits::TOKEN_SECRET_BYTES_MIN`] bytes.
-    Hs256,
-    /// ECDSA with P-256 and SHA-256; the key is a public key in PEM.
-    Es256,
-    /// Ed25519; the key is a public key in PEM.
-    EdDsa,
-}
-
-impl TokenAlgorithm {
-    /// Reads the name as it stands in a configuration and in tokens.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "HS256" => Some(Self::Hs256),
-            "ES256" => Some(Self::Es256),
-            "EdDSA" => Some(Self::EdDsa),
-            _ => None,
-        }
-    }
-
-    const fn algorithm(self) -> Algorithm {
-        match self {
-            Self::Hs256 => Algorithm::HS256,
-            Self::Es256 => Algorithm::ES256,
-            Self::EdDsa => Algorithm::EdDSA,
-        }
-    }
-}
 
 /// Why a key for tokens is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +62,8 @@ impl fmt::Debug for TokenKeys {
 }
 
 impl TokenKeys {
-    /// Adds a key of an app.
+    /// Adds a key of an app: for HS256 a shared secret of at least [`limits::TOKEN_SECRET_BYTES_MIN`] bytes,
+    /// else a public key in PEM.
     pub fn add(&mut self, app: &str, algorithm: TokenAlgorithm, key: &[u8]) -> Result<(), TokenKeyError> {
         check_app(app).map_err(|_| TokenKeyError::App)?;
         let key = match algorithm {
@@ -104,7 +75,7 @@ impl TokenKeys {
             TokenAlgorithm::Es256 => public_key(DecodingKey::from_ec_pem(key), 65)?,
             TokenAlgorithm::EdDsa => public_key(DecodingKey::from_ed_pem(key), 32)?,
         };
-        let mut validation = Validation::new(algorithm.algorithm());
+        let mut validation = Validation::new(named(algorithm));
         // The store compares exp and nbf with the time of the verdict; `aud` stays refused, since no
         // audience of ours was agreed on (RFC 7519 section 4.1.3).
         validation.validate_exp = false;
@@ -129,6 +100,14 @@ impl TokenKeys {
             // Extensions that must be understood are not (RFC 7515 section 4.1.11).
             token.header.crit.is_none().then_some(token.claims)
         })
+    }
+}
+
+const fn named(algorithm: TokenAlgorithm) -> Algorithm {
+    match algorithm {
+        TokenAlgorithm::Hs256 => Algorithm::HS256,
+        TokenAlgorithm::Es256 => Algorithm::ES256,
+        TokenAlgorithm::EdDsa => Algorithm::EdDSA,
     }
 }
 

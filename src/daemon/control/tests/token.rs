@@ -4,7 +4,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::{Desk, OWNER, UID, uid};
-use crate::daemon::control::{TokenAlgorithm, TokenKeyError, TokenKeys};
+use crate::config::TokenAlgorithm;
+use crate::daemon::control::{TokenKeyError, TokenKeys};
 use crate::limits;
 use crate::route::{CredentialId, Role};
 use crate::session::LoginFailure;
@@ -197,9 +198,5 @@ fn keys_that_are_weak_or_of_another_kind_are_not_taken() {
         add("etest", TokenAlgorithm::Hs256, SHARED),
         Err(TokenKeyError::TooMany)
     );
-    for name in ["HS256", "ES256", "EdDSA"] {
-        assert!(TokenAlgorithm::parse(name).is_some());
-    }
-    assert_eq!(TokenAlgorithm::parse("none"), None);
     assert_eq!(format!("{keys:?}"), "{\"etest\"}");
 }
