@@ -59,7 +59,7 @@ impl Book {
     pub(super) fn keys(&self, account: &str, resource: &str, keys: &mut Keys) -> rusqlite::Result<()> {
         keys.clear();
         let mut statement = self.connection.prepare_cached(
-            "SELECT id, verifier, scram_sha256 FROM secret
+            "SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_login
              WHERE kind = 'account' AND subject = ?1 AND resource IN ('', ?2) AND revoked_unix_ms IS NULL
              LIMIT ?3",
         )?;
@@ -91,12 +91,12 @@ impl Book {
             .exists([])
     }
 
-    /// All services of a user, live or not.
-    pub(super) fn services(&self, uid: Uid) -> rusqlite::Result<Vec<Service>> {
+    /// All services of a user, live or not. `uid`: 24 lower-case hex digits.
+    pub(super) fn services(&self, uid: &str) -> rusqlite::Result<Vec<Service>> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT app, expires_unix_ms FROM service WHERE uid = ?1 LIMIT ?2")?;
-        let rows = statement.query_map(params![uid.to_string(), limits::SERVICES_PER_UID_MAX], |row| {
+        let rows = statement.query_map(params![uid, limits::SERVICES_PER_UID_MAX], |row| {
             Ok(Service {
                 app: row.get(0)?,
                 expires_unix_ms: row.get(1)?,
@@ -156,7 +156,7 @@ impl Book {
             Some(LogKind::Services) => match Uid::parse(subject) {
                 Ok(uid) => Change::Services {
                     uid,
-                    services: self.services(uid)?,
+                    services: self.services(subject)?,
                 },
                 Err(_) => return Ok(Told::Nothing),
             },

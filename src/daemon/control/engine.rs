@@ -269,7 +269,7 @@ impl Engine {
 
     fn decide(&mut self, now: Now, request: LoginRequest) {
         match self.try_decide(&request) {
-            Ok(Decision::Accepted(credential)) => self.accept(now, &request, credential, None),
+            Ok(Decision::Accepted(credential)) => self.accept(&request, credential, None),
             Ok(Decision::Slow(check)) => self.prove(now, request, Proofs::Password(check)),
             Ok(Decision::Denied) if self.may_be_token(&request) => self.prove(now, request, Proofs::Token),
             Ok(Decision::Denied) => self.deny(now, now.instant, &request),
@@ -331,18 +331,16 @@ impl Engine {
             Proven::Nothing => Ok(None),
         };
         match decided {
-            Ok(Some((credential, expires))) => self.accept(now, &request, credential, expires),
+            Ok(Some((credential, expires))) => self.accept(&request, credential, expires),
             Ok(None) => self.deny(now, taken, &request),
             Err(fault) => self.undecided(request.session, &fault),
         }
     }
 
-    fn accept(&mut self, now: Now, request: &LoginRequest, credential: CredentialId, expires: Option<u64>) {
-        // Only what parses was ever added as an account.
-        let Ok(account) = Account::parse(&request.account) else {
-            return self.deny(now, now.instant, request);
-        };
-        match self.book.services(account.uid) {
+    fn accept(&mut self, request: &LoginRequest, credential: CredentialId, expires: Option<u64>) {
+        // `<app>-<uid>-<role>`: nothing else was ever added as an account.
+        let uid = request.account.split('-').nth(1).unwrap_or_default();
+        match self.book.services(uid) {
             Ok(services) => {
                 let grants = Grants {
                     credential,

@@ -88,10 +88,16 @@ impl Writer<'_> {
                 .prepare_cached(sql)?
                 .execute(params![name, self.unix_ms])?;
         }
-        self.transaction
-            .prepare_cached("DELETE FROM service WHERE app = ?1")?
-            .execute([name])?;
-        self.log(LogKind::AppRemoved, name)
+        self.log(LogKind::AppRemoved, name)?;
+        // Who is connected loses the service, too: an app of that name may come back.
+        let users: Vec<String> = self
+            .transaction
+            .prepare_cached("DELETE FROM service WHERE app = ?1 RETURNING uid")?
+            .query_map([name], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        users
+            .iter()
+            .try_for_each(|user| self.log(LogKind::Services, user))
     }
 
     fn app(&self, name: &str) -> Result<AppRecord, RecordError> {

@@ -185,8 +185,15 @@ fn policies_and_removals_of_apps_are_told() {
         policy,
     };
     assert_eq!(desk.changes(), [app]);
+    desk.write(|w| w.grant_service(uid(), "etest", ServiceKind::Get, None));
+    assert_eq!(desk.changes().len(), 1);
     desk.write(|w| w.remove_app("etest"));
-    assert_eq!(desk.changes(), [Change::AppRemoved { name: "etest".into() }]);
+    let removed = Change::AppRemoved { name: "etest".into() };
+    let services = Change::Services {
+        uid: uid(),
+        services: vec![],
+    };
+    assert_eq!(desk.changes(), [removed, services]);
     assert_eq!(desk.login(OWNER, "r", &secret), Err(DENIED));
 }
 

@@ -296,3 +296,39 @@ fn several_processes_make_and_write_one_store_at_once() {
         1
     );
 }
+
+#[test]
+fn a_login_is_looked_up_in_one_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let (records, _) = populated(dir.path());
+    let plan: String = records
+        .connection
+        .query_row(
+            "EXPLAIN QUERY PLAN SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_login
+             WHERE kind = 'account' AND subject = ?1 AND resource IN ('', ?2) AND revoked_unix_ms IS NULL",
+            ["a", "r"],
+            |row| row.get(3),
+        )
+        .unwrap();
+    assert!(
+        plan.contains("COVERING INDEX secret_login (subject=? AND resource=?)"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_login_is_not_planned_anew_for_each_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let (records, _) = populated(dir.path());
+    let mut statement = records
+        .connection
+        .prepare(
+            "SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_login
+             WHERE kind = 'account' AND subject = ?1 AND resource IN ('', ?2) AND revoked_unix_ms IS NULL",
+        )
+        .unwrap();
+    for account in ["a", "b", "c"] {
+        assert!(!statement.exists([account, "r"]).unwrap());
+    }
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}
