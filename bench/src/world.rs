@@ -1,0 +1,263 @@
+//! A daemon without I/O: one hub a shard, joined by parcels that are given back, with real sessions on it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nexus::codec::mqtt::packet::{QoS, Version};
+use nexus::hub::Hub;
+use nexus::observe::ShardMetrics;
+use nexus::route::{
+    AppPolicy, Change, CredentialId, Grants, RootWildcard, RouterConfig, RouterLimits, Service,
+};
+use nexus::session::any::{AnySession, MqttOpening};
+use nexus::session::mqtt;
+use nexus::store::login::LoginVerdict;
+use nexus::time::{Instant, Now};
+
+use crate::machine::{Frame, Machine};
+use crate::packets::{self, HANDSHAKE, masked};
+
+/// What carries MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A stream.
+    Stream,
+    /// Binary WebSocket frames.
+    WebSocket,
+}
+
+/// A connected block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// Where it lives.
+    pub shard: usize,
+    /// What it speaks.
+    pub version: Version,
+    /// What carries that.
+    pub transport: Transport,
+    slot: u32,
+    conn: u32,
+}
+
+struct Shard {
+    hub: Hub<u32, Frame, AnySession>,
+    machine: Machine,
+    opening: MqttOpening,
+    metrics: Arc<ShardMetrics>,
+}
+
+/// All shards. Every block may call the app `etest`. Time stands still.
+pub struct World {
+    shards: Vec<Shard>,
+    now: Now,
+    /// The receive buffer: sessions work in place on what they read.
+    inbox: Vec<u8>,
+    blocks: usize,
+}
+
+/// The configuration of a router on one of `shards` shards.
+pub fn router_config(shard: usize, shards: usize, metrics: &Arc<ShardMetrics>) -> RouterConfig {
+    RouterConfig {
+        shard: u16::try_from(shard).unwrap(),
+        shards: u16::try_from(shards).unwrap(),
+        seed: [u8::try_from(shard).unwrap() + 1; 32],
+        placement_seed: 7,
+        domain: "nexus.example".into(),
+        root_wildcard: RootWildcard::Operators,
+        limits: RouterLimits::default(),
+        metrics: Arc::clone(metrics),
+    }
+}
+
+/// What a login of a fixture brings along: the right to call `etest`.
+pub fn grants() -> Grants {
+    Grants {
+        credential: CredentialId(1),
+        services: vec![Service {
+            app: "etest".into(),
+            expires_unix_ms: None,
+        }],
+        expires_unix_ms: None,
+    }
+}
+
+/// When everything happens.
+pub const NOW: Now = Now {
+    instant: Instant::from_nanos(1_000_000_000),
+    unix_ms: 1_700_000_000_000,
+};
+
+impl World {
+    /// Shards without blocks; the app `etest` exists.
+    pub fn new(shards: usize) -> Self {
+        let mut world = Self {
+            shards: (0..shards).map(|shard| Shard::new(shard, shards)).collect(),
+            now: NOW,
+            inbox: Vec::new(),
+            blocks: 0,
+        };
+        let change = Change::App {
+            name: "etest".into(),
+            policy: AppPolicy::default(),
+        };
+        for shard in &mut world.shards {
+            shard.hub.change(&mut shard.machine, world.now, &change);
+        }
+        world
+    }
+
+    /// A block of `etest` on a shard, logged in.
+    pub fn block(&mut self, shard: usize, version: Version, transport: Transport) -> Block {
+        let place = &mut self.shards[shard];
+        let session = match transport {
+            Transport::Stream => AnySession::mqtt(&place.opening, self.now),
+            Transport::WebSocket => AnySession::web_socket(&place.opening, self.now),
+        };
+        let conn = place.machine.connect();
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let slot = place
+            .hub
+            .open(&mut place.machine, conn, peer, session)
+            .expect("there is room");
+        let block = Block {
+            shard,
+            version,
+            transport,
+            slot,
+            conn,
+        };
+        self.blocks += 1;
+        let account = crate::account("etest", self.blocks, "owner");
+        let connect = packets::connect(version, &account, "w1");
+        if transport == Transport::WebSocket {
+            self.receive(block, HANDSHAKE);
+        }
+        self.say(block, &connect);
+        self.settle();
+        assert!(
+            self.shards[shard].hub.identity(slot).is_some(),
+            "the block is logged in"
+        );
+        self.flush();
+        block
+    }
+
+    /// Subscribes a block.
+    pub fn subscribe(&mut self, block: Block, filter: &str, qos: QoS) {
+        self.say(block, &packets::subscribe(block.version, filter, qos));
+        self.settle();
+        let sent = self.shards[block.shard].machine.sent(block.conn);
+        assert_eq!(sent.last(), Some(&(qos as u8)), "granted as asked");
+        self.flush();
+    }
+
+    /// A packet as the block's transport carries it.
+    pub fn carried(&self, block: Block, packet: &[u8]) -> Vec<u8> {
+        match block.transport {
+            Transport::Stream => packet.to_vec(),
+            Transport::WebSocket => masked(packet),
+        }
+    }
+
+    /// A block sends a packet.
+    pub fn say(&mut self, block: Block, packet: &[u8]) {
+        let bytes = self.carried(block, packet);
+        self.receive(block, &bytes);
+    }
+
+    /// Bytes reach the server. Copies them into the receive buffer.
+    pub fn receive(&mut self, block: Block, bytes: &[u8]) {
+        self.inbox.clear();
+        self.inbox.extend_from_slice(bytes);
+        let shard = &mut self.shards[block.shard];
+        let progress = shard.hub.receive(
+            &mut shard.machine,
+            self.now,
+            block.slot,
+            block.conn,
+            &mut self.inbox,
+        );
+        assert_eq!(progress.used, bytes.len(), "everything is consumed");
+    }
+
+    /// Passes on every parcel there is, once, and gives it back; whether there was one.
+    pub fn pass_parcels(&mut self) -> bool {
+        let mut passed = false;
+        for from in 0..self.shards.len() {
+            for to in 0..self.shards.len() {
+                let Some(mut parcel) = self.shards[from].hub.outgoing(number(to)) else {
+                    continue;
+                };
+                let there = &mut self.shards[to];
+                there
+                    .hub
+                    .parcel(&mut there.machine, self.now, number(from), &mut parcel);
+                self.shards[from].hub.recycle(parcel);
+                passed = true;
+            }
+        }
+        passed
+    }
+
+    /// Decides logins and passes parcels until nothing is left to do.
+    pub fn settle(&mut self) {
+        let mut busy = true;
+        while busy {
+            busy = self.pass_parcels();
+            for shard in &mut self.shards {
+                for request in std::mem::take(&mut shard.machine.logins) {
+                    let verdict = LoginVerdict {
+                        session: request.session,
+                        result: Ok(grants()),
+                    };
+                    shard.hub.verdict(&mut shard.machine, self.now, verdict);
+                    busy = true;
+                }
+            }
+        }
+    }
+
+    /// What a block was sent since the last flush.
+    pub fn sent(&self, block: Block) -> Vec<u8> {
+        self.shards[block.shard].machine.sent(block.conn)
+    }
+
+    /// Takes everything off the send queues; how many bytes that is.
+    pub fn flush(&mut self) -> usize {
+        self.shards.iter_mut().map(|shard| shard.machine.flush()).sum()
+    }
+
+    /// Frames that were encoded on a shard to be shared by their receivers.
+    pub fn frames_made(&self, shard: usize) -> u64 {
+        self.shards[shard].machine.frames_made()
+    }
+
+    /// Messages that were delivered on a shard.
+    pub fn delivered(&self, shard: usize) -> u64 {
+        self.shards[shard].metrics.channel_out.get()
+    }
+}
+
+impl Shard {
+    fn new(shard: usize, shards: usize) -> Self {
+        let metrics = Arc::new(ShardMetrics::default());
+        let settings = mqtt::Settings {
+            metrics: Arc::clone(&metrics),
+            ..mqtt::Settings::default()
+        };
+        Self {
+            hub: Hub::new(router_config(shard, shards, &metrics)),
+            machine: Machine::default(),
+            opening: MqttOpening {
+                settings: Rc::new(settings),
+                passwords: mqtt::Passwords::Taken,
+            },
+            metrics,
+        }
+    }
+}
+
+fn number(shard: usize) -> u16 {
+    u16::try_from(shard).unwrap()
+}
