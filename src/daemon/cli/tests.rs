@@ -44,8 +44,7 @@ fn every_command_of_the_contract_is_understood() {
     for line in [
         "serve",
         "serve --config nexus.toml --data-dir d --domain a.example --domain b.example --shards 2 \
-         --mqtt 127.0.0.1:0 --mqtts 127.0.0.1:1 --ws 127.0.0.1:2 --wss 127.0.0.1:3 --xmpp 127.0.0.1:4 \
-         --xmpps 127.0.0.1:5 --http 127.0.0.1:6 --bridge [::1]:7",
+         --mqtt 127.0.0.1:0 --ws 127.0.0.1:2 --http [::1]:6",
         "demo --once --data-dir d --mqtt 127.0.0.1:0",
         "check --config nexus.toml",
         "app add etest --open",
@@ -90,6 +89,9 @@ fn wrong_usage_ends_with_exit_code_2() {
         &format!("service grant --uid {UID} --app etest --kind free"),
         "serve --shards 0",
         "serve --mqtt 1883",
+        // A face that is not there is refused, not left out in silence.
+        "serve --mqtts 127.0.0.1:8883",
+        "serve --xmpp 127.0.0.1:5222",
     ] {
         let error = parsed(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}: {error}");
