@@ -597,3 +597,31 @@ fn the_bound_of_requests_in_flight_per_worker_is_answered_at_once() {
         overload_of(&mut last, 0);
     });
 }
+
+#[test]
+fn the_bound_of_requests_in_flight_per_shard_is_answered_at_once() {
+    parallel(&FORMS, |&form| {
+        let net = Net::start(&Options::shards(1).config("[api]\nrequests_per_shard_max = 3\n"));
+        let app = net.app();
+        let customer = app.customer();
+        let worker = net.connect(form, &app.account("owner"), "w1");
+        worker.listen("cmd");
+        let requesters = ["r0", "r1", "r2", "r3"].map(|resource| net.connect(form, &customer, resource));
+        let call = Call::new(&app.name, "cmd");
+        let requests: Vec<_> = requesters[..3]
+            .iter()
+            .map(|requester| {
+                requester.send_call("c1", &call);
+                worker.request()
+            })
+            .collect();
+        let refused = requesters[3].call(&call);
+        refused.assert_failure(-2002, "too many requests in flight.");
+        for (requester, request) in requesters.iter().zip(&requests) {
+            worker.answer(request, "{}");
+            assert_eq!(requester.reply("c1").code, 0);
+        }
+        let reply = requesters[3].call_served(&[&worker], &call);
+        assert_eq!(reply.code, 0, "once there is room again");
+    });
+}

@@ -59,6 +59,8 @@ function toProperties (given) {
     } else if (FLAGS.has(name)) {
       properties[NAMES[name]] = Boolean(value)
     } else if (name === 'user_properties') {
+      // An empty table would make the library leave out all other properties.
+      if (value.length === 0) continue
       const table = {}
       for (const [key, text] of value) (table[key] ??= []).push(text)
       properties.userProperties = table

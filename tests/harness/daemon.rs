@@ -208,7 +208,7 @@ pub(crate) fn nexusd(arguments: &[&str], more: &[&str]) -> Output {
 }
 
 /// Sends a signal to a child by its number, which its handle keeps from being given to another process.
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args(["-s", name, &child.id().to_string()])
         .status();
