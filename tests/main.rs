@@ -20,6 +20,7 @@ mod builtin;
 mod channel;
 mod control;
 mod direct;
+mod flow;
 mod hostile;
 mod life;
 mod login;
