@@ -146,7 +146,7 @@ fn wildcards_match_as_the_standard_says() {
                 } else {
                     format!("{c}/{name}")
                 };
-                publisher.publish(&Publish::new(&topic, name).qos(1));
+                publisher.publish_acked(Publish::new(&topic, name));
             }
             let expected: Vec<&str> = names.into_iter().filter(|name| matching.contains(name)).collect();
             for name in expected {
