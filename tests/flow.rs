@@ -219,6 +219,37 @@ fn mqtt_3_8_4_what_anybody_publishes_after_the_suback_is_heard() {
 }
 
 #[test]
+fn mqtt_3_14_4_a_will_is_forgotten_with_a_disconnect_in_the_last_bytes() {
+    const ROUNDS: usize = 100;
+    each_shard_count(|net| {
+        let app = net.app();
+        let account = app.account("user");
+        let channel = format!("will/{}", app.name);
+        let hearer = net.connect(PAHO_5, &app.account("owner"), "h");
+        hearer.hear(&channel, 1);
+        for round in 0..ROUNDS {
+            let version = if round % 2 == 0 { 4 } else { 5 };
+            let mut body = mqtt::counted("MQTT");
+            body.extend([version, 0b1100_0110, 0, 60]);
+            let none: &[u8] = if version == 5 { &[0] } else { &[] };
+            body.extend(none);
+            body.extend(mqtt::counted(format!("d{round}")));
+            body.extend(none);
+            for field in [channel.as_str(), "gone", &account.name, &account.secret] {
+                body.extend(mqtt::counted(field));
+            }
+            let mut raw = Raw::open(net.daemon().mqtt);
+            raw.send(&mqtt::packet(0x10, &body));
+            assert_eq!(raw.packet().connack_code(), 0);
+            raw.send(&[0xE0, 0]);
+        }
+        let fence = net.connect(PAHO_5, &account, "fence");
+        fence.publish_acked(Publish::new(&channel, "fence"));
+        assert_eq!(hearer.message().text(), "fence");
+    });
+}
+
+#[test]
 fn a_worker_is_found_once_its_listener_is_acknowledged() {
     const ROUNDS: usize = 20;
     each_shard_count(|net| {

@@ -95,8 +95,8 @@ fn a_service_that_expires_stops_working_within_one_second() {
         assert!(lasted >= lifetime - Duration::from_millis(50), "{lasted:?}");
         // Nor does it work for a block that connects after its end.
         let again = net.connect(form, &scene.user, "r2");
-        let reply = again.call(&Call::new(&scene.app.name, "cmd"));
-        assert_eq!(reply.code, -3000);
+        let call = Call::new(&scene.app.name, "cmd");
+        assert_eq!(again.call_served(&[&scene.worker], &call).code, -3000);
     });
 }
 

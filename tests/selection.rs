@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::matrix::{MQTTJS_5, PAHO_5};
 use crate::harness::world::new_uid;
 use crate::harness::{
-    Call, Client, Event, Form, Net, Reply, Request, each_form, each_pair, each_shard_count,
+    Call, Client, Event, Form, Net, Reply, Request, each_form, each_pair, each_shard_count, eventually,
 };
 
 /// Who answered.
@@ -170,15 +170,27 @@ fn ownership_in(net: &Net, form: Form) {
         assert_eq!(worker_of(&reply), "mine");
     }
     mine.disconnect();
-    let reply = requester.call(&call().ownership("mine"));
-    reply.assert_failure(-2000, "no free worker found.");
+    eventually("none is mine", || {
+        requester.call(&call().ownership("mine")).code == -2000
+    });
     let reply = requester.call_served(&workers[1..], &call().prioritize_mine());
     assert_ne!(worker_of(&reply), "mine", "falls back to the others");
     owner.disconnect();
-    let reply = requester.call(&call().ownership("owner"));
-    reply.assert_failure(-2000, "no free worker found.");
-    let reply = requester.call(&call().ownership("everything"));
-    assert_eq!(reply.code, -2004, "{reply:?}");
+    eventually("none is the owner's", || {
+        requester.call(&call().ownership("owner")).code == -2000
+    });
     let reply = requester.call_served(&[&partner], &call());
     assert_eq!(reply.body, json!({"worker": "partner"}));
+}
+
+#[test]
+fn an_ownership_nobody_knows_is_a_bad_request() {
+    each_shard_count(|net| {
+        for form in [PAHO_5, MQTTJS_5] {
+            let app = net.app();
+            let requester = net.connect(form, &app.customer(), "r1");
+            let reply = requester.call(&Call::new(&app.name, "cmd").ownership("everything"));
+            assert_eq!(reply.code, -2004, "{reply:?}");
+        }
+    });
 }

@@ -66,6 +66,7 @@ impl Stamp {
     }
 
     /// As 5.0 has it in properties.
+    #[track_caller]
     pub(crate) fn as_user_properties(&self) -> Vec<(String, String)> {
         [
             ("nexus-app", &self.app),
@@ -213,6 +214,7 @@ impl Request {
 
 impl Client {
     /// Registers an API listener in the form of this client's version.
+    #[track_caller]
     pub(crate) fn listen(&self, cmd: &str) {
         let filter = if self.form.is_5() {
             format!("$nexus/listen/{cmd}")
@@ -223,6 +225,7 @@ impl Client {
     }
 
     /// The next request.
+    #[track_caller]
     pub(crate) fn request(&self) -> Request {
         self.wait("request", |event| match event {
             Event::Message(message) => Request::new(message.clone()),
@@ -231,11 +234,13 @@ impl Client {
     }
 
     /// Answers a request.
+    #[track_caller]
     pub(crate) fn answer(&self, request: &Request, body: impl AsRef<[u8]>) {
         self.publish(&Publish::new(&request.answer_topic, body));
     }
 
     /// Sends a request in the form of this client's version, under an id.
+    #[track_caller]
     pub(crate) fn send_call(&self, id: &str, call: &Call<'_>) -> u64 {
         if self.form.is_5() {
             let topic = format!("$nexus/api/{}", call.path());
@@ -255,11 +260,13 @@ impl Client {
     }
 
     /// The outcome of the request that was sent under an id.
+    #[track_caller]
     pub(crate) fn reply(&self, id: &str) -> Reply {
         self.reply_within(id, PATIENCE)
     }
 
     /// The same within `patience`.
+    #[track_caller]
     pub(crate) fn reply_within(&self, id: &str, patience: Duration) -> Reply {
         let is_5 = self.form.is_5();
         let message = self.wait_within(patience, "reply", |event| match event {
@@ -274,6 +281,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its outcome.
+    #[track_caller]
     pub(crate) fn call(&self, call: &Call<'_>) -> Reply {
         let id = super::world::new_uid();
         self.send_call(&id, call);
@@ -281,6 +289,7 @@ impl Client {
     }
 
     /// Sends a request, lets whichever worker is asked answer with its resource, and waits for the outcome.
+    #[track_caller]
     pub(crate) fn call_served(&self, workers: &[&Self], call: &Call<'_>) -> Reply {
         let id = super::world::new_uid();
         self.send_call(&id, call);
@@ -305,6 +314,7 @@ impl Client {
     }
 
     /// Registers the Direct listener in the form of this client's version.
+    #[track_caller]
     pub(crate) fn listen_direct(&self) {
         let filter = if self.form.is_5() {
             "$nexus/direct"
@@ -315,11 +325,13 @@ impl Client {
     }
 
     /// Sends a Direct message.
+    #[track_caller]
     pub(crate) fn direct(&self, app: &str, resource: &str, text: &str) {
         self.publish(&Publish::new(&format!("$nexus/direct/{app}/{resource}"), text));
     }
 
     /// The next Direct message: its text and its sender.
+    #[track_caller]
     pub(crate) fn next_direct(&self) -> (String, Stamp) {
         let message = self.message_where("Direct message", |message| {
             message.topic == "$nexus/direct" || message.topic.starts_with("$nexus/direct/")
@@ -332,6 +344,7 @@ impl Client {
     }
 
     /// Subscribes to channels in the form that shows the sender: plain in 5.0, `$nexus/channel/…` in 3.1.1.
+    #[track_caller]
     pub(crate) fn hear_channel(&self, filter: &str) {
         if self.form.is_5() {
             self.hear(filter, 1);
@@ -341,6 +354,7 @@ impl Client {
     }
 
     /// The next channel message: the channel, the sender and the message.
+    #[track_caller]
     pub(crate) fn next_on_channel(&self) -> (String, Stamp, Message) {
         let message = self.message_where("channel message", |message| {
             !message.topic.starts_with('$') || message.topic.starts_with("$nexus/channel/")
@@ -354,6 +368,7 @@ impl Client {
     }
 
     /// The code of the SUBACK of one filter.
+    #[track_caller]
     pub(crate) fn suback(&self, filter: &str, qos: u8) -> u8 {
         let codes = self.subscribe(&[Subscribe::new(filter, qos)]);
         assert_eq!(codes.len(), 1);

@@ -177,11 +177,13 @@ impl Client {
     }
 
     /// The first event, come already or still to come, that `pick` takes.
+    #[track_caller]
     pub(crate) fn wait<T>(&self, wanted: &str, pick: impl FnMut(&Event) -> Option<T>) -> T {
         self.wait_within(PATIENCE, wanted, pick)
     }
 
     /// The same within `patience`.
+    #[track_caller]
     pub(crate) fn wait_within<T>(
         &self,
         patience: Duration,
@@ -247,6 +249,7 @@ impl Client {
     }
 
     /// Events that came and that nobody waited for, taken away.
+    #[track_caller]
     pub(crate) fn take_unmatched(&self) -> Vec<Event> {
         let mut unmatched = self.unmatched.borrow_mut();
         unmatched.extend(self.events.try_iter());
@@ -254,6 +257,7 @@ impl Client {
     }
 
     /// CONNACK: its code, session present, properties.
+    #[track_caller]
     pub(crate) fn connack(&self) -> (u8, bool, Properties) {
         self.wait("CONNACK", |event| match event {
             Event::Connack {
@@ -266,11 +270,13 @@ impl Client {
     }
 
     /// SUBACK of filters, each with its code.
+    #[track_caller]
     pub(crate) fn subscribe(&self, filters: &[Subscribe]) -> Vec<u8> {
         self.subscribe_with(filters, Value::Null)
     }
 
     /// The same with properties of the SUBSCRIBE.
+    #[track_caller]
     pub(crate) fn subscribe_with(&self, filters: &[Subscribe], properties: Value) -> Vec<u8> {
         let filters: Vec<&Value> = filters.iter().map(|filter| &filter.0).collect();
         let sent = self.command("subscribe", json!({"filters": filters, "properties": properties}));
@@ -281,11 +287,13 @@ impl Client {
     }
 
     /// Subscribes to one filter, which must be granted with the QoS asked for.
+    #[track_caller]
     pub(crate) fn hear(&self, filter: &str, qos: u8) {
         assert_eq!(self.subscribe(&[Subscribe::new(filter, qos)]), [qos], "{filter}");
     }
 
     /// UNSUBACK; the codes are empty in 3.1.1.
+    #[track_caller]
     pub(crate) fn unsubscribe(&self, filters: &[&str]) -> Vec<u8> {
         let sent = self.command("unsubscribe", json!({ "filters": filters }));
         self.wait("UNSUBACK", |event| match event {
@@ -295,6 +303,7 @@ impl Client {
     }
 
     /// Sends a PUBLISH; its reference names the acknowledgement.
+    #[track_caller]
     pub(crate) fn publish(&self, publish: &Publish<'_>) -> u64 {
         self.command(
             "publish",
@@ -309,6 +318,7 @@ impl Client {
     }
 
     /// The reason code of the acknowledgement of a PUBLISH (always 0 in 3.1.1).
+    #[track_caller]
     pub(crate) fn puback(&self, sent: u64) -> u8 {
         self.wait("PUBACK", |event| match event {
             Event::Puback { reference, code } if *reference == Some(sent) => Some(*code),
@@ -317,12 +327,14 @@ impl Client {
     }
 
     /// Sends a PUBLISH of QoS 1 and waits for the reason code of its acknowledgement.
+    #[track_caller]
     pub(crate) fn publish_acked(&self, publish: Publish<'_>) -> u8 {
         let sent = self.publish(&publish.qos(1));
         self.puback(sent)
     }
 
     /// The next message that `pick` takes.
+    #[track_caller]
     pub(crate) fn message_where(&self, wanted: &str, mut pick: impl FnMut(&Message) -> bool) -> Message {
         self.wait(wanted, |event| match event {
             Event::Message(message) if pick(message) => Some(message.clone()),
@@ -331,23 +343,27 @@ impl Client {
     }
 
     /// The next message.
+    #[track_caller]
     pub(crate) fn message(&self) -> Message {
         self.message_where("message", |_| true)
     }
 
     /// Says good-bye with a DISCONNECT and waits for the end.
+    #[track_caller]
     pub(crate) fn disconnect(&self) {
         self.command("disconnect", json!({}));
         self.closed();
     }
 
     /// Ends the connection without a DISCONNECT.
+    #[track_caller]
     pub(crate) fn kill(&self) {
         self.command("kill", json!({}));
         self.closed();
     }
 
     /// Waits for the reason code of the server's DISCONNECT (5.0).
+    #[track_caller]
     pub(crate) fn disconnected(&self) -> u8 {
         self.wait("DISCONNECT", |event| match event {
             Event::Disconnect { code } => Some(*code),
@@ -356,11 +372,13 @@ impl Client {
     }
 
     /// Waits for the end of the connection; over WebSocket its close code.
+    #[track_caller]
     pub(crate) fn closed(&self) -> Option<u16> {
         self.closed_within(PATIENCE)
     }
 
     /// The same within `patience`.
+    #[track_caller]
     pub(crate) fn closed_within(&self, patience: Duration) -> Option<u16> {
         self.wait_within(patience, "end of the connection", |event| match event {
             Event::Closed { ws_code, .. } => Some(*ws_code),

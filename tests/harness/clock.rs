@@ -58,6 +58,15 @@ impl Deadline {
     }
 }
 
+/// Tries until it holds: for what follows from the end of a connection, which its peer knows before the daemon.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Deadline::patient();
+    while !holds() {
+        assert!(!deadline.passed(), "not within {PATIENCE:?}: {what}");
+    }
+}
+
 /// Milliseconds since the Unix epoch.
 #[expect(
     clippy::disallowed_methods,

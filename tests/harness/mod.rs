@@ -18,7 +18,7 @@ pub(crate) mod world;
 
 pub(crate) use api::{Call, Reply, Request, Stamp};
 pub(crate) use client::{Client, Connect, Publish, Subscribe};
-pub(crate) use clock::Deadline;
+pub(crate) use clock::{Deadline, eventually};
 pub(crate) use daemon::Options;
 pub(crate) use event::{Event, Message};
 pub(crate) use matrix::{FORMS, Form, each_form, each_pair, each_shard_count, parallel};

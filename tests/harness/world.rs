@@ -39,21 +39,25 @@ impl Net {
     }
 
     /// The daemon.
+    #[track_caller]
     pub(crate) fn daemon(&self) -> &Daemon {
         &self.daemon
     }
 
     /// A new app.
+    #[track_caller]
     pub(crate) fn app(&self) -> App<'_> {
         self.add_app(&[])
     }
 
     /// A new app that is open to everybody.
+    #[track_caller]
     pub(crate) fn open_app(&self) -> App<'_> {
         self.add_app(&["--open"])
     }
 
     /// A new app whose workers take Direct messages from entitled callers only.
+    #[track_caller]
     pub(crate) fn entitled_app(&self) -> App<'_> {
         self.add_app(&["--direct", "entitled"])
     }
@@ -68,11 +72,13 @@ impl Net {
     }
 
     /// An operator's account: role `owner` of the app `nexus`.
+    #[track_caller]
     pub(crate) fn operator(&self) -> Account {
         self.account_of("nexus", &new_uid(), "owner")
     }
 
     /// An account of a user, whose app exists.
+    #[track_caller]
     pub(crate) fn account_of(&self, app: &str, uid: &str, role: &str) -> Account {
         let made = self
             .daemon
@@ -87,6 +93,7 @@ impl Net {
     }
 
     /// `nexusd service grant`, without an end or until then.
+    #[track_caller]
     pub(crate) fn grant(&self, uid: &str, app: &str, expires_unix_ms: Option<u64>) {
         let expires = expires_unix_ms.map(rfc3339);
         let mut arguments = vec!["service", "grant", "--uid", uid, "--app", app];
@@ -97,6 +104,7 @@ impl Net {
     }
 
     /// Sends a CONNECT, whatever comes of it.
+    #[track_caller]
     pub(crate) fn open(&self, form: Form, connect: &Connect) -> Client {
         let address = match form.transport {
             Transport::Tcp => self.daemon.mqtt,
@@ -106,6 +114,7 @@ impl Net {
     }
 
     /// Connects an account under a resource, which must work.
+    #[track_caller]
     pub(crate) fn connect(&self, form: Form, account: &Account, resource: &str) -> Client {
         let client = self.open(form, &account.connect(resource));
         let (code, _, _) = client.connack();
@@ -131,16 +140,19 @@ pub(crate) struct App<'a> {
 
 impl App<'_> {
     /// An account of a new user.
+    #[track_caller]
     pub(crate) fn account(&self, role: &str) -> Account {
         self.account_of(&new_uid(), role)
     }
 
     /// An account of a user.
+    #[track_caller]
     pub(crate) fn account_of(&self, uid: &str, role: &str) -> Account {
         self.net.account_of(&self.name, uid, role)
     }
 
     /// An account of a new user who has a service of this app.
+    #[track_caller]
     pub(crate) fn customer(&self) -> Account {
         let account = self.account("user");
         self.net.grant(&account.uid, &self.name, None);
@@ -160,6 +172,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// A CONNECT of this account under a resource.
+    #[track_caller]
     pub(crate) fn connect(&self, resource: &str) -> Connect {
         Connect::new(&self.name, &self.secret, resource)
     }
