@@ -102,6 +102,11 @@ impl<'a> Asking<'a> {
             .and_then(|_| check_resource(self.cmd))
             .and_then(|_| self.resource.map_or(Ok(""), check_resource));
         names.map_err(|error| Failure::BadRequest(error.0))?;
+        if self.ownership == Ownership::Unknown {
+            return Err(Failure::BadRequest(
+                "ownership is mine or owner, prioritize_mine is true or false",
+            ));
+        }
         if self.body.len() > limits::API_BODY_BYTES_MAX {
             return Err(Failure::TooLarge);
         }
@@ -152,7 +157,7 @@ impl Router {
         if !self.entitlement.may_call(sender, asking.app, now.unix_ms) {
             return Err(Failure::NotEntitled);
         }
-        let worker = self.choose(sender, asking, None)?;
+        let worker = self.choose(sender, asking, self.own_listener_to_avoid(from, asking.cmd))?;
         if self.requests.len() >= self.limits.requests_per_shard_max {
             return Err(Failure::Overloaded);
         }
@@ -174,6 +179,15 @@ impl Router {
         );
         self.place(port, key, sender, asking, worker);
         Ok(())
+    }
+
+    /// The requester itself, if it listens to the command but not to its own messages (No Local).
+    fn own_listener_to_avoid(&self, from: SessionKey, cmd: &str) -> Option<SessionId> {
+        let listener = self.sessions.attached(from)?.worker()?.listener(cmd)?;
+        listener.options.no_local.then_some(SessionId {
+            shard: self.shard,
+            key: from,
+        })
     }
 
     fn choose(

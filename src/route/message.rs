@@ -86,6 +86,9 @@ pub enum Ownership {
     Mine,
     /// Those whose role is `owner`.
     Owner,
+    /// The requester asked for a choice that does not exist: the outcome is -2004, since going to a worker that
+    /// was not meant is worse than not going.
+    Unknown,
 }
 
 /// A request to one worker of an app.

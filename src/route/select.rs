@@ -38,6 +38,7 @@ pub(crate) fn visible(ownership: Ownership, uid: Uid) -> [Option<Group>; 3] {
         Ownership::Any => [Some(Group::Public), Some(Group::Of(uid, Role::User)), None],
         Ownership::Mine => mine(uid),
         Ownership::Owner => [Some(Group::Owner), None, None],
+        Ownership::Unknown => [None; 3],
     }
 }
 
@@ -46,6 +47,7 @@ pub(crate) fn own(ownership: Ownership, uid: Uid) -> [Option<Group>; 3] {
     match ownership {
         Ownership::Any | Ownership::Mine => mine(uid),
         Ownership::Owner => [Some(Group::Of(uid, Role::Owner)), None, None],
+        Ownership::Unknown => [None; 3],
     }
 }
 

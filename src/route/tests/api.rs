@@ -140,6 +140,10 @@ fn p2_1_bad_requests_say_what_is_wrong() {
             ApiRequest { body: b"[1]", ..good },
             ApiRequest { body: b"{", ..good },
             ApiRequest {
+                ownership: Ownership::Unknown,
+                ..good
+            },
+            ApiRequest {
                 body: b"{\"a\":\"\xff\"}",
                 ..good
             },
@@ -161,7 +165,7 @@ fn p2_1_bad_requests_say_what_is_wrong() {
             let body: serde_json::Value = serde_json::from_str(&body).unwrap();
             assert!(body["error"].as_str().unwrap().len() > 5);
         }
-        assert_eq!(net.outcomes(ApiOutcome::BadRequest), 8);
+        assert_eq!(net.outcomes(ApiOutcome::BadRequest), 9);
     });
 }
 

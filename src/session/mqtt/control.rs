@@ -6,7 +6,7 @@
 use crate::limits;
 use crate::observe::Stage;
 use crate::route::identity::{check_app, check_channel, check_channel_filter, check_resource};
-use crate::route::{Refusal, Role, SenderPattern, Token, Uid};
+use crate::route::{Account, Refusal, Role, SenderPattern, Token, Uid};
 
 /// Deliveries come on the topic that was asked for; the sender is in user properties (5.0 alone).
 pub(super) const FORM_PLAIN: u8 = 0;
@@ -38,8 +38,15 @@ pub(super) enum Target<'a> {
     Call(&'a str, Callee<'a>),
     /// `$nexus/answer/<token>`.
     Answer(Token),
-    /// `$nexus/direct/<app>/<resource>`.
-    Direct(&'a str, &'a str),
+    /// `$nexus/direct/<app>/<resource>`, or a full address in place of the app and resource.
+    Direct {
+        /// The receiver's app.
+        app: &'a str,
+        /// The receiver's resource.
+        resource: &'a str,
+        /// The account and its domain, where a full address names them.
+        account: Option<(&'a str, &'a str)>,
+    },
 }
 
 impl Target<'_> {
@@ -49,7 +56,7 @@ impl Target<'_> {
             Self::Channel(_) => Stage::Channel,
             Self::Api(_) | Self::Call(..) => Stage::Request,
             Self::Answer(_) => Stage::Answer,
-            Self::Direct(..) => Stage::Direct,
+            Self::Direct { .. } => Stage::Direct,
         }
     }
 }
@@ -88,7 +95,7 @@ pub(super) fn target(topic: &str) -> Result<Target<'_>, (Stage, Refusal)> {
         return Err((Stage::Channel, Refusal::NotAuthorized));
     };
     let (stage, target) = match word {
-        "api" => (Stage::Request, callee(rest).map(Target::Api)),
+        "api" => (Stage::Request, Some(Target::Api(callee(rest)))),
         "call" => (Stage::Request, call(rest)),
         "answer" => (Stage::Answer, Token::parse(rest).map(Target::Answer)),
         "direct" => (Stage::Direct, direct(rest)),
@@ -97,17 +104,14 @@ pub(super) fn target(topic: &str) -> Result<Target<'_>, (Stage, Refusal)> {
     target.ok_or((stage, Refusal::InvalidName))
 }
 
-fn callee(text: &str) -> Option<Callee<'_>> {
-    let (app, rest) = text.split_once('/')?;
-    let (cmd, resource) = match rest.split_once('/') {
-        Some((cmd, resource)) => (cmd, Some(check_resource(resource).ok()?)),
-        None => (rest, None),
-    };
-    Some(Callee {
-        app: check_app(app).ok()?,
-        cmd: check_resource(cmd).ok()?,
-        resource,
-    })
+/// Takes `<app>/<cmd>[/<resource>]` apart. Whether they are names is the router's to say: the requester can be
+/// told, by an outcome.
+fn callee(text: &str) -> Callee<'_> {
+    let (app, rest) = text.split_once('/').unwrap_or((text, ""));
+    let (cmd, resource) = rest
+        .split_once('/')
+        .map_or((rest, None), |(cmd, resource)| (cmd, Some(resource)));
+    Callee { app, cmd, resource }
 }
 
 fn call(text: &str) -> Option<Target<'_>> {
@@ -116,15 +120,26 @@ fn call(text: &str) -> Option<Target<'_>> {
     if id.is_empty() || id.len() > limits::CALL_ID_BYTES_MAX || !id.bytes().all(known) {
         return None;
     }
-    Some(Target::Call(id, callee(rest)?))
+    Some(Target::Call(id, callee(rest)))
 }
 
 fn direct(text: &str) -> Option<Target<'_>> {
-    let (app, resource) = text.split_once('/')?;
-    Some(Target::Direct(
-        check_app(app).ok()?,
-        check_resource(resource).ok()?,
-    ))
+    let (to, resource) = text.split_once('/')?;
+    let resource = check_resource(resource).ok()?;
+    let Some((name, domain)) = to.split_once('@') else {
+        let app = check_app(to).ok()?;
+        return Some(Target::Direct {
+            app,
+            resource,
+            account: None,
+        });
+    };
+    let app = Account::parse(name).ok()?.app;
+    Some(Target::Direct {
+        app,
+        resource,
+        account: Some((name, domain)),
+    })
 }
 
 /// Whether a reply may be asked for on this Response Topic: replies are never published, but a requester must
@@ -250,8 +265,46 @@ mod tests {
         );
         assert_eq!(
             target("$nexus/direct/etest/w.1"),
-            Ok(Target::Direct("etest", "w.1"))
+            Ok(Target::Direct {
+                app: "etest",
+                resource: "w.1",
+                account: None
+            })
         );
+    }
+
+    #[test]
+    fn nexus_3_a_full_address_stands_in_for_app_and_resource() {
+        let account = "etest-0123456789abcdef01234567-owner";
+        let topic = format!("$nexus/direct/{account}@nexus.example/w.1");
+        assert_eq!(
+            target(&topic),
+            Ok(Target::Direct {
+                app: "etest",
+                resource: "w.1",
+                account: Some((account, "nexus.example"))
+            })
+        );
+        let wrong = (Stage::Direct, Refusal::InvalidName);
+        assert_eq!(target("$nexus/direct/etest@nexus.example/w.1"), Err(wrong));
+    }
+
+    /// Whoever can be told an outcome is told that the name is wrong (2.1, -2004): the router does.
+    #[test]
+    fn nexus_2_1_names_of_a_request_are_left_to_the_router() {
+        for (text, app, cmd, resource) in [
+            ("etest", "etest", "", None),
+            ("Etest/c", "Etest", "c", None),
+            ("etest/c/", "etest", "c", Some("")),
+            ("etest/c/r/x", "etest", "c", Some("r/x")),
+        ] {
+            let callee = Callee { app, cmd, resource };
+            assert_eq!(target(&format!("$nexus/api/{text}")), Ok(Target::Api(callee)));
+            assert_eq!(
+                target(&format!("$nexus/call/1/{text}")),
+                Ok(Target::Call("1", callee))
+            );
+        }
     }
 
     #[test]
@@ -259,13 +312,6 @@ mod tests {
         let long = format!("$nexus/call/{}/etest/c", "x".repeat(65));
         for (topic, stage) in [
             ("a\u{1}", Stage::Channel),
-            ("$nexus/api/etest", Stage::Request),
-            ("$nexus/api/Etest/c", Stage::Request),
-            ("$nexus/api/etest/", Stage::Request),
-            ("$nexus/api/etest/c/", Stage::Request),
-            ("$nexus/api/etest/c/r/x", Stage::Request),
-            ("$nexus/api/etest/c@d", Stage::Request),
-            ("$nexus/call/etest/c", Stage::Request),
             ("$nexus/call//etest/c", Stage::Request),
             ("$nexus/call/a.b/etest/c", Stage::Request),
             (&long, Stage::Request),

@@ -143,13 +143,20 @@ impl Session {
                 };
                 Ok(Command::Answer { answer, ticket })
             }
-            Target::Direct(app, resource) => {
+            Target::Direct {
+                app,
+                resource,
+                account,
+            } => {
+                if account.is_some_and(|(_, domain)| !self.settings.is_ours(domain)) {
+                    return Err(stop(Reason::Refused(Refusal::InvalidName)));
+                }
                 let text =
                     std::str::from_utf8(publish.payload).map_err(|_| stop(Reason::PayloadFormatInvalid))?;
                 let direct = Direct {
                     app,
                     resource,
-                    account: None,
+                    account: account.map(|(account, _)| account),
                     text,
                     qos,
                 };
@@ -244,7 +251,7 @@ fn request<'a>(
     ticket: Option<Ticket>,
     label: &'a mut Vec<u8>,
 ) -> Result<Command<'a>, Reason> {
-    let (ownership, prioritize_mine) = selection(publish.properties)?;
+    let (ownership, prioritize_mine) = selection(publish.properties);
     if !to.encode(label) {
         return Err(Reason::Refused(Refusal::TooLarge));
     }
@@ -263,7 +270,7 @@ fn request<'a>(
 }
 
 /// The user properties `ownership` and `prioritize_mine`; of several, the last one counts.
-fn selection(properties: Properties<'_>) -> Result<(Ownership, bool), Reason> {
+fn selection(properties: Properties<'_>) -> (Ownership, bool) {
     let (mut ownership, mut prioritize_mine) = (Ownership::Any, false);
     for (name, value) in properties.user_properties() {
         match (name, value) {
@@ -272,12 +279,11 @@ fn selection(properties: Properties<'_>) -> Result<(Ownership, bool), Reason> {
             ("ownership", "owner") => ownership = Ownership::Owner,
             ("prioritize_mine", "true" | "1") => prioritize_mine = true,
             ("prioritize_mine", "" | "false" | "0") => prioritize_mine = false,
-            // Going to a worker that was not meant is worse than not going.
-            ("ownership" | "prioritize_mine", _) => return Err(Reason::Refused(Refusal::NotSupported)),
+            ("ownership" | "prioritize_mine", _) => return (Ownership::Unknown, false),
             _ => {}
         }
     }
-    Ok((ownership, prioritize_mine))
+    (ownership, prioritize_mine)
 }
 
 /// 3.3.2.3.2: who marks a payload as text has to send text.

@@ -24,6 +24,13 @@ pub struct Settings {
     pub metrics: Arc<ShardMetrics>,
 }
 
+impl Settings {
+    /// Whether a domain is one of those served here.
+    pub(super) fn is_ours(&self, domain: &str) -> bool {
+        self.domains.iter().any(|ours| ours.eq_ignore_ascii_case(domain))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -344,7 +344,6 @@ fn nexus_3_names_and_places_that_are_refused() {
             Stage::Request,
             DropReason::Invalid,
         ),
-        ("$nexus/api/Etest/c", 0x90, Stage::Request, DropReason::Invalid),
         ("$nexus/api/etest/c", 0x83, Stage::Request, DropReason::Invalid),
         ("$nexus/answer/x", 0x90, Stage::Answer, DropReason::Invalid),
         ("$nexus/direct/etest", 0x90, Stage::Direct, DropReason::Invalid),
@@ -400,16 +399,19 @@ fn nexus_3_an_api_request_takes_its_selection_from_user_properties() {
 }
 
 #[test]
-fn nexus_3_a_selection_that_is_not_understood_is_not_executed() {
-    for wrong in [
-        Property::UserProperty("ownership", "theirs"),
+fn nexus_2_1_a_selection_that_is_not_understood_is_a_bad_request() {
+    let properties = [
+        Property::ResponseTopic("r"),
         Property::UserProperty("prioritize_mine", "maybe"),
-    ] {
-        let properties = [Property::ResponseTopic("r"), wrong];
-        let (told, _) = dropped(V5, message("$nexus/api/etest/c", QoS::AtLeastOnce, &properties));
-        assert_eq!(told, Some(0x83), "{wrong:?}");
-    }
+    ];
+    let publish = message("$nexus/api/etest/c", QoS::AtMostOnce, &properties);
+    let mut client = Client::attached(V5);
+    assert_eq!(
+        requested(client.ask(&Packet::Publish(publish))).ownership,
+        Ownership::Unknown
+    );
     for (ownership, expected) in [
+        ("theirs", Ownership::Unknown),
         ("owner", Ownership::Owner),
         ("any", Ownership::Any),
         ("", Ownership::Any),
