@@ -11,7 +11,7 @@ use super::parcel::Parcel;
 use super::port::{Port, RouteTimer};
 use super::requests::RequestKey;
 use super::router::Router;
-use super::select::{Nobody, Query, select};
+use super::select::{Nobody, Query, listeners, select};
 use super::{drops, message};
 use crate::json::check_object;
 use crate::limits;
@@ -157,7 +157,8 @@ impl Router {
         if !self.entitlement.may_call(sender, asking.app, now.unix_ms) {
             return Err(Failure::NotEntitled);
         }
-        let worker = self.choose(sender, asking, self.own_listener_to_avoid(from, asking.cmd))?;
+        let own = self.own_listener_to_avoid(from, asking.cmd);
+        let worker = self.choose(sender, asking, own, own.is_some())?;
         if self.requests.len() >= self.limits.requests_per_shard_max {
             return Err(Failure::Overloaded);
         }
@@ -195,6 +196,7 @@ impl Router {
         sender: &Sender<'_>,
         asking: &Asking<'_>,
         avoid: Option<SessionId>,
+        is_own: bool,
     ) -> Result<SessionId, Nobody> {
         let query = Query {
             app: asking.app,
@@ -206,7 +208,14 @@ impl Router {
             avoid,
             load_max: self.worker_load_max(),
         };
-        select(&self.directory, &mut self.rng, &query)
+        let chosen = select(&self.directory, &mut self.rng, &query);
+        // Where the requester itself is the only one, and does not listen to itself, nobody listens.
+        match chosen {
+            Err(Nobody::Overloaded) if is_own && listeners(&self.directory, &query) == 1 => {
+                Err(Nobody::NotImplemented)
+            }
+            _ => chosen,
+        }
     }
 
     fn worker_load_max(&self) -> u32 {
@@ -291,7 +300,7 @@ impl Router {
         if count > limits::REQUEST_RETRIES_MAX {
             return Err(gave_up);
         }
-        self.choose(sender, asking, Some(avoid))
+        self.choose(sender, asking, Some(avoid), false)
             .map_err(|nobody| match (declined, nobody) {
                 // It was there when it was chosen.
                 (Declined::Gone, Nobody::NoWorker) => Failure::WorkerGone,

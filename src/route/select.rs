@@ -81,6 +81,12 @@ pub(crate) fn select(
     candidates.choose(rng).ok_or(Nobody::Overloaded)
 }
 
+/// How many workers listen to the command among those that the requester may be given.
+pub(crate) fn listeners(directory: &Directory, query: &Query<'_>) -> usize {
+    let groups = visible(query.ownership, query.uid);
+    Candidates::new(directory, query, Some(query.cmd), groups).len()
+}
+
 struct Candidates<'a> {
     directory: &'a Directory,
     query: &'a Query<'a>,

@@ -132,9 +132,11 @@ impl Engine {
         self.outbox.flush();
         if self.outbox.has_room() {
             self.faulty = false;
+            // A login that comes while the snapshot is read may follow a change that the snapshot lacks.
+            let arrived = self.port.logins_waiting();
             match self.book.begin().and_then(|()| self.tell_changes()) {
                 Ok(()) if self.behind => {}
-                Ok(()) => self.decide_batch(now),
+                Ok(()) => self.decide_batch(now, arrived),
                 Err(fault) => {
                     self.fault(&fault);
                     self.give_up_batch(now);
@@ -177,8 +179,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Decides, in this order: what was delayed until now, what was proven meanwhile, what came in.
-    fn decide_batch(&mut self, now: Now) {
+    /// Decides, in this order: what was delayed until now, what was proven meanwhile, and of what came in the
+    /// `arrived` logins that were there before the snapshot.
+    fn decide_batch(&mut self, now: Now, arrived: usize) {
         let mut room = limits::LOGINS_PER_BATCH_MAX;
         while room > 0
             && self
@@ -202,12 +205,11 @@ impl Engine {
             self.decide_proven(now, pending, proven);
             room -= 1;
         }
-        while room > 0 {
+        for _ in 0..room.min(arrived) {
             let Some(request) = self.port.next_login() else {
                 break;
             };
             self.admit(now, request);
-            room -= 1;
         }
     }
 

@@ -95,7 +95,7 @@ pub(super) fn target(topic: &str) -> Result<Target<'_>, (Stage, Refusal)> {
         return Err((Stage::Channel, Refusal::NotAuthorized));
     };
     let (stage, target) = match word {
-        "api" => (Stage::Request, Some(Target::Api(callee(rest)))),
+        "api" => (Stage::Request, callee(rest).map(Target::Api)),
         "call" => (Stage::Request, call(rest)),
         "answer" => (Stage::Answer, Token::parse(rest).map(Target::Answer)),
         "direct" => (Stage::Direct, direct(rest)),
@@ -106,12 +106,12 @@ pub(super) fn target(topic: &str) -> Result<Target<'_>, (Stage, Refusal)> {
 
 /// Takes `<app>/<cmd>[/<resource>]` apart. Whether they are names is the router's to say: the requester can be
 /// told, by an outcome.
-fn callee(text: &str) -> Callee<'_> {
-    let (app, rest) = text.split_once('/').unwrap_or((text, ""));
+fn callee(text: &str) -> Option<Callee<'_>> {
+    let (app, rest) = text.split_once('/')?;
     let (cmd, resource) = rest
         .split_once('/')
         .map_or((rest, None), |(cmd, resource)| (cmd, Some(resource)));
-    Callee { app, cmd, resource }
+    Some(Callee { app, cmd, resource })
 }
 
 fn call(text: &str) -> Option<Target<'_>> {
@@ -120,7 +120,7 @@ fn call(text: &str) -> Option<Target<'_>> {
     if id.is_empty() || id.len() > limits::CALL_ID_BYTES_MAX || !id.bytes().all(known) {
         return None;
     }
-    Some(Target::Call(id, callee(rest)))
+    Some(Target::Call(id, callee(rest)?))
 }
 
 fn direct(text: &str) -> Option<Target<'_>> {
@@ -293,7 +293,6 @@ mod tests {
     #[test]
     fn nexus_2_1_names_of_a_request_are_left_to_the_router() {
         for (text, app, cmd, resource) in [
-            ("etest", "etest", "", None),
             ("Etest/c", "Etest", "c", None),
             ("etest/c/", "etest", "c", Some("")),
             ("etest/c/r/x", "etest", "c", Some("r/x")),
@@ -312,6 +311,8 @@ mod tests {
         let long = format!("$nexus/call/{}/etest/c", "x".repeat(65));
         for (topic, stage) in [
             ("a\u{1}", Stage::Channel),
+            ("$nexus/api/etest", Stage::Request),
+            ("$nexus/call/1/etest", Stage::Request),
             ("$nexus/call//etest/c", Stage::Request),
             ("$nexus/call/a.b/etest/c", Stage::Request),
             (&long, Stage::Request),
