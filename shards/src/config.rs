@@ -51,6 +51,8 @@ pub struct Config {
     pub low_water_bytes: usize,
     /// From a connection's end to the moment its socket is closed whatever is left to send.
     pub linger: Duration,
+    /// Bytes taken and dropped from a peer whose connection has ended here, before it is cut off.
+    pub linger_bytes_max: usize,
     /// Parcels in the ring of one ordered pair of shards.
     pub mesh_ring_parcels: usize,
     /// Entries of the submission queue.
@@ -79,6 +81,7 @@ impl Default for Config {
             high_water_bytes: limits::HIGH_WATER_BYTES,
             low_water_bytes: limits::LOW_WATER_BYTES,
             linger: Duration::from_millis(limits::LINGER_MS),
+            linger_bytes_max: limits::LINGER_BYTES_MAX,
             mesh_ring_parcels: limits::MESH_RING_PARCELS,
             submission_entries: limits::SUBMISSION_ENTRIES,
             completion_entries: limits::COMPLETION_ENTRIES,

@@ -86,6 +86,8 @@ pub(crate) struct Conn {
     pub(crate) tag: u32,
     /// Bytes from the first unused one before the app is to be called.
     pub(crate) need: u32,
+    /// Bytes that arrived after its end and were dropped.
+    pub(crate) late_bytes: u32,
     pub(crate) flags: Flags,
     /// Bytes that arrived and were not used.
     pub(crate) spill: Vec<u8>,
@@ -144,6 +146,7 @@ impl Registry {
                     generation: 0,
                     tag: 0,
                     need: 1,
+                    late_bytes: 0,
                     flags: Flags::default(),
                     spill: Vec::new(),
                     out: None,
@@ -158,6 +161,7 @@ impl Registry {
         conn.fd = socket.into_raw_fd();
         conn.tag = 0;
         conn.need = 1;
+        conn.late_bytes = 0;
         conn.flags = Flags::OPEN;
         Ok(ConnId {
             slot,

@@ -32,6 +32,8 @@ pub const SPILL_BYTES_MAX: usize = 1_024 * 1_024 + 64;
 pub const HELD_BYTES_MAX: usize = 64 * 1_024;
 /// From a connection's end to the moment its socket is closed whatever is left to send.
 pub const LINGER_MS: u64 = 5_000;
+/// Bytes that a peer may still send after its connection ended here: what was on its way when it was told.
+pub const LINGER_BYTES_MAX: usize = 256 * 1_024;
 
 // Output.
 /// A send queue over this many bytes is to be announced when it has drained.

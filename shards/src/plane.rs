@@ -20,6 +20,7 @@ use crate::wheel::{TimerId, Wheel};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) spill_bytes_max: usize,
+    pub(crate) linger_bytes_max: usize,
     pub(crate) held_bytes_max: usize,
     pub(crate) high_water_bytes: usize,
     pub(crate) low_water_bytes: usize,
@@ -28,6 +29,7 @@ pub(crate) struct Bounds {
 impl From<&Config> for Bounds {
     fn from(config: &Config) -> Self {
         Self {
+            linger_bytes_max: config.linger_bytes_max,
             spill_bytes_max: config.spill_bytes_max.min(i32::MAX.unsigned_abs() as usize),
             held_bytes_max: config.held_bytes_max,
             high_water_bytes: config.high_water_bytes,

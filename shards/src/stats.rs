@@ -99,6 +99,8 @@ stats! {
     spill_overflows,
     /// Connections whose socket was closed before the peer had taken everything.
     lingers_cut,
+    /// Connections cut off because their peer went on sending after their end.
+    linger_floods,
     /// Times the completion queue had overflowed.
     completion_overflows,
     /// Parcels sent.

@@ -136,6 +136,7 @@ impl<A: App> Shard<A> {
                 self.stats.received_bytes.add_len(len);
                 let bytes = self.ring.buffers().bytes_mut(buffer, len);
                 super::intake::take(&mut self.app, &mut self.plane, id, bytes);
+                self.bound_late(id, len);
             }
             self.ring.buffers().give(buffer);
         }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: the app is told exactly once, and first. Then what is queued is sent, our side of the socket is
 //! shut, and the peer's end is awaited while what it still sends is dropped, so that no reset destroys what it
-//! has not read; all of that within the linger time. The slot is free when nothing is with the kernel.
+//! has not read; all of that within the linger time, and for a bounded number of bytes. The slot is free when
+//! nothing is with the kernel.
 #![expect(unsafe_code, reason = "shutdown(2) on a bare descriptor")]
 
 use std::os::fd::RawFd;
@@ -82,6 +83,23 @@ impl<A: App> Shard<A> {
         }
     }
 
+    /// `len` bytes arrived. Cuts off a peer that goes on sending after the end: reading on would only serve it.
+    pub(super) fn bound_late(&mut self, id: ConnId, len: usize) {
+        let most = self.plane.bounds.linger_bytes_max;
+        let Some(conn) = self.plane.conns.get_mut(id) else {
+            return;
+        };
+        if conn.flags.any(Flags::KNOWN.with(Flags::DEAD)) {
+            return;
+        }
+        let late = crate::conn::slot_index(conn.late_bytes).saturating_add(len);
+        conn.late_bytes = u32::try_from(late).unwrap_or(u32::MAX);
+        if late > most {
+            self.stats.linger_floods.add(1);
+            self.break_off(id);
+        }
+    }
+
     fn release(&mut self, id: ConnId) {
         self.plane.reclaim_queue(id);
         if let Some((socket, _)) = self.plane.conns.remove(id) {
@@ -90,14 +108,14 @@ impl<A: App> Shard<A> {
         }
     }
 
-    /// The peer sends no more. What it sent before and the app has not taken, because it is held, comes first.
+    /// The peer sends no more. While the app holds the connection it has not answered what came before: that, and
+    /// what it has not taken, comes first.
     pub(super) fn peer_ended(&mut self, id: ConnId) {
         let Some(conn) = self.plane.conns.get_mut(id) else {
             return;
         };
         conn.flags.set(Flags::ENDED);
-        let waiting = conn.flags.any(Flags::HELD.with(Flags::RESUMED)) && !conn.spill.is_empty();
-        if !waiting {
+        if !conn.flags.any(Flags::HELD.with(Flags::RESUMED)) {
             self.end(id);
         }
     }
@@ -134,7 +152,7 @@ impl<A: App> Shard<A> {
             let Some(conn) = self.plane.conns.get(id).filter(|conn| conn.is_live()) else {
                 continue;
             };
-            let held = conn.flags.any(Flags::HELD.with(Flags::RESUMED)) && !conn.spill.is_empty();
+            let held = conn.flags.any(Flags::HELD.with(Flags::RESUMED));
             if conn.flags.any(Flags::ENDED) && !held {
                 self.end(id);
             } else {

@@ -115,6 +115,47 @@ fn a_stop_ends_when_the_drain_time_is_over_and_every_connection_is_told_once() {
     }
 }
 
+/// Answers the first byte and ends the connection.
+#[derive(Clone, Copy)]
+struct Refuser;
+
+impl Tenant for Refuser {
+    type Parcel = ();
+
+    fn received(&mut self, plane: &mut Plane<()>, conn: ConnId, _: u32, bytes: &mut [u8]) -> Progress {
+        plane.buffer(conn).unwrap().extend_from_slice(b"no");
+        plane.close(conn, Close::AfterFlush);
+        all(bytes)
+    }
+}
+
+#[test]
+fn a_peer_that_sends_on_after_the_end_is_cut_off_after_a_bounded_number_of_bytes() {
+    let config = Config {
+        linger: Duration::from_secs(60),
+        linger_bytes_max: 100_000,
+        ..config(1)
+    };
+    let running = start(config, |_| Refuser);
+    let mut patient = connect(&running);
+    patient.write_all(b"?").unwrap();
+    patient.write_all(&pattern(90_000)).unwrap();
+    assert_eq!(crate::support::read_to_end(&mut patient), b"no");
+    let mut flooder = connect(&running);
+    let chunk = pattern(64 * 1_024);
+    let mut written = 0;
+    while flooder.write_all(&chunk).is_ok() {
+        written += chunk.len();
+        assert!(written < 64 * 1_024 * 1_024, "it is read for ever");
+    }
+    let stats = running.stats(0);
+    until("it was cut", || stats.linger_floods.get() == 1);
+    assert!(stats.received_bytes.get() < 1_000_000);
+    drop((patient, flooder));
+    until("both are gone", || stats.released.get() == 2);
+    stop(running);
+}
+
 #[test]
 fn an_idle_machine_stops_at_once() {
     let running = start(config(2), |_| Echo::default());

@@ -246,6 +246,22 @@ fn a_held_connection_is_not_called_until_it_is_resumed_and_loses_nothing() {
 }
 
 #[test]
+fn a_held_connection_whose_peer_ends_its_side_is_still_answered() {
+    let (holder, running) = holder(config(1));
+    let mut client = connect(&running);
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    until("it arrived", || running.stats(0).received_bytes.get() == 8);
+    let ticks = running.stats(0).ticks.get();
+    until("the end was seen", || running.stats(0).ticks.get() > ticks + 2);
+    assert_eq!(holder.closed.load(Ordering::Relaxed), 0);
+    running.bell(0).ring();
+    assert_eq!(read_to_end(&mut client), b"question");
+    until("it ended", || holder.closed.load(Ordering::Relaxed) == 1);
+    stop(running);
+}
+
+#[test]
 fn a_held_connection_that_has_enough_waiting_holds_its_peer_back() {
     let config = Config {
         held_bytes_max: 16_384,
