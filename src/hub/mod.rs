@@ -138,9 +138,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut used = 0;
         let next = loop {
-            let Some(rest) = bytes.get_mut(used..).filter(|rest| !rest.is_empty()) else {
-                break Some(Next::Need(1));
-            };
             let Some(entry) = self
                 .table
                 .get_mut(key)
@@ -148,9 +145,13 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             else {
                 break None;
             };
+            // Even with nothing left: should the peer end its side now, it still gets its answer.
             if matches!(entry.state, State::LoggingIn | State::Claiming) {
                 break Some(Next::Hold);
             }
+            let Some(rest) = bytes.get_mut(used..).filter(|rest| !rest.is_empty()) else {
+                break Some(Next::Need(1));
+            };
             let Some(mut out) = io.output(conn) else {
                 break None;
             };
@@ -518,7 +519,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         while let Some(pending) = self.pending.pop_front() {
             match pending {
                 Pending::Notice(key, Notice::Attached) => self.attach(io, now, key),
-                Pending::Notice(key, Notice::Displaced) => self.end(io, now, key, Ending::TakenOver),
+                // Its proof was good, a newer session only came before its address was free: it is told so
+                // like one that was taken over a moment after it came in.
+                Pending::Notice(key, Notice::Displaced) => {
+                    self.attach(io, now, key);
+                    self.end(io, now, key, Ending::TakenOver);
+                }
                 Pending::Notice(key, Notice::Completed(ticket, completion)) => {
                     self.complete(io, now, key, Some(ticket), &completion);
                     // It may have held back what it was sent until this.

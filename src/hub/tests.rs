@@ -260,9 +260,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(1)
+    }
+
+    /// The first of `shards`.
+    fn of(shards: u16) -> Self {
         let config = RouterConfig {
             shard: 0,
-            shards: 1,
+            shards,
             seed: [7; 32],
             placement_seed: 7,
             domain: "nexus.example".into(),
@@ -440,6 +445,40 @@ fn the_newer_session_takes_the_address_and_the_older_is_told() {
         world.hub.identity(world.slots[&2]).unwrap().sender().address(),
         format!("{ALICE}/w1")
     );
+}
+
+#[test]
+fn a_login_that_a_newer_one_overtakes_is_told_like_one_that_was_taken_over() {
+    // Of two shards: some address is at home on the other one, which says nothing yet.
+    let mut world = World::of(2);
+    let waiting = (0..64).find(|conn| {
+        world.open(*conn);
+        let text = format!("login {ALICE} w{conn}\nwill last\n");
+        let progress = world.send(*conn, &text);
+        assert_eq!(progress.next, Next::Hold);
+        world.verdict(Ok(grants()));
+        world.heard(*conn).is_empty()
+    });
+    let conn = waiting.unwrap();
+    let key = world.hub.table.key(world.slots[&conn]).unwrap();
+    let displaced = Pending::Notice(key, Notice::Displaced);
+    world.hub.pending.push_back(displaced);
+    world.hub.settle(&mut world.machine, world.now);
+    let told = format!("you are {ALICE}/w{conn}\nend: TakenOver\n");
+    assert_eq!(world.heard(conn), told);
+    assert!(world.is_closed(conn));
+}
+
+#[test]
+fn a_login_without_more_behind_it_is_held_to_its_answer() {
+    let mut world = World::new();
+    world.open(1);
+    let text = format!("login {ALICE} w1\n");
+    let all = Progress {
+        used: text.len(),
+        next: Next::Hold,
+    };
+    assert_eq!(world.send(1, &text), all);
 }
 
 #[test]

@@ -96,8 +96,11 @@ fn apps() -> Vec<Change> {
 
 fn run(world: &mut World, clients: &mut Clients, until: u64) {
     while let Some(heard) = world.step(until) {
-        for note in std::mem::take(&mut world.notes) {
-            match note {
+        let notes = std::mem::take(&mut world.notes);
+        for (place, note) in notes.iter().enumerate() {
+            match *note {
+                // Overtaken while it waited for its address: told both in one breath, it never held it.
+                Note::Attached(conn) if notes.get(place + 1) == Some(&Note::Closed(conn)) => {}
                 Note::Attached(conn) => clients.attached(conn),
                 Note::Closed(conn) => clients.ended(conn),
             }
