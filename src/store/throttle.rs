@@ -83,18 +83,25 @@ impl Throttle {
     /// Asks when a login may be decided. A turn that is given is taken: every call that gets
     /// [`Admission::At`] moves the next one on.
     pub fn admit(&mut self, now: Instant, guesser: Guesser) -> Admission {
+        if !self.throttles(now, guesser) {
+            return Admission::Now;
+        }
         let Some(window) = self.windows.get_mut(&guesser.0) else {
             return Admission::Now;
         };
-        if ended(window, now) || window.failures < limits::LOGIN_FAILURES_PER_WINDOW_MAX {
-            return Admission::Now;
-        }
         let turn = window.turn.max(now) + SPACING;
         if turn - now > DELAY_MAX {
             return Admission::Refused;
         }
         window.turn = turn;
         Admission::At(turn)
+    }
+
+    /// Whether logins of this guesser have to wait.
+    pub fn throttles(&self, now: Instant, guesser: Guesser) -> bool {
+        self.windows.get(&guesser.0).is_some_and(|window| {
+            !ended(window, now) && window.failures >= limits::LOGIN_FAILURES_PER_WINDOW_MAX
+        })
     }
 
     /// A login was denied.

@@ -240,9 +240,17 @@ impl Engine {
         }
     }
 
-    /// A login came in: decides it at once, or when the throttle allows.
+    /// A login came in: decides it at once, or when the throttle allows. A derived secret is let in at once even
+    /// then: nobody guesses 256 random bits, and who floods an account with wrong ones does not lock it out.
     fn admit(&mut self, now: Now, request: LoginRequest) {
         let guesser = self.throttle.guesser(&request.account, request.peer);
+        if self.throttle.throttles(now.instant, guesser) {
+            match self.try_decide(&request) {
+                Ok(Decision::Accepted(credential)) => return self.accept(&request, credential, None),
+                Ok(Decision::Slow(_) | Decision::Denied) => {}
+                Err(fault) => return self.undecided(request.session, &fault),
+            }
+        }
         let (at, what) = match self.throttle.admit(now.instant, guesser) {
             Admission::Now => return self.decide(now, request),
             Admission::At(at) => (at, Delayed::Login(Box::new(request))),
