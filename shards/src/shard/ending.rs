@@ -6,7 +6,10 @@
 //! nothing is with the kernel.
 #![expect(unsafe_code, reason = "shutdown(2) on a bare descriptor")]
 
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::Shard;
 use crate::app::{App, ConnId};
@@ -96,6 +99,7 @@ impl<A: App> Shard<A> {
         conn.late_bytes = u32::try_from(late).unwrap_or(u32::MAX);
         if late > most {
             self.stats.linger_floods.add(1);
+            reset_on_close(conn.fd);
             self.break_off(id);
         }
     }
@@ -200,6 +204,15 @@ impl<A: App> Shard<A> {
             }
         }
     }
+}
+
+/// Has the socket end with a reset: without one, the kernel would keep a peer with much left to send waiting for a
+/// minute.
+fn reset_on_close(fd: RawFd) {
+    // SAFETY: the descriptor belongs to the table, which has not released it, and is only borrowed here.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    // If the socket is not connected any more, there is nobody to be told.
+    let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
 }
 
 /// Shuts one or both directions; a socket that is not connected any more is none the worse.

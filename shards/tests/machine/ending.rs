@@ -144,6 +144,7 @@ fn a_peer_that_sends_on_after_the_end_is_cut_off_after_a_bounded_number_of_bytes
     let mut flooder = connect(&running);
     let chunk = pattern(64 * 1_024);
     let mut written = 0;
+    let clock = Clock::start();
     while flooder.write_all(&chunk).is_ok() {
         written += chunk.len();
         assert!(written < 64 * 1_024 * 1_024, "it is read for ever");
@@ -151,6 +152,11 @@ fn a_peer_that_sends_on_after_the_end_is_cut_off_after_a_bounded_number_of_bytes
     let stats = running.stats(0);
     until("it was cut", || stats.linger_floods.get() == 1);
     assert!(stats.received_bytes.get() < 1_000_000);
+    let told = Duration::from_nanos(clock.now_ns());
+    assert!(
+        told < Duration::from_secs(5),
+        "the peer was kept waiting: {told:?}"
+    );
     drop((patient, flooder));
     until("both are gone", || stats.released.get() == 2);
     stop(running);
