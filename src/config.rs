@@ -2,6 +2,8 @@
 //!
 //! Every key is optional. An error names the file, the key, the value and what is allowed.
 
+mod keys;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -211,110 +213,40 @@ impl Config {
     /// Reads and checks a configuration. `file` is only named in errors; relative paths in it are taken as
     /// they stand.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|e| ConfigError(describe(&e, text, file)))?;
-        config
-            .check()
-            .map_err(|e| ConfigError(format!("{}: {e}", file.display())))?;
-        Ok(config)
+        keys::check_file(text, file)?;
+        toml::from_str(text).map_err(|e| {
+            let reason = e.message().replace('\n', " ");
+            ConfigError(format!("{}: {reason}", file.display()))
+        })
     }
 
-    /// Checks what the types cannot: ranges and grammars.
+    /// Checks ranges and grammars, however the values were given.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.domains.is_empty() {
-            return Err(ConfigError(
-                "domains = []: at least one domain is needed".to_owned(),
-            ));
-        }
-        for domain in &self.domains {
-            if !is_domain(domain) {
-                return Err(ConfigError(format!(
-                    "domains: {domain:?} is no domain: letters, digits, '-' and '.', at most 253 bytes"
-                )));
-            }
-        }
+        keys::check_domains(&self.domains)?;
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
-        range(
-            "shards.count",
-            self.shards.count.into(),
-            0,
-            limits::SHARDS_MAX as u64,
-        )?;
-        range("shards.spin_us", self.shards.spin_us.into(), 0, 1_000)?;
-        range(
-            "mqtt.receive_maximum",
-            self.mqtt.receive_maximum.into(),
-            1,
-            65_535,
-        )?;
-        let packet_max = limits::MQTT_PACKET_BYTES_CEILING as u64;
-        range(
-            "mqtt.packet_bytes_max",
-            self.mqtt.packet_bytes_max as u64,
-            1_024,
-            packet_max,
-        )?;
-        let ceiling = limits::REQUESTS_PER_SHARD_MAX as u64;
-        range(
-            "api.requests_per_block_max",
-            self.api.requests_per_block_max as u64,
-            1,
-            ceiling,
-        )?;
-        range(
-            "api.requests_per_worker_max",
-            self.api.requests_per_worker_max as u64,
-            1,
-            ceiling,
-        )?;
-        range(
-            "api.requests_per_shard_max",
-            self.api.requests_per_shard_max as u64,
-            1,
-            ceiling,
-        )?;
-        range("drain.seconds", self.drain.seconds, 0, 3_600)
-    }
-}
-
-fn range(key: &str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
+        let Self {
+            shards, mqtt, api, ..
+        } = self;
+        for (table, key, value) in [
+            ("shards", "count", shards.count.into()),
+            ("shards", "spin_us", shards.spin_us.into()),
+            ("mqtt", "receive_maximum", mqtt.receive_maximum.into()),
+            ("mqtt", "packet_bytes_max", mqtt.packet_bytes_max as u64),
+            ("api", "requests_per_block_max", api.requests_per_block_max as u64),
+            (
+                "api",
+                "requests_per_worker_max",
+                api.requests_per_worker_max as u64,
+            ),
+            ("api", "requests_per_shard_max", api.requests_per_shard_max as u64),
+            ("drain", "seconds", self.drain.seconds),
+        ] {
+            keys::check_number(table, key, value)?;
+        }
         Ok(())
-    } else {
-        Err(ConfigError(format!(
-            "{key} = {value}: allowed is {least} to {most}"
-        )))
     }
-}
-
-fn is_domain(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
-}
-
-/// One line for what TOML found: the file, the line, the text there, the reason.
-fn describe(error: &toml::de::Error, text: &str, file: &Path) -> String {
-    let reason = error.message().trim().replace('\n', " ");
-    let Some(span) = error.span() else {
-        return format!("{}: {reason}", file.display());
-    };
-    let before = text.get(..span.start).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let section = before
-        .lines()
-        .rev()
-        .find_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']'));
-    let there = text.lines().nth(line - 1).unwrap_or_default().trim();
-    let section = section
-        .filter(|_| !there.starts_with('['))
-        .map(|name| format!("[{name}] "))
-        .unwrap_or_default();
-    format!("{}:{line}: {section}{there}: {reason}", file.display())
 }
 
 #[cfg(test)]
@@ -372,30 +304,136 @@ mod tests {
 
     #[test]
     fn errors_name_file_key_value_and_what_is_allowed() {
+        for (text, line) in [
+            (
+                "[mqtt]\nreceive_maximum = 0\n",
+                "nexus.toml:2: mqtt.receive_maximum = 0: a number from 1 to 65535 is allowed",
+            ),
+            (
+                "[mqtt]\nreceive_maximum = \"many\"\n",
+                "nexus.toml:2: mqtt.receive_maximum = \"many\": a number from 1 to 65535 is allowed",
+            ),
+            (
+                "mqtt.receive_maximum = -1\n",
+                "nexus.toml:1: mqtt.receive_maximum = -1: a number from 1 to 65535 is allowed",
+            ),
+            (
+                "[shards]\ncount = 99_999_999_999_999_999_999\n",
+                "nexus.toml:2: shards.count = 99_999_999_999_999_999_999: a number from 0 to 64 is allowed",
+            ),
+            (
+                "[drain]\nseconds = 1.5\n",
+                "nexus.toml:2: drain.seconds = 1.5: a number from 0 to 3600 is allowed",
+            ),
+            (
+                "[mqtt]\nv3_plain_channels = \"no\"\n",
+                "nexus.toml:2: mqtt.v3_plain_channels = \"no\": true or false is allowed",
+            ),
+            (
+                "[channels]\nroot_wildcard = \"none\"\n",
+                "nexus.toml:2: channels.root_wildcard = \"none\": \"operators\" or \"all\" is allowed",
+            ),
+            (
+                "[listen]\nmqtt = 1883\n",
+                "nexus.toml:2: listen.mqtt = 1883: an IP address with a port in quotes is allowed, as in \
+                 \"127.0.0.1:1883\"",
+            ),
+            (
+                "data_dir = 5\n",
+                "nexus.toml:1: data_dir = 5: a path in quotes is allowed",
+            ),
+            (
+                "mqtt = 5\n",
+                "nexus.toml:1: mqtt = 5: a table is allowed, with v3_plain_channels, cleartext_passwords, \
+                 receive_maximum, packet_bytes_max, topic_aliases_max, keep_alive_s_max",
+            ),
+        ] {
+            assert_eq!(error(text), line);
+        }
+        for domains in ["5", "[]", "[7]", "[\"a b\"]", "\"a.example\""] {
+            let line = error(&format!("\ndomains = {domains}"));
+            let start =
+                format!("nexus.toml:2: domains = {domains}: a list of at least one domain is allowed");
+            assert!(line.starts_with(&start), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_those_that_are_known() {
         assert_eq!(
-            error("[mqtt]\nreceive_maximum = 0\n"),
-            "nexus.toml: mqtt.receive_maximum = 0: allowed is 1 to 65535"
+            error("\n[listen]\nmqttt = \"x\"\n"),
+            "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, ws, http"
         );
-        let unknown = error("[mqtt]\nreceive_maximun = 5\n");
-        assert!(
-            unknown.starts_with("nexus.toml:2: [mqtt] receive_maximun = 5: unknown field"),
-            "{unknown}"
+        let top = "no such key; allowed at the top are data_dir, domains, shards, listen, mqtt, channels, api, \
+                   drain, tokens";
+        assert_eq!(
+            error("[chanels]\nroot_wildcard = \"all\"\n"),
+            format!("nexus.toml:1: chanels: {top}")
         );
-        assert!(unknown.contains("receive_maximum"), "{unknown}");
-        let kind = error("[channels]\nroot_wildcard = \"none\"\n");
-        assert!(
-            kind.contains("root_wildcard = \"none\"") && kind.contains("operators"),
-            "{kind}"
+        assert_eq!(error("port = 1\n"), format!("nexus.toml:1: port = 1: {top}"));
+    }
+
+    #[test]
+    fn a_token_key_is_complete_and_its_values_are_known() {
+        let token = "[[tokens]]\napp = \"etest\"\nalgorithm = \"HS256\"\nkey_file = \"k\"\n";
+        Config::parse(token, Path::new("x")).unwrap();
+        assert_eq!(
+            error(&token.replace("HS256", "none")),
+            "nexus.toml:3: tokens.algorithm = \"none\": \"HS256\", \"ES256\" or \"EdDSA\" is allowed"
         );
-        let domain = error("domains = [\"a b\"]\n");
-        assert!(domain.contains("\"a b\" is no domain"), "{domain}");
-        assert!(!error("domains = 5").contains('\n'));
-        let token = "[[tokens]]\napp = \"e-test\"\nalgorithm = \"HS256\"\nkey_file = \"k\"\n";
-        assert!(error(token).contains("tokens.app = \"e-test\""));
-        let algorithm = error(&token.replace("HS256", "none"));
+        let app = error(&token.replace("etest", "e-test"));
         assert!(
-            algorithm.contains("EdDSA") && algorithm.contains("none"),
-            "{algorithm}"
+            app.starts_with("nexus.toml:2: tokens.app = \"e-test\": an app's name"),
+            "{app}"
+        );
+        assert_eq!(
+            error(&token.replace("key_file", "#")),
+            "nexus.toml:1: tokens.key_file is missing: a path in quotes is allowed"
+        );
+        let single = error(&token.replace("[[tokens]]", "[tokens]"));
+        assert!(
+            single.starts_with("nexus.toml:1: tokens: [[ ]] tables are allowed, each with app,"),
+            "{single}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_in_one_line_with_its_place() {
+        for (text, start) in [
+            ("[channels\n", "nexus.toml:1: [channels: this is not TOML: "),
+            (
+                "\n[mqtt]\nreceive_maximum = many\n",
+                "nexus.toml:3: receive_maximum = many: this is not TOML: ",
+            ),
+            ("data_dir = \n", "nexus.toml:1: data_dir =: this is not TOML: "),
+        ] {
+            let line = error(text);
+            assert!(line.starts_with(start) && !line.contains('\n'), "{line}");
+        }
+        let long = error(&format!("data_dir = [\"{}\",\n7]\n", "x".repeat(5_000)));
+        assert!(long.len() < 200 && !long.contains('\n'), "{long}");
+    }
+
+    /// The table of keys and the checks on values that were given otherwise do not drift apart.
+    #[test]
+    fn values_of_the_command_line_are_held_to_the_same_ranges() {
+        let config = Config {
+            shards: Shards {
+                count: 65,
+                spin_us: 0,
+            },
+            ..Config::default()
+        };
+        let line = config.check().unwrap_err().to_string();
+        assert_eq!(line, "shards.count = 65: a number from 0 to 64 is allowed");
+        let config = Config {
+            domains: vec!["a b".to_owned()],
+            ..Config::default()
+        };
+        let line = config.check().unwrap_err().to_string();
+        assert!(
+            line.starts_with("domains = [\"a b\"]: a list of at least one domain"),
+            "{line}"
         );
     }
 }

@@ -298,8 +298,12 @@ pub fn read_config(path: Option<&PathBuf>) -> Result<Config, Fault> {
     let Some(path) = path else {
         return Ok(Config::default());
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Fault::new(format!("cannot read the configuration {}: {e}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let path = path.display();
+        Fault::new(format!(
+            "cannot read the configuration {path}: {e}; name a TOML file that can be read with --config"
+        ))
+    })?;
     Config::parse(&text, path).map_err(|e| Fault::new(e.to_string()))
 }
 
