@@ -248,6 +248,23 @@ fn what_is_not_there_is_named_with_the_way_to_see_what_is() {
 }
 
 #[test]
+fn a_store_that_lost_its_database_is_not_taken_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    json_of(dir, "app add etest");
+    for name in ["nexus.db", "nexus.db-wal", "nexus.db-shm"] {
+        let _not_there = std::fs::remove_file(dir.join(name));
+    }
+    let error = error_of(dir, "app list");
+    assert!(
+        error.contains("nexus.db is gone") && error.contains("backup"),
+        "{error}"
+    );
+    json_of(dir, "app add etest");
+    json_of(dir, "app list");
+}
+
+#[test]
 fn a_store_that_is_not_there_is_not_made_by_looking_at_it() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("typo");

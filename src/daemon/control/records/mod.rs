@@ -13,6 +13,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::access;
 use super::database::{self, Use};
 use super::fault::StoreFault;
 use super::files::{DataDir, OpenMode};
@@ -91,8 +92,8 @@ pub struct Records {
 impl Records {
     /// Opens the store in `data_dir`.
     pub fn open(data_dir: &Path, mode: OpenMode) -> Result<Self, StoreFault> {
-        let dir = DataDir::open(data_dir, mode)?;
-        let (connection, key) = database::open(&dir, Use::Write)?;
+        let opened = DataDir::open(data_dir, mode).and_then(|dir| database::open(&dir, Use::Write));
+        let (connection, key) = opened.map_err(|fault| access::explained(fault, data_dir))?;
         Ok(Self { connection, key })
     }
 
