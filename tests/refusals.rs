@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 use crate::harness::daemon::{cli_in, nexusd, serve_command, signal};
-use crate::harness::Options;
+use crate::harness::{Net, Options, eventually};
 
 /// A user without rights, where the tests run as root.
 const NOBODY: u32 = 65_534;
@@ -176,4 +176,29 @@ fn stderr_of_a_run(directory: &Path) -> String {
     let err = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.success() && ready.contains("ready"), "{ready}{err}");
     err
+}
+
+#[test]
+fn what_a_reread_configuration_cannot_change_is_named_in_the_log() {
+    let net = Net::start(&Options::shards(1).config("[drain]\nseconds = 3\n"));
+    let daemon = net.daemon();
+    let file = daemon.data_dir().join("nexus.toml");
+    let reread = |config: &str, says: &str| {
+        fs::write(&file, config).unwrap();
+        daemon.signal("HUP");
+        eventually(says, || daemon.log().contains(says));
+    };
+    reread(
+        "[drain]\nseconds = 3\n[mqtt]\nreceive_maximum = 7\n",
+        "configuration reread",
+    );
+    assert!(!daemon.log().contains("WARN"), "{}", daemon.log());
+    reread(
+        "[drain]\nseconds = 4\n[shards]\nspin_us = 1\n",
+        "only a restart of nexusd takes it over: shards.spin_us, drain.seconds",
+    );
+    reread(
+        "[drain]\nseconds = -4\n",
+        "drain.seconds = -4: a number from 0 to 3600",
+    );
 }

@@ -116,7 +116,7 @@ impl fmt::Display for Kind {
                 f.write_str(" is allowed")
             }
             Self::Table(keys) => write!(f, "a table is allowed, with {}", Names(keys)),
-            Self::Tables(keys) => write!(f, "[[ ]] tables are allowed, each with {}", Names(keys)),
+            Self::Tables(keys) => write!(f, "tables in [[ ]] are allowed, each with {}", Names(keys)),
         }
     }
 }
@@ -281,10 +281,7 @@ impl Source<'_> {
         let before = self.text.get(..offset).unwrap_or_default();
         let line = self.text.lines().nth(before.matches('\n').count());
         let line = shortened(line.unwrap_or_default().trim());
-        self.at(
-            offset,
-            &format!("{line}: this is not TOML: {reason}; text goes in quotes, a table's name in [ ]"),
-        )
+        self.at(offset, &format!("{line}: this is not TOML: {reason}"))
     }
 }
 
