@@ -2,6 +2,11 @@
 //!
 //! Every key is optional. An error names the file, the key, the value and what is allowed.
 
+mod keys;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -211,191 +216,74 @@ impl Config {
     /// Reads and checks a configuration. `file` is only named in errors; relative paths in it are taken as
     /// they stand.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|e| ConfigError(describe(&e, text, file)))?;
-        config
-            .check()
-            .map_err(|e| ConfigError(format!("{}: {e}", file.display())))?;
-        Ok(config)
+        keys::check_file(text, file)?;
+        toml::from_str(text).map_err(|e| {
+            let reason = e.message().replace('\n', " ");
+            ConfigError(format!("{}: {reason}", file.display()))
+        })
     }
 
-    /// Checks what the types cannot: ranges and grammars.
+    /// Checks ranges and grammars, however the values were given.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.domains.is_empty() {
-            return Err(ConfigError(
-                "domains = []: at least one domain is needed".to_owned(),
-            ));
-        }
-        for domain in &self.domains {
-            if !is_domain(domain) {
-                return Err(ConfigError(format!(
-                    "domains: {domain:?} is no domain: letters, digits, '-' and '.', at most 253 bytes"
-                )));
-            }
-        }
+        keys::check_domains(&self.domains)?;
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
-        range(
-            "shards.count",
-            self.shards.count.into(),
-            0,
-            limits::SHARDS_MAX as u64,
-        )?;
-        range("shards.spin_us", self.shards.spin_us.into(), 0, 1_000)?;
-        range(
-            "mqtt.receive_maximum",
-            self.mqtt.receive_maximum.into(),
-            1,
-            65_535,
-        )?;
-        let packet_max = limits::MQTT_PACKET_BYTES_CEILING as u64;
-        range(
-            "mqtt.packet_bytes_max",
-            self.mqtt.packet_bytes_max as u64,
-            1_024,
-            packet_max,
-        )?;
-        let ceiling = limits::REQUESTS_PER_SHARD_MAX as u64;
-        range(
-            "api.requests_per_block_max",
-            self.api.requests_per_block_max as u64,
-            1,
-            ceiling,
-        )?;
-        range(
-            "api.requests_per_worker_max",
-            self.api.requests_per_worker_max as u64,
-            1,
-            ceiling,
-        )?;
-        range(
-            "api.requests_per_shard_max",
-            self.api.requests_per_shard_max as u64,
-            1,
-            ceiling,
-        )?;
-        range("drain.seconds", self.drain.seconds, 0, 3_600)
-    }
-}
-
-fn range(key: &str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
-    if (least..=most).contains(&value) {
+        let Self {
+            shards, mqtt, api, ..
+        } = self;
+        for (table, key, value) in [
+            ("shards", "count", shards.count.into()),
+            ("shards", "spin_us", shards.spin_us.into()),
+            ("mqtt", "receive_maximum", mqtt.receive_maximum.into()),
+            ("mqtt", "packet_bytes_max", mqtt.packet_bytes_max as u64),
+            ("api", "requests_per_block_max", api.requests_per_block_max as u64),
+            (
+                "api",
+                "requests_per_worker_max",
+                api.requests_per_worker_max as u64,
+            ),
+            ("api", "requests_per_shard_max", api.requests_per_shard_max as u64),
+            ("drain", "seconds", self.drain.seconds),
+        ] {
+            keys::check_number(table, key, value)?;
+        }
         Ok(())
-    } else {
-        Err(ConfigError(format!(
-            "{key} = {value}: allowed is {least} to {most}"
-        )))
+    }
+
+    /// Takes back, to what a running daemon has, all that holds from its start to its end. The keys of what
+    /// differed.
+    pub fn keep_bound(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        if self.domains.first() != running.domains.first() {
+            self.domains.clone_from(&running.domains);
+            kept.push("domains (the first)");
+        }
+        keep(&mut kept, "data_dir", &mut self.data_dir, &running.data_dir);
+        let (ours, theirs) = (&mut self.shards, &running.shards);
+        keep(&mut kept, "shards.count", &mut ours.count, &theirs.count);
+        keep(&mut kept, "shards.spin_us", &mut ours.spin_us, &theirs.spin_us);
+        let (ours, theirs) = (&mut self.listen, &running.listen);
+        keep(&mut kept, "listen.mqtt", &mut ours.mqtt, &theirs.mqtt);
+        keep(&mut kept, "listen.ws", &mut ours.ws, &theirs.ws);
+        keep(&mut kept, "listen.http", &mut ours.http, &theirs.http);
+        // The data plane's buffers were bounded by it.
+        let (ours, theirs) = (&mut self.mqtt, &running.mqtt);
+        keep(
+            &mut kept,
+            "mqtt.packet_bytes_max",
+            &mut ours.packet_bytes_max,
+            &theirs.packet_bytes_max,
+        );
+        keep(&mut kept, "drain.seconds", &mut self.drain, &running.drain);
+        keep(&mut kept, "tokens", &mut self.tokens, &running.tokens);
+        kept
     }
 }
 
-fn is_domain(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
-}
-
-/// One line for what TOML found: the file, the line, the text there, the reason.
-fn describe(error: &toml::de::Error, text: &str, file: &Path) -> String {
-    let reason = error.message().trim().replace('\n', " ");
-    let Some(span) = error.span() else {
-        return format!("{}: {reason}", file.display());
-    };
-    let before = text.get(..span.start).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let section = before
-        .lines()
-        .rev()
-        .find_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']'));
-    let there = text.lines().nth(line - 1).unwrap_or_default().trim();
-    let section = section
-        .filter(|_| !there.starts_with('['))
-        .map(|name| format!("[{name}] "))
-        .unwrap_or_default();
-    format!("{}:{line}: {section}{there}: {reason}", file.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(text: &str) -> String {
-        Config::parse(text, Path::new("nexus.toml"))
-            .unwrap_err()
-            .to_string()
-    }
-
-    #[test]
-    fn an_empty_file_gives_the_defaults_and_they_pass_their_own_check() {
-        assert_eq!(Config::parse("", Path::new("x")).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn every_value_can_be_set() {
-        let text = r#"
-            data_dir = "/var/lib/nexus"
-            domains = ["qepal.com", "nexus.example"]
-            [shards]
-            count = 2
-            spin_us = 50
-            [listen]
-            mqtt = "0.0.0.0:1883"
-            ws = "[::1]:0"
-            http = "127.0.0.1:9000"
-            [mqtt]
-            v3_plain_channels = false
-            cleartext_passwords = true
-            receive_maximum = 10
-            packet_bytes_max = 2048
-            topic_aliases_max = 0
-            keep_alive_s_max = 60
-            [channels]
-            root_wildcard = "all"
-            [api]
-            requests_per_block_max = 1
-            requests_per_worker_max = 2
-            requests_per_shard_max = 3
-            [drain]
-            seconds = 1
-            [[tokens]]
-            app = "etest"
-            algorithm = "EdDSA"
-            key_file = "etest.pem"
-        "#;
-        let config = Config::parse(text, Path::new("x")).unwrap();
-        assert_eq!(config.channels.root_wildcard, RootWildcard::All);
-        assert_eq!(config.api.requests_per_worker_max, 2);
-        assert_eq!(config.listen.ws.port(), 0);
-    }
-
-    #[test]
-    fn errors_name_file_key_value_and_what_is_allowed() {
-        assert_eq!(
-            error("[mqtt]\nreceive_maximum = 0\n"),
-            "nexus.toml: mqtt.receive_maximum = 0: allowed is 1 to 65535"
-        );
-        let unknown = error("[mqtt]\nreceive_maximun = 5\n");
-        assert!(
-            unknown.starts_with("nexus.toml:2: [mqtt] receive_maximun = 5: unknown field"),
-            "{unknown}"
-        );
-        assert!(unknown.contains("receive_maximum"), "{unknown}");
-        let kind = error("[channels]\nroot_wildcard = \"none\"\n");
-        assert!(
-            kind.contains("root_wildcard = \"none\"") && kind.contains("operators"),
-            "{kind}"
-        );
-        let domain = error("domains = [\"a b\"]\n");
-        assert!(domain.contains("\"a b\" is no domain"), "{domain}");
-        assert!(!error("domains = 5").contains('\n'));
-        let token = "[[tokens]]\napp = \"e-test\"\nalgorithm = \"HS256\"\nkey_file = \"k\"\n";
-        assert!(error(token).contains("tokens.app = \"e-test\""));
-        let algorithm = error(&token.replace("HS256", "none"));
-        assert!(
-            algorithm.contains("EdDSA") && algorithm.contains("none"),
-            "{algorithm}"
-        );
+fn keep<T: Clone + PartialEq>(kept: &mut Vec<&'static str>, key: &'static str, new: &mut T, running: &T) {
+    if new != running {
+        new.clone_from(running);
+        kept.push(key);
     }
 }

@@ -245,7 +245,11 @@ fn a_configuration_error_names_file_key_value_and_what_is_allowed() {
         ),
         (
             "[mqtt]\nv3_plain_channels = \"no\"\n",
-            vec!["v3_plain_channels", "no"],
+            vec!["v3_plain_channels", "no", "true or false"],
+        ),
+        (
+            "[mqtt]\nreceive_maximum = \"many\"\n",
+            vec!["mqtt.receive_maximum", "many", "1 to 65535"],
         ),
         ("[channels\n", vec![]),
     ] {

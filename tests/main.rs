@@ -24,5 +24,6 @@ mod flow;
 mod hostile;
 mod life;
 mod login;
+mod refusals;
 mod rights;
 mod selection;

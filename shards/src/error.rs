@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 pub enum LaunchError {
     /// A setting is out of range or contradicts another.
     Config(String),
-    /// The kernel offers no io_uring that a shard can use.
-    IoUring {
-        /// What was missing.
+    /// The machine lacks what a shard cannot run without.
+    Machine {
+        /// What is missing.
         why: String,
         /// What helps.
         remedy: String,
@@ -33,11 +33,28 @@ pub enum LaunchError {
     },
 }
 
+impl LaunchError {
+    /// What was found wanting before may be why a shard could not be set up.
+    pub(crate) fn with_suspects(self, suspects: &[String]) -> Self {
+        match self {
+            Self::Shard { shard, why } => Self::Shard {
+                shard,
+                why: std::iter::once(&why)
+                    .chain(suspects)
+                    .map(String::as_str)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            },
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for LaunchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(why) => write!(f, "the configuration is wrong: {why}"),
-            Self::IoUring { why, remedy } => write!(f, "io_uring is not usable here: {why}; {remedy}"),
+            Self::Machine { why, remedy } => write!(f, "no shard can run here: {why}; {remedy}"),
             Self::Listen { address, source } => write!(
                 f,
                 "cannot listen on {address}: {source}; choose another address or stop what holds it"
@@ -82,4 +99,22 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
         return format!("panic: {text}");
     }
     "panic".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_wanting_is_told_beside_a_set_up_that_failed() {
+        let failed = LaunchError::Shard {
+            shard: 1,
+            why: "out of memory".to_owned(),
+        };
+        let line = failed.with_suspects(&["little may be locked: raise the limit".to_owned()]);
+        assert_eq!(
+            line.to_string(),
+            "shard 1 could not be set up: out of memory; little may be locked: raise the limit"
+        );
+    }
 }

@@ -164,7 +164,7 @@ pub fn launch_on<A: App>(
     let mut warnings = Vec::new();
     for finding in preflight_of(machine, &config) {
         if !finding.ok && finding.required {
-            return Err(LaunchError::IoUring {
+            return Err(LaunchError::Machine {
                 why: finding.what,
                 remedy: finding.remedy,
             });
@@ -173,6 +173,7 @@ pub fn launch_on<A: App>(
             warnings.push(format!("{}: {}", finding.what, finding.remedy));
         }
     }
+    let suspects = warnings.clone();
     let plan = placement::plan(config.shards, &placement::allowed_cores(), config.pin);
     warnings.extend(plan.warning);
     let shards = plan.cores.len();
@@ -212,8 +213,10 @@ pub fn launch_on<A: App>(
         control: Arc::clone(&control),
         threads: Vec::with_capacity(shards),
     };
-    seat_all(&mut running, seats, make)?;
-    Ok(running)
+    match seat_all(&mut running, seats, make) {
+        Ok(()) => Ok(running),
+        Err(error) => Err(error.with_suspects(&suspects)),
+    }
 }
 
 /// Sets up every shard; starts them if all are ready.

@@ -85,8 +85,11 @@ pub const MESH_RING_PARCELS: usize = 1_024;
 pub const SHARDS_MAX: usize = 256;
 
 // What the machine must have.
-/// Memory a shard must be able to pin.
+/// Limit of locked memory below which glommio starts no executor, whatever the rights of the process.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1_024;
+/// Memory a shard may pin: its rings with their buffers, and those of its executor. Counted by the kernel for all
+/// processes of a user that has no right to pin without limit.
+pub const MEMLOCK_PER_SHARD_BYTES: u64 = 1_024 * 1_024;
 /// Open files below which a daemon is of little use.
 pub const OPEN_FILES_MIN: u64 = 4_096;
 /// The first kernel with everything that is used: multishot receive, deferred task work, messages between

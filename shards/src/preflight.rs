@@ -113,8 +113,9 @@ pub fn preflight(config: &Config) -> Vec<Finding> {
 pub fn preflight_of(machine: &impl Prober, config: &Config) -> Vec<Finding> {
     vec![
         kernel(machine),
-        ring(machine, config),
+        // Before the ring, which the kernel may refuse for want of it.
         memlock(machine, config),
+        ring(machine, config),
         open_files(machine),
         cores(machine, config),
     ]
@@ -172,8 +173,8 @@ fn ring_remedy(error: &io::Error) -> String {
         }
         Some(libc::ENOSYS) => format!("use Linux {major}.{minor} or later, built with io_uring"),
         Some(libc::ENOMEM) => format!(
-            "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=) to {} KiB or more a shard",
-            limits::MEMLOCK_BYTES_MIN / 1_024
+            "free memory, or raise the limit of locked memory (ulimit -l, LimitMEMLOCK=) to {} KiB a shard",
+            limits::MEMLOCK_PER_SHARD_BYTES / 1_024
         ),
         Some(libc::EMFILE | libc::ENFILE) => {
             "raise the limit of open files (ulimit -n, LimitNOFILE=)".to_owned()
@@ -188,7 +189,8 @@ fn memlock(machine: &impl Prober, config: &Config) -> Finding {
     } else {
         config.shards
     };
-    let need = limits::MEMLOCK_BYTES_MIN.saturating_mul(u64::try_from(shards.max(1)).unwrap_or(u64::MAX));
+    let need =
+        limits::MEMLOCK_PER_SHARD_BYTES.saturating_mul(u64::try_from(shards.max(1)).unwrap_or(u64::MAX));
     let limit = machine.memlock_bytes();
     finding(
         limit.map_or_else(
@@ -196,8 +198,18 @@ fn memlock(machine: &impl Prober, config: &Config) -> Finding {
             |bytes| format!("{} KiB of memory may be locked", bytes / 1_024),
         ),
         limit.is_none_or(|bytes| bytes >= need),
-        false,
-        format!("raise it (ulimit -l, LimitMEMLOCK=) to {} KiB", need / 1_024),
+        // Between the two it may do: who has the right to pin memory is not limited.
+        limit.is_some_and(|bytes| bytes < limits::MEMLOCK_BYTES_MIN),
+        memlock_remedy(need),
+    )
+}
+
+/// `ulimit` counts KiB.
+fn memlock_remedy(need_bytes: u64) -> String {
+    let kib = need_bytes / 1_024;
+    format!(
+        "raise the limit of locked memory to {kib} KiB: 'ulimit -l {kib}' in the shell that starts the daemon, \
+         LimitMEMLOCK={kib}K in its systemd unit"
     )
 }
 
@@ -232,6 +244,7 @@ mod tests {
     struct Other {
         ring: fn() -> Result<(), RingProblem>,
         kernel: &'static str,
+        memlock_bytes: u64,
     }
 
     impl Prober for Other {
@@ -242,7 +255,7 @@ mod tests {
             (self.ring)()
         }
         fn memlock_bytes(&self) -> Option<u64> {
-            Some(65_536)
+            Some(self.memlock_bytes)
         }
         fn open_files(&self) -> Option<u64> {
             None
@@ -271,14 +284,15 @@ mod tests {
         let machine = Other {
             ring: || Err(RingProblem::Refused(io::Error::from_raw_os_error(libc::EPERM))),
             kernel: "5.10.0-19-amd64",
+            memlock_bytes: 524_288,
         };
         let findings = preflight_of(&machine, &Config::default());
-        let [kernel, ring, memlock, files, cores] = findings.as_slice() else {
+        let [kernel, memlock, ring, files, cores] = findings.as_slice() else {
             panic!("{findings:?}")
         };
         assert!(!kernel.ok && !kernel.required && kernel.what == "Linux 5.10.0-19-amd64");
         assert!(!ring.ok && ring.required && ring.remedy.contains("kernel.io_uring_disabled"));
-        assert!(!memlock.ok && memlock.remedy.contains("1024 KiB"));
+        assert!(!memlock.ok && !memlock.required && memlock.remedy.contains("2048 KiB"));
         assert!(files.ok && cores.ok);
     }
 
@@ -287,9 +301,28 @@ mod tests {
         let machine = Other {
             ring: || Err(RingProblem::Lacks(vec!["sendmsg", "poll"])),
             kernel: "6.4.1",
+            memlock_bytes: 2_097_152,
         };
         let findings = preflight_of(&machine, &Config::default());
-        assert!(findings[0].ok);
-        assert_eq!(findings[1].what, "io_uring lacks sendmsg, poll");
+        assert!(findings[0].ok && findings[1].ok);
+        assert_eq!(findings[2].what, "io_uring lacks sendmsg, poll");
+    }
+
+    #[test]
+    fn too_little_locked_memory_is_the_reason_even_where_the_ring_is_refused_for_it() {
+        let machine = Other {
+            ring: || Err(RingProblem::Refused(io::Error::from_raw_os_error(libc::ENOMEM))),
+            kernel: "6.8.0",
+            memlock_bytes: 0,
+        };
+        let findings = preflight_of(&machine, &Config::default());
+        let first = findings.iter().find(|finding| !finding.ok).unwrap();
+        assert!(first.required);
+        assert_eq!(first.what, "0 KiB of memory may be locked");
+        assert!(
+            first.remedy.contains("'ulimit -l 2048'") && first.remedy.contains("LimitMEMLOCK=2048K"),
+            "{}",
+            first.remedy
+        );
     }
 }

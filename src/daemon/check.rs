@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::Fault;
 use super::serve::{self, read_config};
+use super::{Fault, control};
 use crate::config::Config;
 
 /// Prints a line a finding; fails if one of them keeps the daemon from running.
@@ -16,6 +16,7 @@ pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
         (Err(fault), _) => Line::bad("configuration", fault.to_string()),
     }];
     if let Ok(config) = &config {
+        lines.push(store(config));
         lines.extend(addresses(config));
     }
     let machine = config.as_ref().map(serve::machine).unwrap_or_default();
@@ -68,6 +69,16 @@ impl Line {
             what: what.into(),
             remedy: remedy.into(),
         }
+    }
+}
+
+/// Whether the data directory can be used.
+fn store(config: &Config) -> Line {
+    let key = format!("data_dir = {}", config.data_dir.display());
+    match control::look(&config.data_dir) {
+        Ok(true) => Line::good(key),
+        Ok(false) => Line::good(format!("{key}, where a store will be made")),
+        Err(fault) => Line::bad(key, fault.to_string()),
     }
 }
 

@@ -298,9 +298,26 @@ pub fn read_config(path: Option<&PathBuf>) -> Result<Config, Fault> {
     let Some(path) = path else {
         return Ok(Config::default());
     };
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Fault::new(format!("cannot read the configuration {}: {e}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let path = path.display();
+        Fault::new(format!(
+            "cannot read the configuration {path}: {e}; name a TOML file that can be read with --config"
+        ))
+    })?;
     Config::parse(&text, path).map_err(|e| Fault::new(e.to_string()))
+}
+
+/// Gives a running daemon the part of a reread configuration that it can take, and names the rest.
+fn take_over(handle: &Handle, mut reread: Config, running: &Config) {
+    let kept = reread.keep_bound(running);
+    handle.reconfigure(&Arc::new(reread));
+    tracing::info!("configuration reread");
+    if !kept.is_empty() {
+        tracing::warn!(
+            "changed, but only a restart of nexusd takes it over: {}",
+            kept.join(", ")
+        );
+    }
 }
 
 /// Runs a daemon until SIGTERM or SIGINT. Prints the ready line when it accepts connections. `reread` makes the
@@ -320,16 +337,14 @@ pub fn serve(
     drop(out);
     let handle = daemon.handle();
     let watch = signals.handle();
+    let running = config.clone();
     let watcher = std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 match signal {
                     SIGHUP => match reread() {
-                        Ok(config) => {
-                            handle.reconfigure(&Arc::new(config));
-                            tracing::info!("configuration reread");
-                        }
+                        Ok(config) => take_over(&handle, config, &running),
                         Err(error) => tracing::error!(%error, "configuration not reread"),
                     },
                     _ => {

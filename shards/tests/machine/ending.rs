@@ -240,7 +240,7 @@ fn a_machine_without_io_uring_gets_one_clear_line() {
     let error = launch_on(&WithoutRings, config(1), |_| Seated(Fragile)).unwrap_err();
     let line = error.to_string();
     assert!(
-        line.starts_with("io_uring is not usable here: ") && !line.contains('\n'),
+        line.starts_with("no shard can run here: io_uring ") && !line.contains('\n'),
         "{line}"
     );
     assert!(line.contains("kernel.io_uring_disabled"), "{line}");

@@ -108,7 +108,7 @@ fn an_account_is_added_shown_again_revoked_and_added_anew() {
     let missing = error_of(dir, &add);
     assert_eq!(
         missing,
-        "there is no app 'etest'; add it with 'nexusd app add etest'"
+        "there is no app 'etest'; see 'nexusd app list', or add it with 'nexusd app add etest'"
     );
     let app = json_of(dir, "app add etest");
     assert_eq!(
@@ -221,6 +221,47 @@ fn apps_are_changed_and_removed_and_the_built_in_one_stays() {
     assert!(error_of(dir, "app set etest --open true").starts_with("there is no app 'etest'; "));
     assert!(error_of(dir, "app remove other").starts_with("there is no app 'other'; "));
     assert!(error_of(dir, "app remove nexus").contains("built in"));
+}
+
+#[test]
+fn what_is_not_there_is_named_with_the_way_to_see_what_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    json_of(dir, "app add etest");
+    let app = "there is no app 'other'; see 'nexusd app list'";
+    let add = format!("{app}, or add it with 'nexusd app add other'");
+    let account = format!("there is no account '{OWNER}'; see 'nexusd account list'");
+    let secret = "there is no secret 999; see 'nexusd secret list'";
+    for (line, error) in [
+        ("app remove other", app),
+        ("app set other --open true", &add),
+        (&format!("account add other --uid {UID} --role owner"), &add),
+        (&format!("account revoke {OWNER}"), &account),
+        ("secret revoke 999", secret),
+        ("secret explore other", &add),
+        (&format!("secret service --uid {UID} --app other"), &add),
+        (&format!("service grant --uid {UID} --app other"), &add),
+        (&format!("service revoke --uid {UID} --app other"), app),
+    ] {
+        assert_eq!(error_of(dir, line), error, "{line}");
+    }
+}
+
+#[test]
+fn a_store_that_lost_its_database_is_not_taken_for_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    json_of(dir, "app add etest");
+    for name in ["nexus.db", "nexus.db-wal", "nexus.db-shm"] {
+        let _not_there = std::fs::remove_file(dir.join(name));
+    }
+    let error = error_of(dir, "app list");
+    assert!(
+        error.contains("nexus.db is gone") && error.contains("backup"),
+        "{error}"
+    );
+    json_of(dir, "app add etest");
+    json_of(dir, "app list");
 }
 
 #[test]

@@ -28,23 +28,24 @@ pub(super) enum Use {
 
 /// Opens the database of `dir`, brings its schema up to date and checks that it was made with the key.
 pub(super) fn open(dir: &DataDir, purpose: Use) -> Result<(Connection, StoreKey), StoreFault> {
-    let (key, turn) = dir.key()?;
     // One opener at a time: switching to WAL does not wait for others by itself.
-    turn.lock()
-        .map_err(StoreFault::file("lock the key beside", dir.database()))?;
-    let path = dir.make_database()?;
+    let held = dir.key()?;
+    let (path, is_empty) = dir.make_database()?;
+    if is_empty && !held.is_new {
+        tracing::warn!("{}", StoreFault::Lost { path: path.clone() });
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection =
         Connection::open_with_flags(path, flags).map_err(StoreFault::database("open the database"))?;
     configure(&connection, purpose).map_err(StoreFault::database("open the database"))?;
-    migrate(&mut connection, dir, &key)?;
-    check_key(&connection, dir, &key)?;
+    migrate(&mut connection, dir, &held.key)?;
+    check_key(&connection, dir, &held.key)?;
     if purpose == Use::LookUp {
         connection
             .busy_timeout(Duration::from_millis(limits::CONTROL_BUSY_MS))
             .map_err(StoreFault::database("open the database"))?;
     }
-    Ok((connection, key))
+    Ok((connection, held.key))
 }
 
 fn configure(connection: &Connection, purpose: Use) -> rusqlite::Result<()> {

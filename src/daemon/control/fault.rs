@@ -21,6 +21,20 @@ pub enum StoreFault {
         /// The data directory.
         path: PathBuf,
     },
+    /// The database is gone, and the key beside it is not.
+    Lost {
+        /// Where the database was.
+        path: PathBuf,
+    },
+    /// The machine refuses the data directory, or a file in it, to this process.
+    Denied {
+        /// The data directory.
+        dir: PathBuf,
+        /// By what.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A file or directory that others than its owner may use.
     Exposed {
         /// The file.
@@ -86,6 +100,9 @@ impl fmt::Display for StoreFault {
                 f.write_str(match source.kind() {
                     io::ErrorKind::PermissionDenied => "run as the owner of the data directory",
                     io::ErrorKind::StorageFull => "free space on its file system",
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                        "that is no directory, name one with --data-dir"
+                    }
                     _ => "check the path and its file system",
                 })
             }
@@ -95,6 +112,19 @@ impl fmt::Display for StoreFault {
                  or make a store with 'nexusd app add NAME'",
                 path.display()
             ),
+            Self::Lost { path } => write!(
+                f,
+                "the database {} is gone, but the store key beside it is not: the apps, accounts and secrets it \
+                 held are unknown; restore it from a backup, or begin anew with 'nexusd app add NAME'",
+                path.display()
+            ),
+            Self::Denied { dir, why, remedy } => {
+                write!(
+                    f,
+                    "cannot use the data directory {}: {why}; {remedy}",
+                    dir.display()
+                )
+            }
             Self::Exposed { path, chmod } => {
                 let path = path.display();
                 write!(

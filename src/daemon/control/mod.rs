@@ -4,6 +4,7 @@
 //! each ([`ControlPort`]). The command line writes to the database from other processes ([`Records`]); what
 //! it changes is told to all shards within [`crate::limits::CHANGE_POLL_MS`].
 
+mod access;
 mod book;
 mod database;
 mod engine;
@@ -21,12 +22,13 @@ mod tests;
 
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::clock::Clock;
 use crate::limits;
+use book::Book;
 use engine::Engine;
 use files::DataDir;
 use outbox::Outbox;
@@ -71,9 +73,8 @@ pub struct Control;
 impl Control {
     /// Opens the store and starts the thread. The policies of all apps are in the inboxes when this returns.
     pub fn start(config: ControlConfig) -> Result<ControlHandle, StoreFault> {
-        let dir = DataDir::open(&config.data_dir, OpenMode::Create)?;
-        let lock = dir.lock_for_daemon()?;
-        let book = book::open(&dir)?;
+        let (lock, book) =
+            open(&config.data_dir).map_err(|fault| access::explained(fault, &config.data_dir))?;
         let port = Arc::new(ControlPort::new(
             config.shards,
             limits::LOGIN_QUEUE_MAX,
@@ -98,6 +99,17 @@ impl Control {
             thread: Some(thread),
         })
     }
+}
+
+fn open(data_dir: &Path) -> Result<(File, Book), StoreFault> {
+    let dir = DataDir::open(data_dir, OpenMode::Create)?;
+    let lock = dir.lock_for_daemon()?;
+    Ok((lock, book::open(&dir)?))
+}
+
+/// Looks whether the store in `data_dir` can be used, and changes nothing. Tells whether there is one.
+pub fn look(data_dir: &Path) -> Result<bool, StoreFault> {
+    DataDir::look(data_dir).map_err(|fault| access::explained(fault, data_dir))
 }
 
 /// A control thread that runs. Dropping it stops the thread.

@@ -110,7 +110,12 @@ impl Writer<'_> {
             .query_row([name], |row| row.get(0))
             .optional()?;
         match revoked {
-            None => return Err(no_account(name)),
+            None => {
+                return Err(RecordError::refused(
+                    format!("there is no account '{name}'"),
+                    "see 'nexusd account list'",
+                ));
+            }
             Some(Some(_)) => return Ok(()),
             Some(None) => {}
         }

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::list::{self, AppRecord};
-use super::{LogKind, RecordError, Writer, grammar};
+use super::{LogKind, RecordError, Writer, grammar, unknown_app};
 use crate::route::DirectPolicy;
 use crate::route::identity::{BUILT_IN_APP, check_app};
 
@@ -16,11 +16,7 @@ impl Writer<'_> {
         direct: Option<DirectPolicy>,
     ) -> Result<AppRecord, RecordError> {
         grammar(check_app(name), name)?;
-        let exists = self
-            .transaction
-            .prepare_cached("SELECT 1 FROM app WHERE name = ?1 AND removed_unix_ms IS NULL")?
-            .exists([name])?;
-        if exists {
+        if self.has_app(name)? {
             return self.set_app(name, open, direct);
         }
         // An app that was removed begins anew; its accounts stay revoked.
@@ -75,7 +71,7 @@ impl Writer<'_> {
             .query_row([name], |row| row.get(0))
             .optional()?;
         match removed {
-            None => return self.require_app(name),
+            None => return Err(unknown_app(name)),
             Some(Some(_)) => return Ok(()),
             Some(None) => {}
         }

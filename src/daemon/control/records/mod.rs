@@ -11,8 +11,9 @@ mod services;
 use std::fmt;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::access;
 use super::database::{self, Use};
 use super::fault::StoreFault;
 use super::files::{DataDir, OpenMode};
@@ -91,8 +92,8 @@ pub struct Records {
 impl Records {
     /// Opens the store in `data_dir`.
     pub fn open(data_dir: &Path, mode: OpenMode) -> Result<Self, StoreFault> {
-        let dir = DataDir::open(data_dir, mode)?;
-        let (connection, key) = database::open(&dir, Use::Write)?;
+        let opened = DataDir::open(data_dir, mode).and_then(|dir| database::open(&dir, Use::Write));
+        let (connection, key) = opened.map_err(|fault| access::explained(fault, data_dir))?;
         Ok(Self { connection, key })
     }
 
@@ -173,19 +174,29 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn require_app(&self, name: &str) -> Result<(), RecordError> {
+    fn has_app(&self, name: &str) -> Result<bool, RecordError> {
         let found = self
             .transaction
             .prepare_cached("SELECT 1 FROM app WHERE name = ?1 AND removed_unix_ms IS NULL")?
-            .query_row([name], |_| Ok(()))
-            .optional()?;
-        found.ok_or_else(|| {
-            RecordError::refused(
-                format!("there is no app '{name}'"),
-                format!("add it with 'nexusd app add {name}'"),
-            )
-        })
+            .exists([name])?;
+        Ok(found)
     }
+
+    /// For what needs the app: it may be added.
+    fn require_app(&self, name: &str) -> Result<(), RecordError> {
+        if self.has_app(name)? {
+            return Ok(());
+        }
+        Err(RecordError::refused(
+            format!("there is no app '{name}'"),
+            format!("see 'nexusd app list', or add it with 'nexusd app add {name}'"),
+        ))
+    }
+}
+
+/// For what takes something from an app: to add it would be no remedy.
+fn unknown_app(name: &str) -> RecordError {
+    RecordError::refused(format!("there is no app '{name}'"), "see 'nexusd app list'")
 }
 
 /// Refuses a name that breaks its grammar.

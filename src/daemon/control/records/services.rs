@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::list::ServiceRecord;
 use super::secrets::Place;
-use super::{LogKind, RecordError, Writer};
+use super::{LogKind, RecordError, Writer, unknown_app};
 use crate::limits;
 use crate::route::{CredentialId, Uid};
 use crate::store::secret::Subject;
@@ -71,7 +71,9 @@ impl Writer<'_> {
 
     /// Revokes a service and its secret; tells whether there was one.
     pub fn revoke_service(&self, uid: Uid, app: &str) -> Result<bool, RecordError> {
-        self.require_app(app)?;
+        if !self.has_app(app)? {
+            return Err(unknown_app(app));
+        }
         let user = uid.to_string();
         let gone = self
             .transaction

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{OWNER, populated, uid};
-use crate::daemon::control::{ChosenSecret, OpenMode, RecordError, Records, ServiceKind, StoreFault};
+use crate::daemon::control::{
+    ChosenSecret, OpenMode, RecordError, Records, ServiceKind, StoreFault, access, look,
+};
 use crate::limits;
 use crate::route::{CredentialId, Role, Uid};
 use crate::store::scram;
@@ -86,6 +88,42 @@ fn a_damaged_a_lost_and_a_foreign_key_are_told_apart() {
     fs::write(&path, &key).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     reopened(dir.path()).unwrap();
+}
+
+#[test]
+fn looking_at_a_data_directory_tells_what_is_there_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("deep/store");
+    assert!(!look(&store).unwrap());
+    assert!(!dir.path().join("deep").exists());
+    drop(populated(&store));
+    let files = || fs::read_dir(&store).unwrap().count();
+    let before = files();
+    assert!(look(&store).unwrap());
+    assert_eq!(files(), before);
+    fs::set_permissions(store.join("store.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let fault = look(&store).unwrap_err();
+    assert!(matches!(fault, StoreFault::Exposed { .. }), "{fault}");
+    fs::set_permissions(store.join("store.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    for name in ["nexus.db", "nexus.db-wal", "nexus.db-shm"] {
+        let _not_there = fs::remove_file(store.join(name));
+    }
+    let fault = look(&store).unwrap_err();
+    assert!(matches!(fault, StoreFault::Lost { .. }), "{fault}");
+    let fault = look(&store.join("store.key")).unwrap_err().to_string();
+    assert!(fault.contains("that is no directory"), "{fault}");
+}
+
+#[test]
+fn a_read_only_file_system_is_told_as_such() {
+    let dir = Path::new("/srv/nexus");
+    let refused = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+    let fault = access::explained(StoreFault::file("make", dir.join("store.key"))(refused), dir);
+    let line = fault.to_string();
+    assert!(
+        line.starts_with("cannot use the data directory /srv/nexus: its file system is read-only; "),
+        "{line}"
+    );
 }
 
 #[test]
