@@ -49,9 +49,20 @@ pub const DIRECT_ANSWER_MS: u64 = 150_000;
 /// How many such workers are remembered per block; the oldest is forgotten first.
 pub const DIRECT_ANSWERERS_MAX: usize = 256;
 
+/// Blocks found on one shard that a Direct message to a whole account goes to; the others are left out.
+pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
+
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+
+// Addresses.
+/// Take-overs of one address within [`CONFLICT_WINDOW_MS`]; beyond, a newcomer that is damped is refused.
+pub const CONFLICTS_PER_WINDOW_MAX: u32 = 2;
+/// From the first take-over of an address to the end of its count.
+pub const CONFLICT_WINDOW_MS: u64 = 60_000;
+/// Addresses whose take-overs are counted, per shard; the oldest is forgotten first.
+pub const CONFLICTS_TRACKED_MAX: usize = 16_384;
 
 // Revocation.
 /// Sessions looked at per tick for a revoked account, secret or app: a million take under a second.

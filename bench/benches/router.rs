@@ -187,6 +187,7 @@ fn direct(c: &mut Criterion) {
         resource: "r50",
         account: None,
         text: std::str::from_utf8(&PAYLOAD).unwrap(),
+        attributes: &[],
         qos: Qos::AtMostOnce,
     };
     let (router, port) = &mut routers.shards[0];

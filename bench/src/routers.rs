@@ -92,7 +92,7 @@ impl Routers {
         let resource = format!("r{}", key.slot);
         let identity = Identity::new(&Account::parse(&name).unwrap(), &resource).unwrap();
         let (router, port) = &mut self.shards[shard];
-        router.join(NOW, port, key, identity, grants());
+        router.join(NOW, port, key, identity, grants(), false);
         self.settle();
         assert!(self.shards[shard].0.is_attached(key), "the block is attached");
         key

@@ -209,7 +209,7 @@ impl World {
                 for request in std::mem::take(&mut shard.machine.logins) {
                     let verdict = LoginVerdict {
                         session: request.session,
-                        result: Ok(grants()),
+                        result: Ok(grants().into()),
                     };
                     shard.hub.verdict(&mut shard.machine, self.now, verdict);
                     busy = true;

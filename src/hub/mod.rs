@@ -7,6 +7,7 @@
 
 mod io;
 mod local;
+mod login;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,8 +17,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 
 pub use self::io::{HubTimer, Io};
 use self::local::{Local, Owner, Pending, is_of_generation};
@@ -25,11 +26,11 @@ use self::table::{Entry, Prelogin, State, Table};
 use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::route::{
-    Account, Change, ChannelMessage, Command, Completion, Grants, Identity, Login, Notice, Parcel,
-    RootWildcard, Router, RouterConfig, RouterLimits, SessionId, SessionKey, Ticket,
+    Change, ChannelMessage, Command, Completion, Identity, Notice, Parcel, RootWildcard, Router,
+    RouterConfig, RouterLimits, SessionKey, Ticket,
 };
-use crate::session::{Disconnect, Ending, Frames, LoginFailure, Scratch, Session, Step};
-use crate::store::login::{LoginRequest, LoginVerdict};
+use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
+use crate::store::login::LoginVerdict;
 use crate::time::Now;
 
 /// What came of received bytes.
@@ -109,6 +110,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             peer,
             account: Box::default(),
             resource: Box::default(),
+            two_steps: false,
+            binding: false,
+            proven: None,
             pooled: 0,
         });
         let key = self.table.insert(Entry {
@@ -208,7 +212,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
-        self.admit(io, now, verdict.session.key, verdict.result);
+        self.decided(io, now, verdict.session.key, verdict.result);
         self.settle(io, now);
     }
 
@@ -358,6 +362,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     {
         let (ticket, completion) = match command {
             Command::Login(login) => return self.login(io, now, key, login),
+            Command::Authenticate(claim) => return self.authenticate(io, now, key, claim),
+            Command::Bind { resource } => return self.bind(io, now, key, resource),
+            Command::DirectToAccount {
+                account,
+                text,
+                attributes,
+            } => {
+                return self.route(io, now, |router, port| {
+                    router.direct_to_account(now, port, key, account, text, attributes);
+                });
+            }
             Command::Leave => return self.good_bye(io, now, key),
             Command::Publish { message, ticket } => {
                 let taken = self.route(io, now, |router, port| router.publish(now, port, key, message));
@@ -421,96 +436,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         entry.session.completed(now, ticket, completion, &mut out);
     }
 
-    fn login<I>(&mut self, io: &mut I, now: Now, key: SessionKey, login: &Login<'_>)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let resource = if login.resource.is_empty() {
-            self.made_up_resource()
-        } else {
-            login.resource.into()
-        };
-        // What cannot be an account is asked about all the same, so that it costs what a wrong one costs.
-        let account = if login.account.len() > limits::ACCOUNT_BYTES_MAX {
-            ""
-        } else {
-            login.account
-        };
-        let session = SessionId {
-            shard: self.shard,
-            key,
-        };
-        let Some(entry) = self.table.get_mut(key) else {
-            return;
-        };
-        let Some(prelogin) = entry.prelogin.as_mut() else {
-            return;
-        };
-        prelogin.account = account.into();
-        prelogin.resource = resource.clone();
-        entry.state = State::LoggingIn;
-        let peer = prelogin.peer;
-        let request = LoginRequest {
-            session,
-            account: account.into(),
-            resource,
-            password: login.password.into(),
-            peer,
-        };
-        if io.login(request).is_err() {
-            self.admit(io, now, key, Err(LoginFailure::Unavailable));
-        }
-    }
-
-    /// A resource for a block that asked for none: 128 random bits.
-    fn made_up_resource(&mut self) -> Box<str> {
-        format!(
-            "auto-{:016x}{:016x}",
-            self.random.next_u64(),
-            self.random.next_u64()
-        )
-        .into_boxed_str()
-    }
-
-    /// Goes on with a login whose proof has been decided: claims the address.
-    fn admit<I>(&mut self, io: &mut I, now: Now, key: SessionKey, result: Result<Grants, LoginFailure>)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state == State::LoggingIn)
-        else {
-            return;
-        };
-        let Some(prelogin) = entry.prelogin.as_mut() else {
-            return;
-        };
-        let identity = Account::parse(&prelogin.account)
-            .and_then(|account| Identity::new(&account, &prelogin.resource))
-            .map_err(|_| LoginFailure::Denied);
-        match result.and_then(|grants| Ok((identity?, grants))) {
-            Ok((identity, grants)) => {
-                entry.state = State::Claiming;
-                if let Some(unix_ms) = grants.expires_unix_ms {
-                    let left = Duration::from_millis(unix_ms.saturating_sub(now.unix_ms));
-                    io.arm(now.instant + left, HubTimer::of_expiry(key));
-                }
-                self.route(io, now, |router, port| {
-                    router.join(now, port, key, identity, grants);
-                });
-            }
-            Err(failure) => {
-                self.metrics.logins_denied.increment();
-                if let Some(mut out) = io.output(entry.conn) {
-                    entry.session.attached(now, Err(failure), &mut out);
-                }
-                self.close(io, key);
-            }
-        }
-    }
-
     /// Carries out what the router said about sessions, until it says nothing more.
     fn settle<I>(&mut self, io: &mut I, now: Now)
     where
@@ -525,6 +450,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                     self.attach(io, now, key);
                     self.end(io, now, key, Ending::TakenOver);
                 }
+                Pending::Notice(key, Notice::Refused) => self.conflict(io, now, key),
                 Pending::Notice(key, Notice::Completed(ticket, completion)) => {
                     self.complete(io, now, key, Some(ticket), &completion);
                     // It may have held back what it was sent until this.
@@ -536,31 +462,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Pending::Rearm(key) => self.rearm(io, key),
             }
         }
-    }
-
-    fn attach<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state == State::Claiming)
-        else {
-            return;
-        };
-        let Some(identity) = self.router.identity(key) else {
-            return;
-        };
-        entry.state = State::Attached;
-        if let Some(prelogin) = entry.prelogin.take() {
-            self.pooled_bytes -= prelogin.pooled;
-        }
-        if let Some(mut out) = io.output(entry.conn) {
-            entry.session.attached(now, Ok(identity), &mut out);
-        }
-        io.resume(entry.conn);
-        self.rearm(io, key);
     }
 
     /// Ends a session that did nothing wrong.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use crate::route::SessionKey;
 use crate::route::port::TimerHandle;
 use crate::session::Session;
+use crate::store::Admitted;
 use crate::time::Instant;
 
 /// How far a session is.
@@ -34,6 +35,12 @@ pub(super) struct Prelogin {
     pub account: Box<str>,
     /// The resource it will have.
     pub resource: Box<str>,
+    /// It logs in in two steps: the proof first, then the address.
+    pub two_steps: bool,
+    /// The second of two steps is under way.
+    pub binding: bool,
+    /// What the first of two steps came to.
+    pub proven: Option<Box<Admitted>>,
     /// Bytes it holds of the shard's pool for long CONNECTs.
     pub pooled: usize,
 }

@@ -167,7 +167,8 @@ pub struct ShardMetrics {
     pub channel_in: Counter,
     /// Channel deliveries to local blocks.
     pub channel_out: Counter,
-    /// Direct messages taken from local blocks.
+    /// Direct messages taken from local blocks; one to an account counts for each block it is sent on to, where
+    /// that block is found.
     pub direct_in: Counter,
     /// Direct messages delivered to local blocks.
     pub direct_out: Counter,

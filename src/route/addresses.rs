@@ -86,6 +86,11 @@ impl Addresses {
         }
     }
 
+    /// Whether somebody holds the address.
+    pub(crate) fn is_held(&self, residents: &impl Residents, address: AddressKey) -> bool {
+        self.holder(residents, address).is_some()
+    }
+
     /// A session leaves; one of this shard must still be among `residents`. Names the one that holds the
     /// address from here on, if one waited.
     pub(crate) fn release(

@@ -8,6 +8,7 @@ use super::port::Port;
 use super::router::Router;
 use super::sessions::{Sessions, State};
 use crate::session::Ending;
+use crate::time::Now;
 
 /// The sessions of this shard as [`super::addresses::Addresses`] sees them.
 struct Locals<'a> {
@@ -29,12 +30,32 @@ impl Residents for Locals<'_> {
 
 impl Router {
     /// At home: a session asks for an address.
-    pub(super) fn claim(&mut self, port: &mut impl Port, address: AddressKey, newcomer: SessionId) {
+    pub(super) fn claim(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        address: AddressKey,
+        newcomer: SessionId,
+        damped: bool,
+    ) {
         let locals = Locals {
             shard: self.shard,
             sessions: &self.sessions,
             placement: &self.placement,
         };
+        if damped
+            && self.addresses.is_held(&locals, address)
+            && !self.conflicts.may_take_over(now.instant, address)
+        {
+            let session = newcomer.key;
+            if newcomer.shard == self.shard {
+                self.claim_refused(port, session);
+            } else {
+                self.mesh
+                    .write(newcomer.shard, |_| Letter::ClaimRefused { session });
+            }
+            return;
+        }
         match self.addresses.claim(&locals, address, newcomer) {
             Claimed::Granted => self.grant(port, newcomer),
             Claimed::Evict(holder) => {
@@ -93,6 +114,16 @@ impl Router {
     pub(super) fn evicted(&mut self, port: &mut impl Port, session: SessionKey) {
         if self.sessions.get(session).is_some() {
             port.end(session, Ending::TakenOver);
+        }
+    }
+
+    /// Where the session lives: the address is fought for, and it does not get it.
+    pub(super) fn claim_refused(&mut self, port: &mut impl Port, session: SessionKey) {
+        if let Some(entry) = self.sessions.get_mut(session)
+            && entry.state == State::Joining
+        {
+            entry.state = State::Displaced;
+            port.notify(session, Notice::Refused);
         }
     }
 

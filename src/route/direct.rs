@@ -25,7 +25,7 @@ struct Holder {
 pub(crate) struct DirectIndex {
     holders: HashMap<SessionId, (u64, Uid, Holder), RandomState>,
     all: BTreeSet<(u64, Holder)>,
-    by_user: BTreeSet<(u64, Uid, Holder)>,
+    by_user: BTreeSet<(Uid, u64, Holder)>,
 }
 
 /// Before every holder.
@@ -62,14 +62,14 @@ impl DirectIndex {
         };
         self.holders.insert(session, (name, uid, holder));
         self.all.insert((name, holder));
-        self.by_user.insert((name, uid, holder));
+        self.by_user.insert((uid, name, holder));
     }
 
     /// It does not any more.
     pub(crate) fn down(&mut self, session: SessionId) {
         if let Some((name, uid, holder)) = self.holders.remove(&session) {
             self.all.remove(&(name, holder));
-            self.by_user.remove(&(name, uid, holder));
+            self.by_user.remove(&(uid, name, holder));
         }
     }
 
@@ -91,10 +91,19 @@ impl DirectIndex {
             .map(|holder| holder.session)
     }
 
+    /// The blocks here whose user and role are those of an account. Of which app they are, they know themselves.
+    pub(crate) fn of_account(&self, uid: Uid, role: Role) -> impl Iterator<Item = SessionId> + '_ {
+        self.by_user
+            .range((uid, 0, FIRST)..)
+            .take_while(move |(user, ..)| *user == uid)
+            .filter(move |(_, _, holder)| holder.role == role)
+            .map(|(_, _, holder)| holder.session)
+    }
+
     fn of_user(&self, name: u64, uid: Uid) -> impl Iterator<Item = &Holder> {
         self.by_user
-            .range((name, uid, FIRST)..)
-            .take_while(move |(at, user, _)| (*at, *user) == (name, uid))
+            .range((uid, name, FIRST)..)
+            .take_while(move |(user, at, _)| (*at, *user) == (name, uid))
             .map(|(_, _, holder)| holder)
     }
 

@@ -16,6 +16,7 @@ use super::sessions::Answerable;
 use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::time::Now;
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// A Direct message on its way.
@@ -23,6 +24,9 @@ use std::time::Duration;
 pub(super) struct Going<'a> {
     pub(super) sender: Sender<'a>,
     pub(super) text: &'a str,
+    pub(super) attributes: &'a [u8],
+    /// It goes to every block of this account.
+    pub(super) to_account: Option<&'a str>,
     pub(super) qos: Qos,
     /// The sender may call the receiver's app.
     pub(super) entitled: bool,
@@ -38,6 +42,8 @@ impl<'a> Going<'a> {
         Self {
             sender: parcel.sender(spans.sender),
             text: parcel.text(spans.text),
+            attributes: parcel.bytes(spans.attributes),
+            to_account: spans.to_account.map(|account| parcel.text(account)),
             qos: spans.qos,
             entitled: spans.entitled,
             answering: parcel.bytes(spans.answering),
@@ -50,6 +56,8 @@ impl<'a> Going<'a> {
         DirectSpans {
             sender: parcel.put_sender(&self.sender),
             text: parcel.put_text(self.text),
+            attributes: parcel.put_bytes(self.attributes),
+            to_account: self.to_account.map(|account| parcel.put_text(account)),
             qos: self.qos,
             entitled: self.entitled,
             answering: parcel.put_bytes(self.answering),
@@ -58,7 +66,8 @@ impl<'a> Going<'a> {
     }
 
     fn len(&self) -> usize {
-        self.sender.address().len() + self.text.len() + self.answering.len()
+        let account = self.to_account.map_or(0, str::len);
+        self.sender.address().len() + self.text.len() + self.attributes.len() + account + self.answering.len()
     }
 }
 
@@ -87,11 +96,13 @@ impl Router {
                 || router.entitlement.may_call(sender, direct.app, now.unix_ms);
             answering.clear();
             if !entitled {
-                router.collect_answerable(now, from, name, &mut answering);
+                router.collect_answerable(now, from, Some(name), &mut answering);
             }
             let going = Going {
                 sender: *sender,
                 text: direct.text,
+                attributes: direct.attributes,
+                to_account: None,
                 qos: direct.qos,
                 entitled,
                 answering: &answering,
@@ -118,6 +129,84 @@ impl Router {
             self.metrics.dropped(Stage::Direct, DropReason::NotAuthorized);
             Some(DirectOutcome::NoReceiver)
         })
+    }
+
+    /// Sends a Direct message of a local block to every block of an account. By way of all indexes, since each holds
+    /// some of the blocks, and so that it stays behind what the sender sent to one of them before.
+    pub fn direct_to_account(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        from: SessionKey,
+        account: &str,
+        text: &str,
+        attributes: &[u8],
+    ) {
+        let Ok(parsed) = Account::parse(account) else {
+            self.metrics.dropped(Stage::Direct, DropReason::Invalid);
+            return;
+        };
+        let mut answering = std::mem::take(&mut self.body_scratch);
+        let sent = self.with_sender(from, |router, sender| {
+            let entitled = !router.entitlement.direct_is_restricted(parsed.app)
+                || router.entitlement.may_call(sender, parsed.app, now.unix_ms);
+            answering.clear();
+            if !entitled {
+                router.collect_answerable(now, from, None, &mut answering);
+            }
+            let going = Going {
+                sender: *sender,
+                text,
+                attributes,
+                to_account: Some(account),
+                qos: Qos::AtMostOnce,
+                entitled,
+                answering: &answering,
+                origin: router.shard,
+                waiter: None,
+            };
+            for home in 0..router.mesh.shards() {
+                if home == router.shard {
+                    router.seek_account(now, port, &going);
+                } else if router.mesh.has_room(home, going.len()) {
+                    router.mesh.write(home, |parcel| Letter::DirectSeekAccount {
+                        message: going.write(parcel),
+                    });
+                } else {
+                    router.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
+                }
+            }
+        });
+        self.body_scratch = answering;
+        if sent.is_none() {
+            self.metrics.dropped(Stage::Direct, DropReason::NotAuthorized);
+        }
+    }
+
+    /// At every index: sends a message to an account on to its blocks that are found here.
+    pub(super) fn seek_account(&mut self, now: Now, port: &mut impl Port, going: &Going<'_>) {
+        let Some(Ok(account)) = going.to_account.map(Account::parse) else {
+            return;
+        };
+        let receivers: SmallVec<[SessionId; 8]> = self
+            .direct_index
+            .of_account(account.uid, account.role)
+            .take(limits::DIRECT_ACCOUNT_BLOCKS_MAX)
+            .collect();
+        for receiver in receivers {
+            self.metrics.direct_in.increment();
+            if receiver.shard == self.shard {
+                self.hand_over(now, port, receiver.key, going);
+            } else if self.mesh.has_room(receiver.shard, going.len()) {
+                self.mesh.write(receiver.shard, |parcel| Letter::DirectGive {
+                    to: receiver.key,
+                    origin: going.origin,
+                    message: going.write(parcel),
+                });
+            } else {
+                self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
+            }
+        }
     }
 
     /// At the name's home: finds the receiver. `None`: its shard decides what comes of it.
@@ -180,8 +269,18 @@ impl Router {
                 return DirectOutcome::NotEntitled;
             }
         }
+        let of_account = going
+            .to_account
+            .is_none_or(|account| account == receiver.account());
+        if !of_account {
+            // A namesake of another app: it was only thought of.
+            self.metrics.dropped(Stage::Direct, DropReason::NoReceiver);
+            return DirectOutcome::NoReceiver;
+        }
         let delivery = Delivery::Direct {
             text: going.text,
+            attributes: going.attributes,
+            to_account: going.to_account.is_some(),
             sender: going.sender,
             qos: going.qos,
             options,
@@ -241,11 +340,13 @@ impl Router {
         }
     }
 
-    /// The addresses under `name` that messaged `from` a short time ago.
-    fn collect_answerable(&self, now: Now, from: SessionKey, name: u64, keys: &mut Vec<u8>) {
+    /// The addresses (under `name`, if one is given) that messaged `from` a short time ago.
+    fn collect_answerable(&self, now: Now, from: SessionKey, name: Option<u64>, keys: &mut Vec<u8>) {
         let extra = self.sessions.get(from).and_then(|entry| entry.extra.as_ref());
         let known = extra.into_iter().flat_map(|extra| &extra.answerable);
-        for answerable in known.filter(|known| known.name == name && known.until > now.instant) {
+        for answerable in
+            known.filter(|known| name.is_none_or(|name| known.name == name) && known.until > now.instant)
+        {
             let key: AddressKey = answerable.address;
             keys.extend_from_slice(&key.to_bytes());
         }

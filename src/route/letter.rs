@@ -39,6 +39,8 @@ pub(crate) enum Letter {
     Claim {
         address: AddressKey,
         session: SessionKey,
+        /// It is refused if the address is fought for.
+        damped: bool,
     },
     /// A session left, or no longer waits.
     Release {
@@ -52,6 +54,8 @@ pub(crate) enum Letter {
     Evict { session: SessionKey },
     /// A newer login was preferred while this one waited.
     Displaced { session: SessionKey },
+    /// The address is fought for: the session does not get it.
+    ClaimRefused { session: SessionKey },
 
     // The workers' directory, to every shard.
     /// A block became a worker.
@@ -112,6 +116,8 @@ pub(crate) enum Letter {
         account: Option<Span>,
         message: DirectSpans,
     },
+    /// Find the receivers of a message to an account (to every index).
+    DirectSeekAccount { message: DirectSpans },
     /// Hand it over (to the receiver's shard).
     DirectGive {
         to: SessionKey,
@@ -151,6 +157,9 @@ pub(crate) enum Letter {
 pub(crate) struct DirectSpans {
     pub(crate) sender: SenderSpan,
     pub(crate) text: Span,
+    pub(crate) attributes: Span,
+    /// It goes to every block of this account.
+    pub(crate) to_account: Option<Span>,
     pub(crate) qos: Qos,
     /// The sender may call the receiver's app.
     pub(crate) entitled: bool,
@@ -173,6 +182,8 @@ impl DirectSpans {
     fn move_spans(&mut self, bytes: u32, text: u32) {
         self.sender = self.sender.moved(text);
         self.text = self.text.moved(text);
+        self.attributes = self.attributes.moved(bytes);
+        self.to_account = self.to_account.map(|span| span.moved(text));
         self.answering = self.answering.moved(bytes);
     }
 }
@@ -186,6 +197,7 @@ impl Letter {
             | Self::Granted { .. }
             | Self::Evict { .. }
             | Self::Displaced { .. }
+            | Self::ClaimRefused { .. }
             | Self::WorkerDown { .. }
             | Self::Load { .. }
             | Self::Settled { .. }
@@ -210,7 +222,9 @@ impl Letter {
                 *account = account.map(|span| span.moved(text));
                 message.move_spans(bytes, text);
             }
-            Self::DirectGive { message, .. } => message.move_spans(bytes, text),
+            Self::DirectGive { message, .. } | Self::DirectSeekAccount { message } => {
+                message.move_spans(bytes, text)
+            }
             Self::FilterAdd { filter } | Self::FilterRemove { filter } => *filter = filter.moved(text),
             Self::Publish {
                 sender,

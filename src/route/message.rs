@@ -70,8 +70,11 @@ pub struct Direct<'a> {
     pub resource: &'a str,
     /// Named if the sender used a full address: only this account's block will do.
     pub account: Option<&'a str>,
-    /// The message.
+    /// The message. Empty with attributes: it is for receivers of the sender's protocol alone.
     pub text: &'a str,
+    /// What the sending protocol attached for receivers of its own kind, encoded by it (XMPP: the stanza's id, type
+    /// and children). Opaque to the router; may be empty.
+    pub attributes: &'a [u8],
     /// The sender's guarantee.
     pub qos: Qos,
 }
@@ -305,6 +308,13 @@ pub enum Completion {
 pub enum Command<'a> {
     /// Prove who the block is. Answered by a verdict, then by [`Notice::Attached`].
     Login(Login<'a>),
+    /// Prove which account it is, the first of two steps. Answered by `Session::proven`.
+    Authenticate(Authenticate<'a>),
+    /// Take an address, the second step. Answered like a login.
+    Bind {
+        /// The resource asked for (checked); empty: the daemon makes one up.
+        resource: &'a str,
+    },
     /// Publish on a channel.
     Publish {
         /// The message.
@@ -318,6 +328,15 @@ pub enum Command<'a> {
         direct: Direct<'a>,
         /// Named if the session waits for the completion.
         ticket: Option<Ticket>,
+    },
+    /// Send a Direct message to every block of an account that takes it. Nobody is told what came of it.
+    DirectToAccount {
+        /// The account's name; grammar not yet checked.
+        account: &'a str,
+        /// As in [`Direct`].
+        text: &'a str,
+        /// As in [`Direct`].
+        attributes: &'a [u8],
     },
     /// Ask a worker.
     Request {
@@ -372,6 +391,56 @@ impl std::fmt::Debug for Login<'_> {
     }
 }
 
+/// A claim to be an account, with a proof, before it is known under which resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Authenticate<'a> {
+    /// The account's name; grammar not yet checked, any domain already cut off.
+    pub account: &'a str,
+    /// The proof.
+    pub proof: Proof<'a>,
+}
+
+/// The hash of a SCRAM mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScramHash {
+    /// SCRAM-SHA-1 (RFC 5802).
+    Sha1,
+    /// SCRAM-SHA-256 (RFC 7677).
+    Sha256,
+}
+
+/// How a block proves that it is an account.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// The secret or a token, as it came.
+    Password(&'a [u8]),
+    /// SCRAM begins: the challenge is asked for.
+    ScramFirst(ScramHash),
+    /// SCRAM ends.
+    Scram {
+        /// Of which mechanism.
+        hash: ScramHash,
+        /// AuthMessage (RFC 5802 section 3).
+        auth_message: &'a [u8],
+        /// ClientProof, decoded.
+        client_proof: &'a [u8],
+    },
+}
+
+impl std::fmt::Debug for Proof<'_> {
+    /// Without what it proves by.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Password(_) => f.write_str("Password(…)"),
+            Self::ScramFirst(hash) => f.debug_tuple("ScramFirst").field(hash).finish(),
+            Self::Scram { hash, .. } => f
+                .debug_struct("Scram")
+                .field("hash", hash)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
 /// What reaches a block.
 #[derive(Clone, Copy, Debug)]
 pub enum Delivery<'a> {
@@ -388,8 +457,13 @@ pub enum Delivery<'a> {
     },
     /// A Direct message.
     Direct {
-        /// The message.
+        /// As in [`Direct`].
         text: &'a str,
+        /// As in [`Direct`].
+        attributes: &'a [u8],
+        /// It was sent to the account, not to this block: one that does not want such answers
+        /// [`Undelivered::Gone`].
+        to_account: bool,
         /// Who sent it.
         sender: Sender<'a>,
         /// The sender's guarantee.
@@ -456,6 +530,8 @@ pub enum Notice {
     Attached,
     /// The address went to a newer session of the same account.
     Displaced,
+    /// The address is fought for; the session does not get it.
+    Refused,
     /// An operation that was pending has ended.
     Completed(Ticket, Completion),
 }

@@ -23,11 +23,16 @@ impl Router {
     fn follow(&mut self, now: Now, port: &mut impl Port, from: u16, parcel: &Parcel, letter: &Letter) {
         let there = |key: SessionKey| SessionId { shard: from, key };
         match letter {
-            Letter::Claim { address, session } => self.claim(port, *address, there(*session)),
+            Letter::Claim {
+                address,
+                session,
+                damped,
+            } => self.claim(now, port, *address, there(*session), *damped),
             Letter::Release { address, session } => self.release(port, *address, there(*session)),
             Letter::Granted { session } => self.granted(port, *session),
             Letter::Evict { session } => self.evicted(port, *session),
             Letter::Displaced { session } => self.displaced(port, *session),
+            Letter::ClaimRefused { session } => self.claim_refused(port, *session),
             Letter::WorkerUp { worker, identity } => {
                 self.directory.up(there(*worker), &parcel.sender(*identity));
             }
@@ -51,6 +56,7 @@ impl Router {
             Letter::DirectUp { .. }
             | Letter::DirectDown { .. }
             | Letter::DirectSeek { .. }
+            | Letter::DirectSeekAccount { .. }
             | Letter::DirectGive { .. }
             | Letter::DirectEnded { .. } => self.follow_direct(now, port, from, parcel, letter),
         }
@@ -151,6 +157,10 @@ impl Router {
                 if let Some(outcome) = self.seek(now, port, *name, account, &going) {
                     self.direct_ended(port, from, going.waiter, outcome);
                 }
+            }
+            Letter::DirectSeekAccount { message } => {
+                let going = Going::read(parcel, from, message);
+                self.seek_account(now, port, &going);
             }
             Letter::DirectGive { to, origin, message } => {
                 let going = Going::read(parcel, *origin, message);

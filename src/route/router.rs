@@ -10,6 +10,7 @@ use super::addresses::Addresses;
 use super::asked::Asked;
 use super::channels::interest::Interest;
 use super::channels::subscriptions::Subscriptions;
+use super::conflicts::Conflicts;
 use super::direct::DirectIndex;
 use super::directory::Directory;
 use super::entitlement::Entitlement;
@@ -99,6 +100,7 @@ pub struct Router {
     pub(super) sweeps: VecDeque<Sweep>,
     /// Addresses at home here.
     pub(super) addresses: Addresses,
+    pub(super) conflicts: Conflicts,
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
@@ -140,6 +142,7 @@ impl Router {
             entitlement: Entitlement::new(maps.clone()),
             sweeps: VecDeque::new(),
             addresses: Addresses::new(maps.clone()),
+            conflicts: Conflicts::new(maps.clone()),
             subscriptions: Subscriptions::new(placement.clone(), local()),
             interest: Interest::new(local()),
             directory: Directory::new(local()),
@@ -164,7 +167,8 @@ impl Router {
 
     /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as
     /// soon as the address is its own, or [`super::Notice::Displaced`] if a newer session of the same account
-    /// was preferred meanwhile. `key` must not be in use.
+    /// was preferred meanwhile. A newcomer that is `damped` does not take part in a fight for an address: after some
+    /// take-overs it gets [`super::Notice::Refused`]. `key` must not be in use.
     pub fn join(
         &mut self,
         now: Now,
@@ -172,6 +176,7 @@ impl Router {
         key: SessionKey,
         identity: Identity,
         grants: Grants,
+        damped: bool,
     ) {
         let uid = identity.sender().uid();
         let address = self.placement.address(identity.sender().address());
@@ -185,11 +190,12 @@ impl Router {
         self.entitlement.enter(uid, grants.services);
         let home = self.placement.home(address.hash());
         if home == self.shard {
-            self.claim(port, address, self.id(key));
+            self.claim(now, port, address, self.id(key), damped);
         } else {
             self.mesh.write(home, |_| Letter::Claim {
                 address,
                 session: key,
+                damped,
             });
         }
     }

@@ -41,7 +41,7 @@ pub(crate) enum State {
     Joining,
     /// Has its address.
     Attached,
-    /// A newer session was preferred; waits for its end.
+    /// A newer session was preferred, or the address is fought for; waits for its end.
     Displaced,
 }
 

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use super::{Disconnect, Ending, Frames, LoginFailure, Output, Scratch, Session, Step, Will, mqtt, ws};
+use super::{
+    Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Session, Step, Will, mqtt, ws,
+};
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
 use crate::route::{Completion, Delivery, Identity, Ticket, Undelivered};
@@ -79,6 +81,10 @@ impl Session for AnySession {
 
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
         each!(self, session => session.attached(now, verdict, out));
+    }
+
+    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+        each!(self, session => session.proven(now, verdict, out));
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {

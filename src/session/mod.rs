@@ -177,6 +177,27 @@ pub enum LoginFailure {
     Denied,
     /// It could not be decided just now.
     Unavailable,
+    /// The secret is good for another resource than the one asked for.
+    ResourceRefused,
+    /// The address is fought for.
+    Conflict,
+}
+
+/// What came of a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proven<'a> {
+    /// SCRAM goes on: what the proof is to be made with. The same for accounts that do not exist.
+    Challenge {
+        /// The salt, decoded.
+        salt: &'a [u8],
+        /// The iteration count.
+        iterations: u32,
+    },
+    /// The block is the account.
+    Account {
+        /// ServerSignature (RFC 5802 section 3), decoded; empty where the mechanism has none.
+        server_signature: &'a [u8],
+    },
 }
 
 /// A message left with the daemon at login, published when the block ends without a good-bye.
@@ -211,6 +232,12 @@ pub trait Session {
     /// The verdict on [`Command::Login`] and the claim of the address, in one: the session is attached under
     /// this identity, or the login failed (then the good-bye is written; close after flush).
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O);
+
+    /// What came of [`Command::Authenticate`]. After a failure the connection stays, for another attempt; the session
+    /// bounds their number. Protocols that log in with one command are never called.
+    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+        let _ = (now, verdict, out);
+    }
 
     /// What came of the operation `ticket`.
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O);

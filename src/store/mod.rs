@@ -11,5 +11,5 @@ pub mod throttle;
 pub mod token;
 pub mod verify;
 
-pub use login::{LoginRequest, LoginVerdict};
+pub use login::{Admitted, LoginProof, LoginRequest, LoginVerdict, Verified};
 pub use secret::{Secret, SecretError, StoreKey, Subject, Verifier};

@@ -13,7 +13,7 @@ use nexus::observe::{DropReason, ShardMetrics, Stage};
 use nexus::route::{Change, CredentialId, Grants, Parcel, RootWildcard, RouterConfig, RouterLimits, Service};
 use nexus::session::any::AnySession;
 use nexus::session::{LoginFailure, mqtt};
-use nexus::store::login::{LoginRequest, LoginVerdict};
+use nexus::store::login::{LoginRequest, LoginVerdict, Verified};
 use nexus::time::{Instant, Now};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -386,10 +386,12 @@ impl World {
             }
         }
         for request in std::mem::take(&mut self.shards[place].machine.logins) {
-            let result = (self.services)(&request).map(|services| Grants {
-                credential: CredentialId(1),
-                services,
-                expires_unix_ms: None,
+            let result = (self.services)(&request).map(|services| {
+                Verified::from(Grants {
+                    credential: CredentialId(1),
+                    services,
+                    expires_unix_ms: None,
+                })
             });
             let after = self.delay();
             self.at(

@@ -21,7 +21,7 @@ use crate::session::LoginFailure;
 use crate::store::throttle::{Admission, Throttle};
 use crate::store::token;
 use crate::store::verify::{self, Decision, Keys, Work};
-use crate::store::{LoginRequest, LoginVerdict};
+use crate::store::{LoginProof, LoginRequest, LoginVerdict, Verified};
 use crate::time::{Instant, Now};
 
 /// An account that is never there: no name contains this.
@@ -243,6 +243,9 @@ impl Engine {
     /// A login came in: decides it at once, or when the throttle allows. A derived secret is let in at once even
     /// then: nobody guesses 256 random bits, and who floods an account with wrong ones does not lock it out.
     fn admit(&mut self, now: Now, request: LoginRequest) {
+        if matches!(request.proof, LoginProof::Proven { .. }) {
+            return self.decide(now, request);
+        }
         let guesser = self.throttle.guesser(&request.account, request.peer);
         if self.throttle.throttles(now.instant, guesser) {
             match self.try_decide(&request) {
@@ -278,6 +281,13 @@ impl Engine {
     }
 
     fn decide(&mut self, now: Now, request: LoginRequest) {
+        if let LoginProof::Proven {
+            credential,
+            expires_unix_ms,
+        } = request.proof
+        {
+            return self.confirm(now, &request, credential, expires_unix_ms);
+        }
         match self.try_decide(&request) {
             Ok(Decision::Accepted(credential)) => self.accept(&request, credential, None),
             Ok(Decision::Slow(check)) => self.prove(now, request, Proofs::Password(check)),
@@ -287,19 +297,36 @@ impl Engine {
         }
     }
 
+    /// What was proven before is looked up again, in this snapshot.
+    fn confirm(&mut self, now: Now, request: &LoginRequest, credential: CredentialId, expires: Option<u64>) {
+        let live = if credential == CredentialId::NONE {
+            self.book.has_account(&request.account)
+        } else {
+            self.book.is_live(credential)
+        };
+        match live {
+            Ok(true) if expires.is_none_or(|at| at > now.unix_ms) => {
+                self.accept(request, credential, expires);
+            }
+            Ok(_) => self.answer(request.session, Err(LoginFailure::Denied)),
+            Err(fault) => self.undecided(request.session, &fault),
+        }
+    }
+
     fn try_decide(&mut self, request: &LoginRequest) -> rusqlite::Result<Decision> {
-        self.look_up(&request.account, &request.resource)?;
+        let resource = request.resource.as_deref().unwrap_or_default();
+        self.look_up(&request.account, resource)?;
         let known = !self.keys.is_empty();
         let decision = verify::decide(
             &self.book.key,
             &request.account,
             &self.keys,
-            &request.password,
+            password_of(request),
             &mut self.work,
         );
         if matches!(decision, Decision::Denied) {
             // The other kind of look-up, too: a denial has cost one of each, whatever its reason.
-            self.look_up(if known { NOBODY } else { DECOY }, &request.resource)?;
+            self.look_up(if known { NOBODY } else { DECOY }, resource)?;
         }
         Ok(decision)
     }
@@ -315,7 +342,7 @@ impl Engine {
     }
 
     fn may_be_token(&self, request: &LoginRequest) -> bool {
-        !self.tokens.is_empty() && token::is_token(&request.password)
+        !self.tokens.is_empty() && token::is_token(password_of(request))
     }
 
     fn prove(&mut self, now: Now, request: LoginRequest, proofs: Proofs) {
@@ -335,7 +362,12 @@ impl Engine {
                 .map(|live| live.then_some((credential, None))),
             Proven::Token(claims) => self.book.has_account(&request.account).map(|live| {
                 let account = Account::parse(&request.account).ok().filter(|_| live)?;
-                let expires = token::admits(&claims, &account, &request.resource, now.unix_ms)?;
+                let expires = token::admits(
+                    &claims,
+                    &account,
+                    request.resource.as_deref().unwrap_or_default(),
+                    now.unix_ms,
+                )?;
                 Some((CredentialId::NONE, Some(expires)))
             }),
             Proven::Nothing => Ok(None),
@@ -357,7 +389,7 @@ impl Engine {
                     services,
                     expires_unix_ms: expires,
                 };
-                self.answer(request.session, Ok(grants));
+                self.answer(request.session, Ok(grants.into()));
             }
             Err(fault) => self.undecided(request.session, &fault),
         }
@@ -381,11 +413,13 @@ impl Engine {
         self.answer(session, Err(LoginFailure::Unavailable));
     }
 
-    fn answer(&mut self, session: SessionId, result: Result<Grants, LoginFailure>) {
+    fn answer(&mut self, session: SessionId, result: Result<Verified, LoginFailure>) {
         let metrics = self.port.metrics();
         match result {
             Ok(_) => metrics.accepted.increment(),
-            Err(LoginFailure::Denied) => metrics.denied.increment(),
+            Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
+                metrics.denied.increment()
+            }
             Err(LoginFailure::Unavailable) => metrics.undecided.increment(),
         }
         let verdict = LoginVerdict { session, result };
@@ -425,5 +459,13 @@ impl Engine {
             None => self.next_poll,
         };
         next - now.instant
+    }
+}
+
+/// The password that was shown; nothing if the proof is another.
+fn password_of(request: &LoginRequest) -> &[u8] {
+    match &request.proof {
+        LoginProof::Password(password) => password,
+        LoginProof::ScramFirst(_) | LoginProof::Scram { .. } | LoginProof::Proven { .. } => &[],
     }
 }

@@ -11,9 +11,9 @@ use super::port::ControlPort;
 use super::token::TokenKeys;
 use crate::limits;
 use crate::route::CredentialId;
-use crate::store::LoginRequest;
 use crate::store::token::Claims;
 use crate::store::verify::SlowCheck;
+use crate::store::{LoginProof, LoginRequest};
 use crate::time::Instant;
 
 /// A login that is being decided.
@@ -113,7 +113,9 @@ fn work(
         if port.is_asked_to_stop() {
             return;
         }
-        let password = &pending.request.password;
+        let LoginProof::Password(password) = &pending.request.proof else {
+            continue;
+        };
         let proven = match proofs {
             Proofs::Password(check) => check.run(password).map_or(Proven::Nothing, Proven::Secret),
             Proofs::Token => keys

@@ -24,7 +24,7 @@ use super::token::TokenKeys;
 use super::{book, records};
 use crate::route::{Change, Grants, Role, SessionId, SessionKey, Uid};
 use crate::session::LoginFailure;
-use crate::store::{LoginRequest, LoginVerdict};
+use crate::store::{LoginProof, LoginRequest, LoginVerdict, Verified};
 use crate::time::Now;
 
 const UID: &str = "0123456789abcdef01234567";
@@ -125,8 +125,8 @@ impl Desk {
         let request = LoginRequest {
             session,
             account: account.into(),
-            resource: resource.into(),
-            password: password.as_bytes().into(),
+            resource: Some(resource.into()),
+            proof: LoginProof::Password(password.as_bytes().into()),
             peer,
         };
         assert!(self.port.login(request).is_ok());
@@ -155,7 +155,12 @@ impl Desk {
     fn verdict(&mut self) -> Option<Result<Grants, LoginFailure>> {
         let verdicts: Vec<LoginVerdict> = self.told().iter().filter_map(verdict).collect();
         assert!(verdicts.len() <= 1, "{verdicts:?}");
-        verdicts.into_iter().next().map(|verdict| verdict.result)
+        let granted = |verified| match verified {
+            Verified::Account(admitted) => admitted.grants,
+            challenge @ Verified::Challenge { .. } => panic!("{challenge:?}"),
+        };
+        let first = verdicts.into_iter().next();
+        first.map(|verdict| verdict.result.map(granted))
     }
 
     fn login(&mut self, account: &str, resource: &str, password: &str) -> Result<Grants, LoginFailure> {

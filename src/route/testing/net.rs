@@ -134,7 +134,7 @@ impl Net {
         self.ports[usize::from(shard)].live.insert(key, VecDeque::new());
         self.names.insert(block, identity.sender().address().into());
         self.on(shard, |router, now, port| {
-            router.join(now, port, key, identity, grants);
+            router.join(now, port, key, identity, grants, false);
         });
         block
     }

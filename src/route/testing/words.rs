@@ -60,6 +60,7 @@ pub(crate) fn to<'a>(resource: &'a str, text: &'a str) -> Direct<'a> {
         resource,
         account: None,
         text,
+        attributes: &[],
         qos: Qos::AtMostOnce,
     }
 }

@@ -53,11 +53,16 @@ impl Session {
                 options,
                 identifiers,
             } => self.channel(now, &message, sender, options, identifiers, frames, out),
+            // Nothing in it is for this protocol.
+            Delivery::Direct {
+                text: "", attributes, ..
+            } if !attributes.is_empty() => Err(Undelivered::NotText),
             Delivery::Direct {
                 text,
                 sender,
                 qos,
                 options,
+                ..
             } => self.direct(now, text, sender, qos.min(options.qos), options, frames, out),
             Delivery::Request {
                 token,

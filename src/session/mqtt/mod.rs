@@ -340,7 +340,9 @@ impl super::Session for Session {
                 self.will = None;
                 self.say_good_bye(
                     match failure {
-                        LoginFailure::Denied => Reason::BadCredentials,
+                        LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict => {
+                            Reason::BadCredentials
+                        }
                         LoginFailure::Unavailable => Reason::Unavailable,
                     },
                     out,

@@ -158,6 +158,7 @@ impl Session {
                     resource,
                     account: account.map(|(account, _)| account),
                     text,
+                    attributes: &[],
                     qos,
                 };
                 Ok(Command::Direct { direct, ticket })

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use handshake::Subprotocol;
 pub use output::WsOutput;
 
-use super::{Disconnect, Ending, Frames, LoginFailure, Output, Scratch, Step, Will};
+use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Step, Will};
 use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
@@ -273,8 +273,16 @@ impl<S: Carried> super::Session for Session<S> {
         carried.attached(now, verdict, &mut WsOutput(out));
         match verdict {
             Ok(_) => self.attached = true,
-            Err(LoginFailure::Denied) => _ = self.fault(Disconnect::BadCredentials, out),
+            Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
+                _ = self.fault(Disconnect::BadCredentials, out)
+            }
             Err(LoginFailure::Unavailable) => _ = self.fault(Disconnect::Unavailable, out),
+        }
+    }
+
+    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+        if let Some(carried) = self.carried() {
+            carried.proven(now, verdict, &mut WsOutput(out));
         }
     }
 

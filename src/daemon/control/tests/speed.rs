@@ -8,7 +8,7 @@ use super::verdict;
 use crate::daemon::clock::Clock;
 use crate::daemon::control::{Control, ControlConfig, ControlPort, OpenMode, Records, TokenKeys};
 use crate::route::{Role, SessionId, SessionKey, Uid};
-use crate::store::LoginRequest;
+use crate::store::{LoginProof, LoginRequest};
 use crate::time::Instant;
 
 const ACCOUNTS: u32 = 100_000;
@@ -26,8 +26,8 @@ fn request(slot: u32, account: &str, password: &str, peer: u32) -> LoginRequest 
             key: SessionKey { slot, generation: 0 },
         },
         account: account.into(),
-        resource: "r".into(),
-        password: password.as_bytes().into(),
+        resource: Some("r".into()),
+        proof: LoginProof::Password(password.as_bytes().into()),
         peer: std::net::Ipv4Addr::from(0x7f00_0000 | peer).into(),
     }
 }

@@ -13,7 +13,7 @@ use crate::daemon::control::{
     TokenKeys,
 };
 use crate::route::{Change, SessionId, SessionKey};
-use crate::store::LoginRequest;
+use crate::store::{LoginProof, LoginRequest};
 
 /// "In under a second."
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -65,8 +65,8 @@ impl Running {
                 },
             },
             account: OWNER.into(),
-            resource: "r".into(),
-            password: password.as_bytes().into(),
+            resource: Some("r".into()),
+            proof: LoginProof::Password(password.as_bytes().into()),
             peer: "127.0.0.1".parse().unwrap(),
         };
         assert!(self.port.login(request).is_ok());
@@ -150,8 +150,8 @@ fn a_thread_that_was_stopped_takes_no_logins_and_frees_the_directory() {
             },
         },
         account: OWNER.into(),
-        resource: "r".into(),
-        password: secret.into_bytes().into(),
+        resource: Some("r".into()),
+        proof: LoginProof::Password(secret.into_bytes().into()),
         peer: "127.0.0.1".parse().unwrap(),
     };
     assert!(port.login(request).is_err(), "the first thread has ended");

@@ -324,6 +324,8 @@ fn nexus_2_4_a_message_never_overtakes_another_of_its_kind() {
         .peer
         .deliver(&Delivery::Direct {
             text: "hello",
+            attributes: &[],
+            to_account: false,
             sender: from.sender(),
             qos: Qos::AtMostOnce,
             options: options(Qos::AtLeastOnce, FORM_PLAIN),
@@ -441,6 +443,8 @@ fn nexus_3_a_direct_message_comes_in_the_form_that_was_registered() {
             .peer
             .deliver(&Delivery::Direct {
                 text: "hello",
+                attributes: &[],
+                to_account: false,
                 sender: from.sender(),
                 qos: Qos::AtLeastOnce,
                 options: SubscriptionOptions {

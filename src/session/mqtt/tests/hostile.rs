@@ -85,6 +85,9 @@ fn complete(client: &mut Client, command: &Command<'_>, well: bool) {
                 Completion::Direct(crate::route::DirectOutcome::Delivered),
             )
         }
+        Command::Authenticate(_) | Command::Bind { .. } | Command::DirectToAccount { .. } => {
+            panic!("not of this protocol: {command:?}")
+        }
         Command::Request { request, ticket } => {
             assert!(crate::route::identity::check_resource(request.cmd).is_ok());
             assert!(request.label.len() <= crate::limits::LABEL_BYTES_MAX);

@@ -334,6 +334,8 @@ fn direct_to_all(shard: &mut Shard) -> Result<(), Undelivered> {
     let identity = Identity::new(&account, "r").unwrap();
     let delivery = Delivery::Direct {
         text: "hello",
+        attributes: &[],
+        to_account: false,
         sender: identity.sender(),
         qos: crate::route::Qos::AtMostOnce,
         options: SubscriptionOptions::default(),
