@@ -274,7 +274,7 @@ impl<S: Carried> super::Session for Session<S> {
         match verdict {
             Ok(_) => self.attached = true,
             Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
-                _ = self.fault(Disconnect::BadCredentials, out)
+                _ = self.fault(Disconnect::BadCredentials, out);
             }
             Err(LoginFailure::Unavailable) => _ = self.fault(Disconnect::Unavailable, out),
         }
