@@ -1,0 +1,115 @@
+//! XML as a server writes it, with its length known before.
+
+/// A part of what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// XML as it is.
+    Raw(&'a str),
+    /// XML as it is.
+    Bytes(&'a [u8]),
+    /// Character data. What is written would also be text in an attribute between apostrophes, but for its line
+    /// ends and tabs. It must be text of XML ([`super::is_xml_text`]).
+    Text(&'a str),
+    /// The value of an attribute, whatever its quotes are. It must be text of XML.
+    Attribute(&'a str),
+    /// A number in decimal.
+    Number(i64),
+}
+
+/// Bytes that the pieces take together.
+pub fn len(pieces: &[Piece<'_>]) -> usize {
+    pieces
+        .iter()
+        .map(|piece| match *piece {
+            Piece::Raw(xml) => xml.len(),
+            Piece::Bytes(xml) => xml.len(),
+            Piece::Text(text) => escaped_len(text, in_text),
+            Piece::Attribute(text) => escaped_len(text, in_attribute),
+            Piece::Number(number) => Digits::of(number).as_bytes().len(),
+        })
+        .sum()
+}
+
+/// Appends the pieces: [`len`] bytes.
+pub fn put(pieces: &[Piece<'_>], out: &mut Vec<u8>) {
+    for piece in pieces {
+        match *piece {
+            Piece::Raw(xml) => out.extend_from_slice(xml.as_bytes()),
+            Piece::Bytes(xml) => out.extend_from_slice(xml),
+            Piece::Text(text) => escape(text, in_text, out),
+            Piece::Attribute(text) => escape(text, in_attribute, out),
+            Piece::Number(number) => out.extend_from_slice(Digits::of(number).as_bytes()),
+        }
+    }
+}
+
+/// How a byte is written in character data if not as it is (XML 1.0, 2.4); CR, or a parser would make it LF (2.11).
+const fn in_text(byte: u8) -> &'static str {
+    match byte {
+        b'&' => "&amp;",
+        b'<' => "&lt;",
+        b'>' => "&gt;",
+        b'\'' => "&apos;",
+        b'\r' => "&#xD;",
+        _ => "",
+    }
+}
+
+/// The same in an attribute's value, where a parser would make a space of other white space (XML 1.0, 3.3.3).
+const fn in_attribute(byte: u8) -> &'static str {
+    match byte {
+        b'"' => "&quot;",
+        b'\t' => "&#x9;",
+        b'\n' => "&#xA;",
+        _ => in_text(byte),
+    }
+}
+
+fn escaped_len(text: &str, escaped: impl Fn(u8) -> &'static str) -> usize {
+    text.bytes().map(|byte| escaped(byte).len().max(1)).sum()
+}
+
+fn escape(text: &str, escaped: impl Fn(u8) -> &'static str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|&byte| !escaped(byte).is_empty()) {
+        let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        out.extend_from_slice(plain);
+        let Some((&byte, after)) = after.split_first() else {
+            return;
+        };
+        out.extend_from_slice(escaped(byte).as_bytes());
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+}
+
+/// A number in decimal: at most 20 characters.
+struct Digits {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    fn of(number: i64) -> Self {
+        let mut digits = [0; 20];
+        let (mut left, mut start) = (number.unsigned_abs(), digits.len());
+        for place in digits.iter_mut().rev() {
+            *place = b'0' + u8::try_from(left % 10).unwrap_or_default();
+            (left, start) = (left / 10, start - 1);
+            if left == 0 {
+                break;
+            }
+        }
+        if number < 0
+            && let Some(place) = start.checked_sub(1).and_then(|at| digits.get_mut(at))
+        {
+            *place = b'-';
+            start -= 1;
+        }
+        Self { digits, start }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.digits.get(self.start..).unwrap_or_default()
+    }
+}
