@@ -1,40 +1,91 @@
-//! XMPP's XML: split points, what is refused, and what is read.
+//! XMPP's XML: what is found in any pieces, what is refused, what is read; quick-xml as the oracle.
+
+mod differential;
+mod elements;
+mod generate;
+mod hostile;
+mod laws;
+mod refusals;
 
 use super::*;
 use crate::codec::Decode;
 
-#[test]
-fn rfc7395_3_3_3_a_message_is_one_element_and_is_read_in_place() {
-    let bytes = b" <iq type='set' id='c&amp;1' xmlns='jabber:client' xmlns:n='urn:nexus:1'><n:api app='etest' cmd='multiply'>\
-        <json xmlns='urn:xmpp:json:0'>{\"num1\":10}</json></n:api>a&#x41;<![CDATA[<b>]]>\r\n</iq>\n";
-    assert_eq!(frame_whole(bytes, &Bounds::default()), Ok(()));
-    let iq = Element::parse(bytes, "").unwrap();
-    assert!(iq.is("jabber:client", "iq"));
-    assert!(iq.attribute("id").unwrap().is("c&1"));
-    assert_eq!(iq.attribute("type").unwrap().plain(), Some("set"));
-    let api = iq.child("urn:nexus:1", "api").unwrap();
-    assert_eq!(api.attribute("app").unwrap().plain(), Some("etest"));
-    let json = api.child("urn:xmpp:json:0", "json").unwrap();
-    assert_eq!(json.text().plain(), Some("{\"num1\":10}"));
-    let mut text = Vec::new();
-    iq.text().append_to(&mut text);
-    assert_eq!(text, b"aA<b>\n");
-    assert!(iq.text().is("aA<b>\n"));
-    assert_eq!(iq.declarations().collect::<Vec<_>>(), ["xmlns:n='urn:nexus:1'"]);
-    for piece in 1..bytes.len() {
-        let mut framer = Framer::default();
-        for at in (0..bytes.len() - 1).step_by(piece) {
-            assert_eq!(
-                framer.scan(&bytes[..at], &Bounds::default()),
-                Ok(Decode::Need(at + 1))
-            );
+/// What a stream of bytes turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Found {
+    elements: Vec<Vec<u8>>,
+    refused: Option<Malformed>,
+    /// Whether an element had begun when the bytes ended.
+    broke_off: bool,
+}
+
+/// Reads `bytes` as they come in pieces ending at `cuts`, as a session does, and checks what every call promises.
+fn read(bytes: &[u8], cuts: impl IntoIterator<Item = usize>, bounds: &Bounds) -> Found {
+    let (mut found, mut framer) = (Found::default(), Framer::default());
+    let (mut from, mut need) = (0, 1);
+    for cut in cuts.into_iter().chain([bytes.len()]) {
+        while cut - from >= need {
+            let available = &bytes[from..cut];
+            match framer.scan(available, bounds) {
+                Ok(Decode::Need(more)) => {
+                    assert_eq!(more, available.len() + 1);
+                    need = more;
+                }
+                Ok(Decode::Frame { frame, len }) => {
+                    assert!(frame.end == len && len <= available.len() && len <= bounds.stanza_bytes_max);
+                    assert!(
+                        available[..frame.start]
+                            .iter()
+                            .all(|byte| b" \t\r\n".contains(byte))
+                    );
+                    found.elements.push(available[frame].to_vec());
+                    assert!(!framer.in_element());
+                    (from, need) = (from + len, 1);
+                }
+                Err(malformed) => {
+                    found.refused = Some(malformed);
+                    return found;
+                }
+            }
         }
-        assert_eq!(
-            framer.scan(bytes, &Bounds::default()),
-            Ok(Decode::Frame {
-                frame: 1..bytes.len() - 1,
-                len: bytes.len() - 1
-            })
-        );
     }
+    found.broke_off = framer.in_element();
+    found
+}
+
+/// Reads bytes whole, bytewise and in two pieces cut anywhere, which all must find the same.
+#[track_caller]
+fn read_in_all_pieces(bytes: &[u8], bounds: &Bounds) -> Found {
+    let whole = read(bytes, [], bounds);
+    assert_eq!(read(bytes, 1..bytes.len(), bounds), whole);
+    for cut in 1..bytes.len() {
+        assert_eq!(read(bytes, [cut], bounds), whole, "cut at {cut}");
+    }
+    whole
+}
+
+#[track_caller]
+fn is_taken(xml: &str) {
+    let found = read_in_all_pieces(xml.as_bytes(), &Bounds::default());
+    assert_eq!((found.refused, found.elements.len()), (None, 1), "{xml}");
+    assert_eq!(frame_whole(xml.as_bytes(), &Bounds::default()), Ok(()), "{xml}");
+}
+
+#[track_caller]
+fn is_refused(xml: impl AsRef<[u8]>, expected: Malformed) {
+    let xml = xml.as_ref();
+    let found = read_in_all_pieces(xml, &Bounds::default());
+    assert_eq!(found.refused, Some(expected), "{}", xml.escape_ascii());
+}
+
+#[track_caller]
+fn element(xml: &str) -> Element<'_> {
+    is_taken(xml);
+    Element::parse(xml.as_bytes(), "").unwrap()
+}
+
+fn meant(text: Text<'_>) -> String {
+    let mut bytes = Vec::new();
+    text.append_to(&mut bytes);
+    String::from_utf8(bytes).unwrap()
 }

@@ -39,3 +39,62 @@ fn only_characters(utf8: &[u8]) -> bool {
         && memchr::memchr_iter(0xEF, utf8)
             .all(|at| !matches!(utf8.get(at + 1..at + 3), Some([0xBF, 0xBE | 0xBF])))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xml_2_2_characters_are_those_of_the_production() {
+        for c in ['\0'..='\u{D7FF}', '\u{E000}'..='\u{10FFFF}']
+            .into_iter()
+            .flatten()
+        {
+            let number = u32::from(c);
+            let by_production = matches!(number,
+                0x9 | 0xA | 0xD | 0x20..=0xD7FF | 0xE000..=0xFFFD | 0x1_0000..=0x10_FFFF);
+            assert_eq!(is_character(c), by_production, "{number:x}");
+            let mut buffer = [0; 4];
+            let text = c.encode_utf8(&mut buffer);
+            assert_eq!(
+                is_xml_text(text.as_bytes()),
+                by_production.then_some(&*text),
+                "{number:x}"
+            );
+        }
+    }
+
+    #[test]
+    fn text_of_xml_is_utf_8() {
+        assert_eq!(is_xml_text(b""), Some(""));
+        assert_eq!(
+            is_xml_text("\u{EF}\u{BF}\u{BE}".as_bytes()),
+            Some("\u{EF}\u{BF}\u{BE}")
+        );
+        assert_eq!(is_xml_text("plain\u{FFFE}".as_bytes()), None);
+        for wrong in [&b"\xFF"[..], b"a\xC3", b"\xED\xA0\x80", b"\xEF\xBF"] {
+            assert_eq!(is_xml_text(wrong), None);
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_is_not_wrong_yet() {
+        let text = "a\u{20AC}\u{FFFF}".as_bytes();
+        let found: Vec<_> = (0..=text.len())
+            .map(|end| whole_characters(&text[..end]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                Ok(0),
+                Ok(1),
+                Ok(1),
+                Ok(1),
+                Ok(4),
+                Ok(4),
+                Ok(4),
+                Err(Malformed::Character)
+            ]
+        );
+    }
+}

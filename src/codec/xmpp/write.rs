@@ -113,3 +113,51 @@ impl Digits {
         self.digits.get(self.start..).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(pieces: &[Piece<'_>]) -> String {
+        let mut out = b"before".to_vec();
+        put(pieces, &mut out);
+        assert_eq!(out.len(), "before".len() + len(pieces));
+        String::from_utf8(out.split_off("before".len())).unwrap()
+    }
+
+    #[test]
+    fn xml_2_4_text_is_escaped_where_it_would_be_something_else() {
+        assert_eq!(
+            written(&[Piece::Text("a<b>&amp;'c'\"]]>\r\n\t")]),
+            "a&lt;b&gt;&amp;amp;&apos;c&apos;\"]]&gt;&#xD;\n\t"
+        );
+        assert_eq!(
+            written(&[Piece::Text("{\"num1\":10}\u{E9}\u{1F600}")]),
+            "{\"num1\":10}\u{E9}\u{1F600}"
+        );
+    }
+
+    #[test]
+    fn xml_3_3_3_white_space_in_an_attribute_is_written_by_number() {
+        assert_eq!(
+            written(&[Piece::Attribute("\t\r\n <\"'>&")]),
+            "&#x9;&#xD;&#xA; &lt;&quot;&apos;&gt;&amp;"
+        );
+    }
+
+    #[test]
+    fn what_is_xml_already_is_not_escaped() {
+        assert_eq!(
+            written(&[Piece::Raw("<a b='"), Piece::Bytes(b"&lt;"), Piece::Raw("'/>")]),
+            "<a b='&lt;'/>"
+        );
+        assert_eq!(written(&[]), "");
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 1, -1, 9, 10, -2_000, 2_147_483_648, i64::MAX, i64::MIN] {
+            assert_eq!(written(&[Piece::Number(number)]), number.to_string());
+        }
+    }
+}
