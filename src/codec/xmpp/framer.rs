@@ -454,12 +454,14 @@ impl Scan<'_> {
             return Err(Malformed::Tag);
         }
         let end = self.at + stop;
-        let name = trim_end(slice(self.bytes, self.token + 2..end));
+        let name_end = tag::name_end(slice(self.bytes, 0..end), self.token + 2);
+        let name = slice(self.bytes, self.token + 2..name_end);
         let depth = usize::from(self.open.depth).saturating_sub(1);
         let start = self.open.starts.get(depth).copied().unwrap_or_default();
         let opened = slice(self.bytes, start as usize + 1..self.bytes.len());
         let after = opened.strip_prefix(name).and_then(<[u8]>::first);
-        if !after.is_some_and(|&byte| is_space(byte) || byte == b'>') {
+        let same = after.is_some_and(|&byte| is_space(byte) || byte == b'>');
+        if !same || tag::skip_space(self.bytes, name_end) != end {
             return Err(Malformed::Mismatched);
         }
         self.open.depth = self.open.depth.saturating_sub(1);
@@ -486,16 +488,6 @@ impl Scan<'_> {
         self.state = State::Text;
         Ok(Step::On)
     }
-}
-
-/// Without the white space at the end.
-fn trim_end(mut bytes: &[u8]) -> &[u8] {
-    while let [before @ .., last] = bytes
-        && is_space(*last)
-    {
-        bytes = before;
-    }
-    bytes
 }
 
 /// Brackets at the end of bytes that may begin `]]>`.

@@ -21,7 +21,7 @@ pub struct Jid<'a> {
 /// Why text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JidError {
-    /// A part that is empty, or longer than 1,023 bytes (RFC 7622, 3.2 to 3.4).
+    /// A part, or a label of the domain, that is empty, or a part longer than 1,023 bytes (RFC 7622, 3.2 to 3.4).
     Length,
     /// A character that its part may not have.
     Character,
@@ -47,6 +47,9 @@ impl<'a> Jid<'a> {
         check(domain, |c| {
             c.is_control() || c.is_whitespace() || matches!(c, '"' | '&' | '\'' | '<' | '>' | '@' | '\\')
         })?;
+        if domain.split('.').any(str::is_empty) {
+            return Err(JidError::Length);
+        }
         if let Some(resource) = resource {
             check(resource, char::is_control)?;
         }
@@ -220,7 +223,9 @@ mod tests {
 
     #[test]
     fn rfc7622_3_1_a_part_is_not_empty_and_at_most_1023_bytes_long() {
-        for text in ["", "@", "/", "@b", "a@", "a@b/", "b/", "a@/r", "/r", "."] {
+        for text in [
+            "", "@", "/", "@b", "a@", "a@b/", "b/", "a@/r", "/r", ".", "a..b", ".b", "b..",
+        ] {
             assert_eq!(Jid::parse(text), Err(JidError::Length), "{text}");
         }
         let (most, more) = ("x".repeat(1_023), "x".repeat(1_024));

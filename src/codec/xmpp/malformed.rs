@@ -23,7 +23,7 @@ pub enum Malformed {
     SectionEnd,
     /// A tag or section that XML has not (XML 1.0, 2.7, 3.1).
     Tag,
-    /// What is not a name, or not one of the form of namespaces (Namespaces 1.0, 4).
+    /// What is not a name that every parser knows, or not one of the form of namespaces (Namespaces 1.0, 4).
     Name,
     /// `<` in the value of an attribute (XML 1.0, 3.1).
     LessThan,

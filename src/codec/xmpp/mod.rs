@@ -12,6 +12,7 @@ pub mod write;
 mod content;
 mod element;
 mod malformed;
+mod names;
 mod tag;
 
 #[cfg(test)]

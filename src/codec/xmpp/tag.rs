@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::Malformed;
+use super::names::is_ncname;
 use super::text::is_character;
 use crate::limits::XMPP_PREFIXES_MAX;
 
@@ -120,35 +121,6 @@ pub(super) fn check_name(name: &[u8], bytes_max: usize) -> Result<(), Malformed>
     } else {
         Err(Malformed::Name)
     }
-}
-
-/// A name without a colon (Namespaces 1.0, 3 [4]; XML 1.0, 2.3 [4] and [4a]).
-fn is_ncname(name: &[u8]) -> bool {
-    let ascii = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let Some(&first) = name.first() else {
-        return false;
-    };
-    if name.iter().all(|&byte| ascii(byte)) {
-        return first.is_ascii_alphabetic() || first == b'_';
-    }
-    std::str::from_utf8(name).is_ok_and(|name| {
-        name.starts_with(is_name_start) && name.chars().all(|c| is_name_start(c) || is_name_inside(c))
-    })
-}
-
-/// [4] NameStartChar of XML 1.0, without the colon.
-const fn is_name_start(c: char) -> bool {
-    matches!(c,
-        'A'..='Z' | '_' | 'a'..='z'
-        | '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}' | '\u{370}'..='\u{37D}'
-        | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}' | '\u{2070}'..='\u{218F}' | '\u{2C00}'..='\u{2FEF}'
-        | '\u{3001}'..='\u{D7FF}' | '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}'
-        | '\u{10000}'..='\u{EFFFF}')
-}
-
-/// What [4a] NameChar of XML 1.0 adds to it.
-const fn is_name_inside(c: char) -> bool {
-    matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
 }
 
 /// What a reference between its `&` and its `;` stands for (XML 1.0, 4.1 and 4.6).

@@ -124,20 +124,21 @@ pub(super) fn element() -> impl Strategy<Value = String> {
         .prop_map(|(name, content)| format!("<{name} xmlns:n='u' xmlns:m='v'>{}</{name}>", content.concat()))
 }
 
-/// Bytes that are nearly an element.
+/// Bytes that are nearly an element: with tokens put in, bytes taken out, or a part of it in another place.
 pub(super) fn nearly() -> impl Strategy<Value = Vec<u8>> {
-    let change = (
-        any::<prop::sample::Index>(),
-        0_usize..4,
-        prop::sample::select(TOKENS),
-    );
+    let place = any::<prop::sample::Index>;
+    let change = (place(), place(), 0_usize..5, prop::sample::select(TOKENS));
     (element(), prop::collection::vec(change, 0..4)).prop_map(|(element, changes)| {
         let mut bytes = element.into_bytes();
-        for (at, removed, token) in changes {
-            let at = at.index(bytes.len() + 1);
+        for (at, from, kind, token) in changes {
+            let (at, from) = (at.index(bytes.len() + 1), from.index(bytes.len() + 1));
+            let (removed, put) = match kind {
+                3 => (3, Vec::new()),
+                4 => (0, bytes[from..(from + 12).min(bytes.len())].to_vec()),
+                removed => (removed, token.into()),
+            };
             let end = (at + removed).min(bytes.len());
-            let token = if removed == 3 { "" } else { token };
-            bytes.splice(at..end, token.bytes());
+            bytes.splice(at..end, put);
         }
         bytes
     })

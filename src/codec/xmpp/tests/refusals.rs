@@ -141,6 +141,7 @@ fn xml_3_tags_are_closed_by_their_name() {
         "<a></a/>",
         "<a></a\u{C}>",
         "<a></a b='c'>",
+        "<a b='c'></a b='c'>",
         "<a><b></a></b>",
         "<n:a xmlns:n='u' xmlns:m='u'></m:a>",
     ] {
@@ -207,12 +208,15 @@ fn names6_3_an_attribute_stands_once_under_any_prefix() {
 #[test]
 fn xml_2_3_names_are_names() {
     is_taken("<_a.b-1 c\u{B7}='' \u{E9}t\u{E9}=''/>");
-    is_taken("<\u{10000}/>");
+    is_taken("<\u{4E00}/>");
     for wrong in [
         "<1/>",
         "<-a/>",
         "<.a/>",
         "<\u{B7}a/>",
+        // Of the fifth edition alone.
+        "<\u{10000}/>",
+        "<\u{20AC}/>",
         "<a\u{D7}/>",
         "<a a!=''/>",
         "<a\u{2000}/>",
