@@ -5,6 +5,7 @@ mod elements;
 mod generate;
 mod hostile;
 mod laws;
+mod oracle;
 mod refusals;
 
 use super::*;
