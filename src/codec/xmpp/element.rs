@@ -36,11 +36,24 @@ impl<'a> Element<'a> {
         let root = std::str::from_utf8(frame)
             .map_err(|_| Malformed::Utf8)?
             .trim_matches(SPACE);
-        Self::open(root, 0, inherited_namespace, &Prefixes::NONE)
+        // A framer has seen that the last end tag is its own.
+        let end = |bytes: &[u8], inner_start| {
+            let at = memchr::memrchr(b'<', bytes)?;
+            let tag = slice(bytes, at..bytes.len());
+            let is_end = at >= inner_start && tag.starts_with(b"</") && tag.ends_with(b">");
+            is_end.then_some((at, bytes.len()))
+        };
+        Self::open(root, 0, inherited_namespace, &Prefixes::NONE, end)
     }
 
-    /// The element that begins at `start`.
-    fn open(root: &'a str, start: usize, default: &'a str, prefixes: &Prefixes) -> Result<Self, Malformed> {
+    /// The element that begins at `start`; `content_end` finds where its content and its end tag end.
+    fn open(
+        root: &'a str,
+        start: usize,
+        default: &'a str,
+        prefixes: &Prefixes,
+        content_end: impl Fn(&[u8], usize) -> Option<(usize, usize)>,
+    ) -> Result<Self, Malformed> {
         let bytes = root.as_bytes();
         let (Markup::Start { is_empty }, inner_start) =
             tag::markup(bytes, start).ok_or(Malformed::Unclosed)?
@@ -51,7 +64,7 @@ impl<'a> Element<'a> {
         let (inner_end, end) = if is_empty {
             (inner_start, inner_start)
         } else {
-            tag::content_end(bytes, inner_start).ok_or(Malformed::Unclosed)?
+            content_end(bytes, inner_start).ok_or(Malformed::Unclosed)?
         };
         let name_end = tag::name_end(slice(bytes, 0..attributes_end), start + 1);
         let offset = |at| u32::try_from(at).map_err(|_| Malformed::TooLarge);
@@ -209,7 +222,14 @@ impl<'a> Children<'a> {
                 Markup::Start { .. } => break,
             }
         }
-        Element::open(root, at, self.parent.default, &self.parent.prefixes).ok()
+        Element::open(
+            root,
+            at,
+            self.parent.default,
+            &self.parent.prefixes,
+            tag::content_end,
+        )
+        .ok()
     }
 }
 

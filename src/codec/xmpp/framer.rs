@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
-use super::Malformed;
-use super::tag::{self, Attribute, Lexer, Prefixes, is_space, slice};
+use super::tag::{self, Prefixes, is_space, slice};
 use super::text::whole_characters;
+use super::{Malformed, start};
 use crate::codec::Decode;
 use crate::limits::{STANZA_BYTES_MAX, XMPP_ATTRIBUTES_MAX, XMPP_DEPTH_MAX, XMPP_NAME_BYTES_MAX};
 
@@ -344,7 +342,7 @@ impl Scan<'_> {
         if depth >= self.bounds.depth_max {
             return Err(Malformed::TooDeep);
         }
-        self.check(start, end)?;
+        start::check(self.bytes, start..end, self.bounds, &mut self.open.prefixes)?;
         if is_empty {
             self.open.prefixes.leave(offset(start));
         } else {
@@ -360,86 +358,6 @@ impl Scan<'_> {
             Step::Complete
         } else {
             Step::On
-        }
-    }
-
-    /// Checks a start tag between its `<` and its `>` or `/>`, and declares its prefixes.
-    fn check(&mut self, start: usize, end: usize) -> Result<(), Malformed> {
-        let (bytes, name_max) = (self.bytes, self.bounds.name_bytes_max);
-        if whole_characters(slice(bytes, start..end))? < end - start {
-            return Err(Malformed::Utf8);
-        }
-        let name = start + 1..tag::name_end(slice(bytes, 0..end), start + 1);
-        tag::check_name(slice(bytes, name.clone()), name_max)?;
-        let mut attributes: SmallVec<[Attribute; XMPP_ATTRIBUTES_MAX]> = SmallVec::new();
-        for attribute in Lexer::new(bytes, name.end, end) {
-            let attribute = attribute?;
-            if attributes.len() >= self.bounds.attributes_max.min(XMPP_ATTRIBUTES_MAX) {
-                return Err(Malformed::TooManyAttributes);
-            }
-            let (name, value) = (
-                slice(bytes, attribute.name.clone()),
-                slice(bytes, attribute.value.clone()),
-            );
-            tag::check_name(name, name_max)?;
-            tag::check_value(value)?;
-            if attributes
-                .iter()
-                .any(|before| slice(bytes, before.name.clone()) == name)
-            {
-                return Err(Malformed::DuplicateAttribute);
-            }
-            match tag::split_name(name) {
-                (b"xmlns", prefix) => {
-                    tag::check_declaration(prefix, value)?;
-                    self.open.prefixes.declare(offset(attribute.name.start))?;
-                }
-                (b"", b"xmlns") => tag::check_declaration(b"", value)?,
-                _ => {}
-            }
-            attributes.push(attribute);
-        }
-        self.resolve(slice(bytes, name), &attributes)
-    }
-
-    /// Checks the prefixes of an element and of its attributes (Namespaces 1.0, 5 and 6.3).
-    fn resolve(&self, name: &[u8], attributes: &[Attribute]) -> Result<(), Malformed> {
-        let (prefix, _) = tag::split_name(name);
-        if prefix == b"xmlns" {
-            return Err(Malformed::Prefix);
-        }
-        self.namespace(prefix)?;
-        for (i, attribute) in attributes.iter().enumerate() {
-            let (prefix, local) = tag::split_name(slice(self.bytes, attribute.name.clone()));
-            if prefix.is_empty() || prefix == b"xmlns" {
-                continue;
-            }
-            let namespace = self.namespace(prefix)?;
-            for before in attributes.iter().take(i) {
-                let (other, same) = tag::split_name(slice(self.bytes, before.name.clone()));
-                if same == local
-                    && !other.is_empty()
-                    && other != b"xmlns"
-                    && self.namespace(other)? == namespace
-                {
-                    return Err(Malformed::DuplicateAttribute);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The namespace of a prefix that is declared; none is nobody's.
-    fn namespace(&self, prefix: &[u8]) -> Result<&[u8], Malformed> {
-        match prefix {
-            b"" => Ok(b""),
-            b"xml" => Ok(tag::XML_NAMESPACE.as_bytes()),
-            _ => self
-                .open
-                .prefixes
-                .resolve(self.bytes, prefix)
-                .map(|namespace| slice(self.bytes, namespace))
-                .ok_or(Malformed::Prefix),
         }
     }
 

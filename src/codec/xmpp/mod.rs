@@ -13,6 +13,7 @@ mod content;
 mod element;
 mod malformed;
 mod names;
+mod start;
 mod tag;
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::Malformed;
-use super::names::is_ncname;
 use super::text::is_character;
 use crate::limits::XMPP_PREFIXES_MAX;
 
@@ -103,23 +102,9 @@ impl Iterator for Lexer<'_> {
 
 /// Splits a name into its prefix, or nothing, and its local part (Namespaces 1.0, 4 [7]).
 pub(super) fn split_name(name: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b':', name) {
+    match name.iter().position(|&byte| byte == b':') {
         Some(colon) => (slice(name, 0..colon), slice(name, colon + 1..name.len())),
         None => (&[], name),
-    }
-}
-
-/// Checks that a name has the form of namespaces, and at most so many bytes.
-pub(super) fn check_name(name: &[u8], bytes_max: usize) -> Result<(), Malformed> {
-    if name.len() > bytes_max {
-        return Err(Malformed::NameTooLong);
-    }
-    let (prefix, local) = split_name(name);
-    let prefixed = prefix.len() < name.len() && local.len() < name.len();
-    if is_ncname(local) && (!prefixed || is_ncname(prefix)) {
-        Ok(())
-    } else {
-        Err(Malformed::Name)
     }
 }
 

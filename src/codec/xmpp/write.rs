@@ -43,44 +43,67 @@ pub fn put(pieces: &[Piece<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// How a byte is written in character data if not as it is (XML 1.0, 2.4); CR, or a parser would make it LF (2.11).
-const fn in_text(byte: u8) -> &'static str {
+/// What is written otherwise in character data (XML 1.0, 2.4), CR because a parser would make it LF (2.11).
+const fn in_text(byte: u8) -> bool {
+    matches!(byte, b'&' | b'<' | b'>' | b'\'' | b'\r')
+}
+
+/// The same in an attribute's value, where a parser would make a space of other white space (XML 1.0, 3.3.3).
+const fn in_attribute(byte: u8) -> bool {
+    in_text(byte) || matches!(byte, b'"' | b'\t' | b'\n')
+}
+
+/// How it is written.
+const fn escaped(byte: u8) -> &'static str {
     match byte {
         b'&' => "&amp;",
         b'<' => "&lt;",
         b'>' => "&gt;",
         b'\'' => "&apos;",
+        b'"' => "&quot;",
+        b'\t' => "&#x9;",
+        b'\n' => "&#xA;",
         b'\r' => "&#xD;",
         _ => "",
     }
 }
 
-/// The same in an attribute's value, where a parser would make a space of other white space (XML 1.0, 3.3.3).
-const fn in_attribute(byte: u8) -> &'static str {
-    match byte {
-        b'"' => "&quot;",
-        b'\t' => "&#x9;",
-        b'\n' => "&#xA;",
-        _ => in_text(byte),
+/// Where the first such byte is. Most text has none for long: that is found out for many bytes at once.
+fn find(text: &[u8], is_special: impl Fn(u8) -> bool) -> Option<usize> {
+    let (chunks, _) = text.as_chunks::<32>();
+    let plain = chunks
+        .iter()
+        .take_while(|chunk| !chunk.iter().fold(false, |any, &byte| any | is_special(byte)))
+        .count()
+        * 32;
+    let rest = text.get(plain..)?;
+    Some(plain + rest.iter().position(|&byte| is_special(byte))?)
+}
+
+fn escaped_len(text: &str, is_special: impl Fn(u8) -> bool) -> usize {
+    let (mut len, mut rest) = (text.len(), text.as_bytes());
+    while let Some((_, special, after)) = split(rest, &is_special) {
+        len += escaped(special).len() - 1;
+        rest = after;
     }
+    len
 }
 
-fn escaped_len(text: &str, escaped: impl Fn(u8) -> &'static str) -> usize {
-    text.bytes().map(|byte| escaped(byte).len().max(1)).sum()
-}
-
-fn escape(text: &str, escaped: impl Fn(u8) -> &'static str, out: &mut Vec<u8>) {
+fn escape(text: &str, is_special: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| !escaped(byte).is_empty()) {
-        let (plain, after) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+    while let Some((plain, special, after)) = split(rest, &is_special) {
         out.extend_from_slice(plain);
-        let Some((&byte, after)) = after.split_first() else {
-            return;
-        };
-        out.extend_from_slice(escaped(byte).as_bytes());
+        out.extend_from_slice(escaped(special).as_bytes());
         rest = after;
     }
     out.extend_from_slice(rest);
+}
+
+/// What stands before the first special byte, the byte, and what follows.
+fn split(text: &[u8], is_special: impl Fn(u8) -> bool) -> Option<(&[u8], u8, &[u8])> {
+    let (plain, rest) = text.split_at_checked(find(text, is_special)?)?;
+    let (&special, after) = rest.split_first()?;
+    Some((plain, special, after))
 }
 
 /// A number in decimal: at most 20 characters.

@@ -7,6 +7,7 @@
 //! - It takes an attribute twice if the prefixes are different.
 //! - It takes an empty namespace for a prefix, and namespaces written with references as they are written.
 //! - A document has comments, instructions, a declaration and a type to it; here, as in XMPP, it may not.
+//! - It leaves out a byte order mark before the element, which [`theirs`] refuses for it.
 //! - It knows no bounds but one for namespaces.
 
 use proptest::prelude::*;

@@ -39,7 +39,12 @@ pub(super) fn ours(element: &Element<'_>) -> Tree {
 
 /// The one element that the bytes are to quick-xml, if they are one.
 pub(super) fn theirs(bytes: &[u8]) -> Option<Tree> {
-    let mut reader = NsReader::from_str(std::str::from_utf8(bytes).ok()?);
+    // It leaves out a byte order mark, and by XML rightly; XMPP has none (RFC 6120, 11.6).
+    let text = std::str::from_utf8(bytes).ok()?;
+    if text.starts_with('\u{FEFF}') {
+        return None;
+    }
+    let mut reader = NsReader::from_str(text);
     reader.config_mut().enable_all_checks(true);
     reader.config_mut().expand_empty_elements = true;
     let mut open = vec![Tree::default()];
