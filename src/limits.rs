@@ -120,6 +120,20 @@ pub const REPLY_FILTER_BYTES_MAX: usize = 256;
 /// below it is not served.
 pub const CONNACK_BYTES_MAX: usize = 64;
 
+// XMPP.
+/// A stanza of a block that has logged in.
+pub const STANZA_BYTES_MAX: usize = PACKET_BYTES_MAX;
+/// Elements open inside one another, the stanza among them.
+pub const XMPP_DEPTH_MAX: usize = 32;
+/// Attributes of one element, its namespace declarations among them.
+pub const XMPP_ATTRIBUTES_MAX: usize = 64;
+/// The name of an element or an attribute, with its prefix.
+pub const XMPP_NAME_BYTES_MAX: usize = 256;
+/// Prefixes declared by an element and those around it.
+pub const XMPP_PREFIXES_MAX: usize = 16;
+/// A part of an address (RFC 7622 section 3).
+pub const JID_PART_BYTES_MAX: usize = 1_023;
+
 // Mesh: what one shard may have waiting for another.
 /// Parcels in the ring of one ordered pair of shards.
 pub const MESH_RING_PARCELS: usize = 1_024;
