@@ -120,6 +120,10 @@ pub const REPLY_FILTER_BYTES_MAX: usize = 256;
 /// below it is not served.
 pub const CONNACK_BYTES_MAX: usize = 64;
 
+// XMPP.
+/// A stanza of a block that has logged in.
+pub const STANZA_BYTES_MAX: usize = PACKET_BYTES_MAX;
+
 // Mesh: what one shard may have waiting for another.
 /// Parcels in the ring of one ordered pair of shards.
 pub const MESH_RING_PARCELS: usize = 1_024;
