@@ -16,6 +16,7 @@ use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKe
 use super::http::{Http, Sources};
 use super::shard::{Face, Parts, Shard, Updates};
 use crate::config::{Config, RootWildcard};
+use crate::limits;
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::{self, RouterConfig, RouterLimits};
 use crate::session::mqtt;
@@ -248,7 +249,7 @@ pub(super) fn machine(config: &Config) -> shards::Config {
             shards::Listener::new(config.listen.mqtt),
             shards::Listener::new(config.listen.ws),
         ],
-        spill_bytes_max: config.mqtt.packet_bytes_max,
+        spill_bytes_max: config.mqtt.packet_bytes_max.max(limits::STANZA_BYTES_MAX),
         spin: Duration::from_micros(config.shards.spin_us.into()),
         ..shards::Config::default()
     }

@@ -223,7 +223,7 @@ impl Letter {
                 message.move_spans(bytes, text);
             }
             Self::DirectGive { message, .. } | Self::DirectSeekAccount { message } => {
-                message.move_spans(bytes, text)
+                message.move_spans(bytes, text);
             }
             Self::FilterAdd { filter } | Self::FilterRemove { filter } => *filter = filter.moved(text),
             Self::Publish {

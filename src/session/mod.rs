@@ -41,7 +41,7 @@ pub struct Scratch {
     pub name: Vec<u8>,
     /// Attributes that were rewritten.
     pub attributes: Vec<u8>,
-    /// A packet put together from pieces.
+    /// A packet or element put together from pieces.
     pub packet: Vec<u8>,
     /// What a session attaches to a request to address its reply.
     pub label: Vec<u8>,

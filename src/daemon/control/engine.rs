@@ -418,7 +418,7 @@ impl Engine {
         match result {
             Ok(_) => metrics.accepted.increment(),
             Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
-                metrics.denied.increment()
+                metrics.denied.increment();
             }
             Err(LoginFailure::Unavailable) => metrics.undecided.increment(),
         }
