@@ -78,6 +78,14 @@ pub const CONNECT_POOL_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// From accept to a successful login.
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 
+// SASL.
+/// A name in a message of PLAIN or SCRAM, escaped where it is: a bare JID (RFC 7622 section 3.1).
+pub const SASL_NAME_BYTES_MAX: usize = 2_047;
+/// The client's part of the nonce of SCRAM.
+pub const SASL_NONCE_BYTES_MAX: usize = 256;
+/// A message of SCRAM, decoded: two names, the nonce twice, and room for extensions that are ignored.
+pub const SASL_MESSAGE_BYTES_MAX: usize = 8 * 1_024;
+
 // WebSocket.
 /// The opening handshake: request line and header fields.
 pub const WS_REQUEST_BYTES_MAX: usize = 8 * 1_024;

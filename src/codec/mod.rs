@@ -1,10 +1,11 @@
 //! Bytes to borrowed frames and back.
 //!
-//! Invariants: a codec knows no session, no router and no clock; it does not allocate; what it hands out
-//! borrows from the bytes it was given. "More bytes are needed" and "this can never become valid" are
-//! different types.
+//! Invariants: a codec knows no session, no router and no clock; it does not allocate (but for the small strings
+//! of a login, in [`sasl`]); what it hands out borrows from the bytes it was given. "More bytes are needed" and
+//! "this can never become valid" are different types.
 
 pub mod mqtt;
+pub mod sasl;
 pub mod ws;
 pub mod xmpp;
 
