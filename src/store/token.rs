@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::limits;
 use crate::route::Account;
+use crate::route::identity::check_resource;
 
 /// The claims that count; others are ignored (RFC 7519 section 4).
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -63,13 +64,17 @@ pub fn is_token(password: &[u8]) -> bool {
 }
 
 /// When the session ends, in milliseconds since the Unix epoch, if the claims name this very account, and
-/// this resource if any, and the token is good now.
-pub fn admits(claims: &Claims, account: &Account<'_>, resource: &str, unix_ms: u64) -> Option<u64> {
+/// this resource if any, and the token is good now. Without a `resource`, one follows that [`Claims::resource`]
+/// must be compared with.
+pub fn admits(claims: &Claims, account: &Account<'_>, resource: Option<&str>, unix_ms: u64) -> Option<u64> {
     let expires_unix_ms = claims.exp.saturating_mul(1_000);
     let named = claims.app.as_ref() == account.app
         && claims.uid.as_ref() == account.uid.to_string()
         && claims.role.as_ref() == account.role.as_str();
-    let placed = claims.resource.as_deref().is_none_or(|only| only == resource);
+    let placed = claims.resource.as_deref().is_none_or(|only| match resource {
+        Some(resource) => only == resource,
+        None => check_resource(only).is_ok(),
+    });
     let begun = claims.nbf.is_none_or(|nbf| nbf.saturating_mul(1_000) <= unix_ms);
     (named && placed && begun && unix_ms < expires_unix_ms).then_some(expires_unix_ms)
 }
@@ -92,7 +97,7 @@ mod tests {
 
     fn try_claims(claims: &Claims, resource: &str, unix_ms: u64) -> Option<u64> {
         let name = format!("etest-{UID}-user");
-        admits(claims, &Account::parse(&name).unwrap(), resource, unix_ms)
+        admits(claims, &Account::parse(&name).unwrap(), Some(resource), unix_ms)
     }
 
     #[test]
@@ -139,6 +144,28 @@ mod tests {
         };
         assert!(try_claims(&bound, "w1", 0).is_some());
         assert!(try_claims(&bound, "w2", 0).is_none());
+    }
+
+    #[test]
+    fn a_resource_in_the_token_must_be_one_if_it_is_to_follow() {
+        let name = format!("etest-{UID}-user");
+        let account = Account::parse(&name).unwrap();
+        for (resource, good_for) in [
+            (None, true),
+            (Some("w1"), true),
+            (Some(""), false),
+            (Some("a/b"), false),
+        ] {
+            let bound = Claims {
+                resource: resource.map(Into::into),
+                ..good()
+            };
+            assert_eq!(
+                admits(&bound, &account, None, 0).is_some(),
+                good_for,
+                "{resource:?}"
+            );
+        }
     }
 
     #[test]

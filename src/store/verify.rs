@@ -1,7 +1,13 @@
 //! Does a password open an account? The comparison, without the look-up.
 //!
-//! Invariant: whatever the password and however many secrets the account has (none, if it does not exist),
-//! [`decide`] computes one MAC and makes [`limits::SECRETS_TRIED_MAX`] comparisons in constant time.
+//! Secrets are looked up by the MAC of the password that is shown, so that an account with thousands of them costs what
+//! one with a single secret costs. Who does not know the store key cannot choose that MAC, and learns nothing from how
+//! far down the index it was looked for.
+//!
+//! Invariant: whatever the password and however many secrets the account has (none, if it does not exist), one MAC is
+//! computed and [`decide`] makes [`limits::SECRETS_TRIED_MAX`] comparisons in constant time.
+
+use std::ops::Sub;
 
 use smallvec::SmallVec;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -23,8 +29,13 @@ pub struct Key {
 /// How a secret is verified.
 #[derive(Clone, Copy, Debug)]
 pub enum Proof {
-    /// By its MAC: derived secrets, and chosen ones that are long enough.
-    Fast(Verifier),
+    /// By its MAC.
+    Fast {
+        /// The MAC.
+        verifier: Verifier,
+        /// Whether it is derived from the store key; else a person chose it, and it is long enough.
+        is_derived: bool,
+    },
     /// By PBKDF2 alone: chosen secrets that were declared weak. The StoredKey of SCRAM-SHA-256.
     Slow([u8; KEY_BYTES]),
 }
@@ -32,11 +43,44 @@ pub enum Proof {
 /// The secrets a login is tried against.
 pub type Keys = SmallVec<[Key; limits::SECRETS_TRIED_MAX]>;
 
+/// A password that was shown, as it is looked up and compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    verifier: Verifier,
+    /// A password longer than [`limits::PASSWORD_BYTES_MAX`] is no secret, though its beginning may be one.
+    whole: Choice,
+    /// Longer ones are never hashed slowly.
+    may_be_weak: bool,
+}
+
+impl Shown {
+    /// Computes its MAC.
+    pub fn new(key: &StoreKey, password: &[u8], work: &mut Work) -> Self {
+        let shown = password.get(..limits::PASSWORD_BYTES_MAX).unwrap_or(password);
+        work.macs += 1;
+        Self {
+            verifier: key.verifier(shown),
+            whole: Choice::from(u8::from(shown.len() == password.len())),
+            may_be_weak: password.len() <= limits::SECRET_BYTES_MAX,
+        }
+    }
+
+    /// What it is looked up by.
+    pub const fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+}
+
 /// What became of a password.
 #[derive(Clone, Debug)]
 pub enum Decision {
-    /// It is this secret.
-    Accepted(CredentialId),
+    /// It is a secret.
+    Accepted {
+        /// Which one.
+        credential: CredentialId,
+        /// Whether it is derived from the store key: nobody guesses it.
+        is_derived: bool,
+    },
     /// It is none of them.
     Denied,
     /// It is none of the fast ones; the slow ones are still to be tried, elsewhere.
@@ -46,29 +90,40 @@ pub enum Decision {
 /// How much work was done, to assert that it does not depend on who asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// MACs computed.
+    /// MACs computed, but for those within slow hashes.
     pub macs: u64,
-    /// Comparisons of 32 bytes.
+    /// Comparisons of whole MACs or hashes.
     pub comparisons: u64,
     /// Look-ups in the database that found something.
     pub hits: u64,
     /// Look-ups in the database that found nothing.
     pub misses: u64,
+    /// Slow hashes (PBKDF2).
+    pub slow_hashes: u64,
 }
 
-/// Compares `password` with all of `keys`, of which those beyond [`limits::SECRETS_TRIED_MAX`] do not count.
-/// A password longer than [`limits::PASSWORD_BYTES_MAX`] is none.
-pub fn decide(key: &StoreKey, account: &str, keys: &[Key], password: &[u8], work: &mut Work) -> Decision {
-    let shown = password.get(..limits::PASSWORD_BYTES_MAX).unwrap_or(password);
-    let whole = Choice::from(u8::from(shown.len() == password.len()));
-    let shown = key.verifier(shown);
-    work.macs += 1;
+impl Sub for Work {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            macs: self.macs - before.macs,
+            comparisons: self.comparisons - before.comparisons,
+            hits: self.hits - before.hits,
+            misses: self.misses - before.misses,
+            slow_hashes: self.slow_hashes - before.slow_hashes,
+        }
+    }
+}
+
+/// Compares `shown` with all of `keys`, of which those beyond [`limits::SECRETS_TRIED_MAX`] do not count.
+pub fn decide(key: &StoreKey, account: &str, keys: &[Key], shown: &Shown, work: &mut Work) -> Decision {
     let mut found = 0_u64;
     for place in 0..limits::SECRETS_TRIED_MAX {
         let (candidate, credential) = match keys.get(place) {
             Some(Key {
                 credential,
-                proof: Proof::Fast(verifier),
+                proof: Proof::Fast { verifier, .. },
             }) => (verifier.0, credential.0),
             // Compared all the same; a credential of 0 is no match.
             Some(Key {
@@ -77,22 +132,28 @@ pub fn decide(key: &StoreKey, account: &str, keys: &[Key], password: &[u8], work
             })
             | None => ([0; KEY_BYTES], 0),
         };
-        let equal = shown.0.ct_eq(&candidate) & whole;
+        let equal = shown.verifier.0.ct_eq(&candidate) & shown.whole;
         found.conditional_assign(&credential, equal);
         work.comparisons += 1;
     }
     if found != 0 {
-        return Decision::Accepted(CredentialId(found));
+        let is_derived = keys.iter().any(|key| {
+            key.credential.0 == found && matches!(key.proof, Proof::Fast { is_derived: true, .. })
+        });
+        return Decision::Accepted {
+            credential: CredentialId(found),
+            is_derived,
+        };
     }
     let slow: SmallVec<_> = keys
         .iter()
         .take(limits::SECRETS_TRIED_MAX)
         .filter_map(|key| match key.proof {
             Proof::Slow(stored_key) => Some((key.credential, stored_key)),
-            Proof::Fast(_) => None,
+            Proof::Fast { .. } => None,
         })
         .collect();
-    if slow.is_empty() || password.len() > limits::SECRET_BYTES_MAX {
+    if slow.is_empty() || !shown.may_be_weak {
         return Decision::Denied;
     }
     Decision::Slow(SlowCheck {
@@ -136,7 +197,10 @@ mod tests {
     fn fast(id: u64, secret: &str) -> Key {
         Key {
             credential: CredentialId(id),
-            proof: Proof::Fast(store_key().verifier(secret.as_bytes())),
+            proof: Proof::Fast {
+                verifier: store_key().verifier(secret.as_bytes()),
+                is_derived: id.is_multiple_of(2),
+            },
         }
     }
 
@@ -150,7 +214,8 @@ mod tests {
 
     fn tried(keys: &[Key], password: &[u8]) -> (Decision, Work) {
         let mut work = Work::default();
-        let decision = decide(&store_key(), ACCOUNT, keys, password, &mut work);
+        let shown = Shown::new(&store_key(), password, &mut work);
+        let decision = decide(&store_key(), ACCOUNT, keys, &shown, &mut work);
         (decision, work)
     }
 
@@ -159,7 +224,14 @@ mod tests {
         let keys = [fast(4, "first"), fast(7, "second")];
         for (password, id) in [("first", 4), ("second", 7)] {
             let (decision, _) = tried(&keys, password.as_bytes());
-            assert!(matches!(decision, Decision::Accepted(CredentialId(found)) if found == id));
+            let Decision::Accepted {
+                credential,
+                is_derived,
+            } = decision
+            else {
+                panic!("{decision:?}");
+            };
+            assert_eq!((credential, is_derived), (CredentialId(id), id == 4));
         }
         assert!(matches!(tried(&keys, b"third").0, Decision::Denied));
         assert!(matches!(tried(&keys, b"").0, Decision::Denied));
@@ -177,8 +249,7 @@ mod tests {
             Work {
                 macs: 1,
                 comparisons: 8,
-                hits: 0,
-                misses: 0
+                ..Work::default()
             }
         );
         assert!([one, right, many].iter().all(|work| *work == none));
@@ -195,7 +266,10 @@ mod tests {
     fn an_overlong_password_is_denied_though_its_beginning_is_right() {
         let secret = "s".repeat(limits::PASSWORD_BYTES_MAX);
         let keys = [fast(1, &secret)];
-        assert!(matches!(tried(&keys, secret.as_bytes()).0, Decision::Accepted(_)));
+        assert!(matches!(
+            tried(&keys, secret.as_bytes()).0,
+            Decision::Accepted { .. }
+        ));
         let (decision, work) = tried(&keys, format!("{secret}x").as_bytes());
         assert!(matches!(decision, Decision::Denied));
         assert_eq!(work.macs, 1);
@@ -206,7 +280,10 @@ mod tests {
         let keys = [slow(5, "hunter2"), fast(6, "strong")];
         assert!(matches!(
             tried(&keys, b"strong").0,
-            Decision::Accepted(CredentialId(6))
+            Decision::Accepted {
+                credential: CredentialId(6),
+                ..
+            }
         ));
         let Decision::Slow(check) = tried(&keys, b"hunter2").0 else {
             panic!("decided without PBKDF2");

@@ -5,9 +5,26 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::fault::StoreFault;
 use super::records::{LogKind, direct_policy};
 use crate::limits;
-use crate::route::{AppPolicy, Change, CredentialId, Service, Uid};
+use crate::route::{AppPolicy, Change, CredentialId, ScramHash, Service, Uid};
+use crate::store::scram::exchange::{Candidate, Candidates};
 use crate::store::verify::{Key, Keys, Proof};
-use crate::store::{StoreKey, Verifier};
+use crate::store::{StoreKey, Verifier, scram};
+
+/// The secret with this MAC, and weak ones, which have none; each is one place in the index.
+pub(super) const PASSWORD_LOOK_UP: &str =
+    "SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_password
+     WHERE kind = 'account' AND subject = ?1 AND verifier = ?2 AND revoked_unix_ms IS NULL
+         AND (?3 IS NULL OR resource IN ('', ?3))
+     UNION ALL SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_password
+     WHERE kind = 'account' AND subject = ?1 AND verifier IS NULL AND revoked_unix_ms IS NULL
+         AND (?3 IS NULL OR resource IN ('', ?3))
+     LIMIT ?4";
+
+/// The first few secrets of an account, in the order of the index.
+pub(super) const PROOF_LOOK_UP: &str =
+    "SELECT id, resource, generation, scram_sha256, scram_sha1 FROM secret INDEXED BY secret_proof
+     WHERE kind = 'account' AND subject = ?1 AND revoked_unix_ms IS NULL
+     ORDER BY resource = '' DESC, id DESC LIMIT ?2";
 
 /// The database as the control thread reads it.
 #[derive(Debug)]
@@ -15,6 +32,13 @@ pub(super) struct Book {
     connection: Connection,
     /// The key its secrets are derived from.
     pub(super) key: StoreKey,
+}
+
+/// A secret that is valid.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LiveSecret {
+    /// The only resource it is good for.
+    pub(super) bound_resource: Option<Box<str>>,
 }
 
 /// A row of the change log.
@@ -55,32 +79,79 @@ impl Book {
         Ok(())
     }
 
-    /// The secrets a login as `account` under `resource` may show; none if there is no such account.
-    pub(super) fn keys(&self, account: &str, resource: &str, keys: &mut Keys) -> rusqlite::Result<()> {
+    /// The secrets of `account` that a password with this MAC may be; none if there is no such account. With a
+    /// `resource`, those bound to another are left out.
+    pub(super) fn keys(
+        &self,
+        account: &str,
+        verifier: &Verifier,
+        resource: Option<&str>,
+        keys: &mut Keys,
+    ) -> rusqlite::Result<()> {
         keys.clear();
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_login
-             WHERE kind = 'account' AND subject = ?1 AND resource IN ('', ?2) AND revoked_unix_ms IS NULL
-             LIMIT ?3",
-        )?;
-        let mut rows = statement.query(params![account, resource, limits::SECRETS_TRIED_MAX])?;
+        let mut statement = self.connection.prepare_cached(PASSWORD_LOOK_UP)?;
+        let mut rows = statement.query(params![account, verifier.0, resource, limits::SECRETS_TRIED_MAX])?;
         while let Some(row) = rows.next()? {
             keys.push(key_of(row)?);
         }
         Ok(())
     }
 
-    /// Whether a secret is valid still.
-    pub(super) fn is_live(&self, credential: CredentialId) -> rusqlite::Result<bool> {
+    /// The secrets of `account` that a proof of SCRAM is tried against: those good for every resource, then the others,
+    /// the newest first. None if there is no such account.
+    pub(super) fn candidates(
+        &self,
+        account: &str,
+        hash: ScramHash,
+        candidates: &mut Candidates,
+    ) -> rusqlite::Result<()> {
+        candidates.clear();
+        let mut statement = self.connection.prepare_cached(PROOF_LOOK_UP)?;
+        let mut rows = statement.query(params![account, limits::SECRETS_TRIED_MAX])?;
+        while let Some(row) = rows.next()? {
+            let kept: Option<Vec<u8>> = row.get(match hash {
+                ScramHash::Sha256 => 3,
+                ScramHash::Sha1 => 4,
+            })?;
+            candidates.push(Candidate {
+                credential: CredentialId(row.get(0)?),
+                resource: row.get(1)?,
+                generation: row.get(2)?,
+                is_derived: kept.is_none(),
+                keys: kept.and_then(|kept| scram::Keys::from_bytes(hash, &kept)),
+            });
+        }
+        Ok(())
+    }
+
+    /// A secret of `account` that is valid still, as is the account.
+    pub(super) fn live(
+        &self,
+        account: &str,
+        credential: CredentialId,
+    ) -> rusqlite::Result<Option<LiveSecret>> {
         self.connection
-            .prepare_cached("SELECT 1 FROM secret WHERE id = ?1 AND revoked_unix_ms IS NULL")?
-            .exists([credential.0])
+            .prepare_cached(
+                "SELECT nullif(secret.resource, '') FROM secret
+                 JOIN account ON account.name = secret.subject JOIN app ON app.name = account.app
+                 WHERE secret.id = ?1 AND secret.kind = 'account' AND secret.subject = ?2
+                     AND secret.revoked_unix_ms IS NULL AND account.revoked_unix_ms IS NULL
+                     AND app.removed_unix_ms IS NULL",
+            )?
+            .query_row(params![credential.0, account], |row| {
+                let bound_resource = row.get(0)?;
+                Ok(LiveSecret { bound_resource })
+            })
+            .optional()
     }
 
     /// Whether an account is there and not revoked.
     pub(super) fn has_account(&self, account: &str) -> rusqlite::Result<bool> {
         self.connection
-            .prepare_cached("SELECT 1 FROM account WHERE name = ?1 AND revoked_unix_ms IS NULL")?
+            .prepare_cached(
+                "SELECT 1 FROM account JOIN app ON app.name = account.app
+                 WHERE account.name = ?1 AND account.revoked_unix_ms IS NULL AND app.removed_unix_ms IS NULL",
+            )?
             .exists([account])
     }
 
@@ -204,10 +275,14 @@ fn policy_of(row: &Row<'_>, first: usize) -> rusqlite::Result<AppPolicy> {
 fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
     let credential = CredentialId(row.get(0)?);
     let verifier: Option<[u8; 32]> = row.get(1)?;
-    let proof = match verifier {
-        Some(verifier) => Proof::Fast(Verifier(verifier)),
-        None => {
-            let scram: [u8; 64] = row.get(2)?;
+    let scram: Option<[u8; 64]> = row.get(2)?;
+    let proof = match (verifier, scram) {
+        (Some(verifier), scram) => Proof::Fast {
+            verifier: Verifier(verifier),
+            is_derived: scram.is_none(),
+        },
+        (None, scram) => {
+            let scram = scram.unwrap_or([0; 64]);
             let (stored_key, _) = scram.split_first_chunk().unwrap_or((&[0; 32], &[]));
             Proof::Slow(*stored_key)
         }

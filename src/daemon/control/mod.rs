@@ -10,12 +10,14 @@ mod database;
 mod engine;
 mod fault;
 mod files;
+mod logins;
 mod metrics;
 mod outbox;
 mod port;
 mod records;
 mod slow;
 mod token;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

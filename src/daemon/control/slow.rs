@@ -1,32 +1,36 @@
-//! Threads for what takes milliseconds: the hashes of weak secrets, the signatures of tokens. Bounded, so
+//! Threads for what takes milliseconds: the hashes of weak secrets and of SCRAM, the signatures of tokens. Bounded, so
 //! that neither delays the fast path nor piles up.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 
 use super::fault::StoreFault;
 use super::port::ControlPort;
 use super::token::TokenKeys;
+use super::waiting::Login;
 use crate::limits;
 use crate::route::CredentialId;
+use crate::store::scram::exchange::{Derived, Exchange, Right, SlowExchange};
+use crate::store::throttle::Admission;
 use crate::store::token::Claims;
 use crate::store::verify::SlowCheck;
 use crate::store::{LoginProof, LoginRequest};
-use crate::time::Instant;
 
 /// A login that is being decided.
 pub(super) struct Pending {
-    pub(super) request: LoginRequest,
-    /// When it was taken up.
-    pub(super) taken: Instant,
+    pub(super) login: Login,
+    /// It is tried before its turn: what comes of it if it fails.
+    pub(super) early: Option<Admission>,
 }
 
 /// What is to be computed.
 pub(super) enum Proofs {
-    /// PBKDF2.
+    /// PBKDF2 of the password.
     Password(SlowCheck),
+    /// PBKDF2 of the secrets it may be.
+    Exchange(SlowExchange),
     /// A signature.
     Token,
 }
@@ -37,6 +41,8 @@ pub(super) enum Proven {
     Secret(CredentialId),
     /// The password is a token of a key of the app, with these claims.
     Token(Box<Claims>),
+    /// What the proof of SCRAM is, and what was derived for it.
+    Exchange(Option<Right>, Derived),
     /// Neither.
     Nothing,
 }
@@ -45,18 +51,21 @@ pub(super) enum Proven {
 pub(super) struct SlowPool {
     tasks: Option<Sender<(Pending, Proofs)>>,
     done: Receiver<(Pending, Proven)>,
+    /// Handed over and not taken back yet.
+    under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl SlowPool {
     /// Starts the threads. They wake the thread of `port` when something is done.
     pub(super) fn start(port: &Arc<ControlPort>, keys: &Arc<TokenKeys>) -> Result<Self, StoreFault> {
-        let (tasks, todo) = bounded(limits::SLOW_QUEUE_MAX);
+        let (tasks, todo) = bounded(limits::SLOW_UNDER_WAY_MAX);
         // Room for all that can be under way: a thread never waits for the control thread.
-        let (finished, done) = bounded(limits::SLOW_QUEUE_MAX + limits::SLOW_THREADS);
+        let (finished, done) = bounded(limits::SLOW_UNDER_WAY_MAX);
         let mut pool = Self {
             tasks: Some(tasks),
             done,
+            under_way: 0,
             threads: Vec::with_capacity(limits::SLOW_THREADS),
         };
         for number in 0..limits::SLOW_THREADS {
@@ -71,14 +80,25 @@ impl SlowPool {
         Ok(pool)
     }
 
-    /// Queues a computation; gives the login back if too many wait.
-    pub(super) fn submit(&self, pending: Pending, proofs: Proofs) -> Result<(), Pending> {
-        let Some(tasks) = &self.tasks else {
+    /// Whether a computation would be taken.
+    pub(super) const fn has_room(&self) -> bool {
+        self.under_way < limits::SLOW_UNDER_WAY_MAX
+    }
+
+    /// Hands over a computation; gives the login back if there is no room.
+    #[expect(
+        clippy::result_large_err,
+        reason = "what comes back is the login that was given"
+    )]
+    pub(super) fn submit(&mut self, pending: Pending, proofs: Proofs) -> Result<(), Pending> {
+        let Some(tasks) = self.tasks.as_ref().filter(|_| self.has_room()) else {
             return Err(pending);
         };
-        tasks.try_send((pending, proofs)).map_err(|error| match error {
-            TrySendError::Full((pending, _)) | TrySendError::Disconnected((pending, _)) => pending,
-        })
+        tasks
+            .try_send((pending, proofs))
+            .map_err(|error| error.into_inner().0)?;
+        self.under_way += 1;
+        Ok(())
     }
 
     /// Whether a computation is done.
@@ -87,8 +107,10 @@ impl SlowPool {
     }
 
     /// The next computation that is done.
-    pub(super) fn next(&self) -> Option<(Pending, Proven)> {
-        self.done.try_recv().ok()
+    pub(super) fn next(&mut self) -> Option<(Pending, Proven)> {
+        let next = self.done.try_recv().ok()?;
+        self.under_way = self.under_way.saturating_sub(1);
+        Some(next)
     }
 }
 
@@ -113,18 +135,29 @@ fn work(
         if port.is_asked_to_stop() {
             return;
         }
-        let LoginProof::Password(password) = &pending.request.proof else {
-            continue;
-        };
-        let proven = match proofs {
-            Proofs::Password(check) => check.run(password).map_or(Proven::Nothing, Proven::Secret),
-            Proofs::Token => keys
-                .verify(&pending.request.account, password)
-                .map_or(Proven::Nothing, |claims| Proven::Token(Box::new(claims))),
-        };
+        let proven = prove(&pending.login.request, &proofs, keys);
         if finished.send((pending, proven)).is_err() {
             return;
         }
         port.unpark();
+    }
+}
+
+fn prove(request: &LoginRequest, proofs: &Proofs, keys: &TokenKeys) -> Proven {
+    match (proofs, &request.proof) {
+        (Proofs::Password(check), LoginProof::Password(password)) => {
+            check.run(password).map_or(Proven::Nothing, Proven::Secret)
+        }
+        (Proofs::Token, LoginProof::Password(password)) => keys
+            .verify(&request.account, password)
+            .map_or(Proven::Nothing, |claims| Proven::Token(Box::new(claims))),
+        (Proofs::Exchange(slow), proof) => match Exchange::of(proof) {
+            Some(exchange) => {
+                let (right, derived) = slow.run(&exchange);
+                Proven::Exchange(right, derived)
+            }
+            None => Proven::Nothing,
+        },
+        (Proofs::Password(_) | Proofs::Token, _) => Proven::Nothing,
     }
 }

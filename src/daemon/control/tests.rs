@@ -1,7 +1,9 @@
 //! The control thread's work with the time injected, and the thread itself where threads are the point.
 
 mod engine;
+mod scram;
 mod speed;
+mod steps;
 mod store;
 mod thread;
 mod token;
@@ -24,7 +26,7 @@ use super::token::TokenKeys;
 use super::{book, records};
 use crate::route::{Change, Grants, Role, SessionId, SessionKey, Uid};
 use crate::session::LoginFailure;
-use crate::store::{LoginProof, LoginRequest, LoginVerdict, Verified};
+use crate::store::{Admitted, LoginProof, LoginRequest, LoginVerdict, Verified};
 use crate::time::Now;
 
 const UID: &str = "0123456789abcdef01234567";
@@ -112,7 +114,13 @@ impl Desk {
     }
 
     /// Queues a login for shard 0 and tells which session it is for.
-    fn ask_from(&mut self, peer: &str, account: &str, resource: &str, password: &str) -> SessionId {
+    fn ask_with(
+        &mut self,
+        peer: &str,
+        account: &str,
+        resource: Option<&str>,
+        proof: LoginProof,
+    ) -> SessionId {
         let peer: IpAddr = peer.parse().unwrap();
         self.next_slot += 1;
         let session = SessionId {
@@ -125,12 +133,17 @@ impl Desk {
         let request = LoginRequest {
             session,
             account: account.into(),
-            resource: Some(resource.into()),
-            proof: LoginProof::Password(password.as_bytes().into()),
+            resource: resource.map(Into::into),
+            proof,
             peer,
         };
         assert!(self.port.login(request).is_ok());
         session
+    }
+
+    fn ask_from(&mut self, peer: &str, account: &str, resource: &str, password: &str) -> SessionId {
+        let proof = LoginProof::Password(password.as_bytes().into());
+        self.ask_with(peer, account, Some(resource), proof)
     }
 
     fn ask(&mut self, account: &str, resource: &str, password: &str) -> SessionId {
@@ -152,15 +165,14 @@ impl Desk {
     }
 
     /// The one verdict after one turn, if there is one.
-    fn verdict(&mut self) -> Option<Result<Grants, LoginFailure>> {
+    fn verified(&mut self) -> Option<Result<Verified, LoginFailure>> {
         let verdicts: Vec<LoginVerdict> = self.told().iter().filter_map(verdict).collect();
         assert!(verdicts.len() <= 1, "{verdicts:?}");
-        let granted = |verified| match verified {
-            Verified::Account(admitted) => admitted.grants,
-            challenge @ Verified::Challenge { .. } => panic!("{challenge:?}"),
-        };
-        let first = verdicts.into_iter().next();
-        first.map(|verdict| verdict.result.map(granted))
+        verdicts.into_iter().next().map(|verdict| verdict.result)
+    }
+
+    fn verdict(&mut self) -> Option<Result<Grants, LoginFailure>> {
+        self.verified().map(|result| result.map(admitted).map(granted))
     }
 
     fn login(&mut self, account: &str, resource: &str, password: &str) -> Result<Grants, LoginFailure> {
@@ -168,17 +180,22 @@ impl Desk {
         self.verdict().expect("decided in one turn")
     }
 
-    /// As [`Desk::login`], for what the slow threads prove: waits for them with a deadline.
-    fn slow_login(&mut self, account: &str, resource: &str, password: &str) -> Result<Grants, LoginFailure> {
-        self.ask(account, resource, password);
-        for _ in 0..1_000 {
-            if let Some(verdict) = self.verdict() {
+    /// Waits for the one verdict of what the slow threads prove, with a deadline.
+    fn settled(&mut self) -> Result<Verified, LoginFailure> {
+        for _ in 0..10_000 {
+            if let Some(verdict) = self.verified() {
                 return verdict;
             }
             self.pass(1);
-            std::thread::park_timeout(Duration::from_millis(10));
+            std::thread::park_timeout(Duration::from_millis(1));
         }
         panic!("not decided within 10 s");
+    }
+
+    /// As [`Desk::login`], for what the slow threads prove.
+    fn slow_login(&mut self, account: &str, resource: &str, password: &str) -> Result<Grants, LoginFailure> {
+        self.ask(account, resource, password);
+        self.settled().map(admitted).map(granted)
     }
 
     fn write<T>(
@@ -187,6 +204,17 @@ impl Desk {
     ) -> T {
         self.records.write(change).unwrap()
     }
+}
+
+fn admitted(verified: Verified) -> Admitted {
+    match verified {
+        Verified::Account(admitted) => *admitted,
+        challenge @ Verified::Challenge { .. } => panic!("{challenge:?}"),
+    }
+}
+
+fn granted(admitted: Admitted) -> Grants {
+    admitted.grants
 }
 
 fn change(message: &ControlMessage) -> Option<Change> {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::{OWNER, populated, uid};
 use crate::daemon::control::{
-    ChosenSecret, OpenMode, RecordError, Records, ServiceKind, StoreFault, access, look,
+    ChosenSecret, OpenMode, RecordError, Records, ServiceKind, StoreFault, access, book, look,
 };
 use crate::limits;
 use crate::route::{CredentialId, Role, Uid};
@@ -335,38 +335,71 @@ fn several_processes_make_and_write_one_store_at_once() {
     );
 }
 
+fn plan(records: &Records, sql: &str, bound: &[&dyn rusqlite::ToSql]) -> Vec<String> {
+    let mut statement = records
+        .connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let rows = statement.query_map(bound, |row| row.get(3)).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
 #[test]
-fn a_login_is_looked_up_in_one_index() {
+fn a_password_is_looked_up_in_one_index_by_account_and_mac() {
     let dir = tempfile::tempdir().unwrap();
     let (records, _) = populated(dir.path());
-    let plan: String = records
-        .connection
-        .query_row(
-            "EXPLAIN QUERY PLAN SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_login
-             WHERE kind = 'account' AND subject = ?1 AND resource IN ('', ?2) AND revoked_unix_ms IS NULL",
-            ["a", "r"],
-            |row| row.get(3),
-        )
-        .unwrap();
-    assert!(
-        plan.contains("COVERING INDEX secret_login (subject=? AND resource=?)"),
-        "{plan}"
+    let found = plan(&records, book::PASSWORD_LOOK_UP, &[&"a", &[0_u8; 32], &"r", &8]);
+    let by_mac = "SEARCH secret USING COVERING INDEX secret_password (subject=? AND verifier=?)";
+    assert_eq!(
+        found.iter().filter(|step| *step == by_mac).count(),
+        2,
+        "{found:?}"
     );
+}
+
+#[test]
+fn a_proof_of_scram_reads_the_first_secrets_of_an_account_in_the_order_of_an_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let (records, _) = populated(dir.path());
+    let found = plan(&records, book::PROOF_LOOK_UP, &[&"a", &8]);
+    assert_eq!(found, ["SEARCH secret USING INDEX secret_proof (subject=?)"]);
 }
 
 #[test]
 fn a_login_is_not_planned_anew_for_each_account() {
     let dir = tempfile::tempdir().unwrap();
     let (records, _) = populated(dir.path());
-    let mut statement = records
-        .connection
-        .prepare(
-            "SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_login
-             WHERE kind = 'account' AND subject = ?1 AND resource IN ('', ?2) AND revoked_unix_ms IS NULL",
-        )
-        .unwrap();
+    let mut statement = records.connection.prepare(book::PASSWORD_LOOK_UP).unwrap();
     for account in ["a", "b", "c"] {
-        assert!(!statement.exists([account, "r"]).unwrap());
+        let bound = rusqlite::params![account, [7_u8; 32], None::<&str>, 8];
+        assert!(!statement.exists(bound).unwrap());
     }
     assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}
+
+#[test]
+fn a_store_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let (records, secret) = populated(dir.path());
+    let indexes = |records: &Records| -> Vec<String> {
+        let mut statement = records
+            .connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name")
+            .unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let current = indexes(&records);
+    records
+        .connection
+        .execute_batch(
+            "DROP INDEX secret_password; DROP INDEX secret_proof; PRAGMA user_version = 1;
+             CREATE INDEX secret_login ON secret (subject, resource) WHERE kind = 'account';",
+        )
+        .unwrap();
+    drop(records);
+    let mut records = reopened(dir.path()).unwrap();
+    assert_eq!(indexes(&records), current);
+    let again = records.write(|w| w.add_account("etest", uid(), Role::Owner));
+    assert_eq!(again.unwrap().secret.expose(), secret);
 }
