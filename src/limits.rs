@@ -49,7 +49,7 @@ pub const DIRECT_ANSWER_MS: u64 = 150_000;
 /// How many such workers are remembered per block; the oldest is forgotten first.
 pub const DIRECT_ANSWERERS_MAX: usize = 256;
 
-/// Blocks found on one shard that a Direct message to a whole account goes to; the others are left out.
+/// Blocks found on one shard that a Direct message to a whole account goes to; for the others it is dropped.
 pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 
 // Channels.
@@ -79,12 +79,12 @@ pub const CONNECT_POOL_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 
 // SASL.
-/// A name in a message of PLAIN or SCRAM, escaped where it is: a bare JID (RFC 7622 section 3.1).
-pub const SASL_NAME_BYTES_MAX: usize = 2_047;
+/// A name in a message of PLAIN or SCRAM, as it is written: an account and a domain (RFC 7622 section 3.2).
+pub const SASL_NAME_BYTES_MAX: usize = ACCOUNT_BYTES_MAX + 1 + 1_023;
 /// The client's part of the nonce of SCRAM.
 pub const SASL_NONCE_BYTES_MAX: usize = 256;
-/// A message of SCRAM, decoded: two names, the nonce twice, and room for extensions that are ignored.
-pub const SASL_MESSAGE_BYTES_MAX: usize = 8 * 1_024;
+/// A message of SCRAM, decoded. What is signed is made of two of them, and signed for each secret that is tried.
+pub const SASL_MESSAGE_BYTES_MAX: usize = 2 * 1_024;
 
 // WebSocket.
 /// The opening handshake: request line and header fields.
@@ -141,6 +141,12 @@ pub const XMPP_NAME_BYTES_MAX: usize = 256;
 pub const XMPP_PREFIXES_MAX: usize = 16;
 /// A part of an address (RFC 7622 section 3).
 pub const JID_PART_BYTES_MAX: usize = 1_023;
+/// Failed attempts to log in on one connection (RFC 6120, 6.4.5 asks for two to five).
+pub const XMPP_ATTEMPTS_MAX: u8 = 3;
+/// A client of which nothing was heard for this long is pinged (XEP-0199), in seconds.
+pub const XMPP_PING_S: u32 = 120;
+/// How long it may take to say anything then.
+pub const XMPP_PING_WAIT_MS: u64 = 30_000;
 
 // Mesh: what one shard may have waiting for another.
 /// Parcels in the ring of one ordered pair of shards.
@@ -166,7 +172,7 @@ pub const SECRET_CHARS_MIN: usize = 32;
 pub const SECRET_BYTES_MAX: usize = 1_024;
 /// What a peer shows as its password (a token is the longest); longer is denied, and no more is hashed.
 pub const PASSWORD_BYTES_MAX: usize = 4_096;
-/// Secrets that one password is compared with.
+/// Secrets that one password or proof is compared with.
 pub const SECRETS_TRIED_MAX: usize = 8;
 /// Services of one user.
 pub const SERVICES_PER_UID_MAX: usize = 1_024;
@@ -180,9 +186,11 @@ pub const THROTTLE_SPACING_MS: u64 = 1_000;
 pub const THROTTLE_DELAY_MS_MAX: u64 = 8_000;
 /// Pairs of account and address whose failures are remembered; the oldest is forgotten first.
 pub const THROTTLE_ENTRIES_MAX: usize = 262_144;
-/// Denials are answered this long after the login came, while any weak secret exists, so that the time of
-/// its slow hash does not tell it from an unknown account.
+/// Where a slow hash may be part of a denial (SCRAM always, a password while any weak secret exists), it is answered at
+/// the next multiple of this after the login was taken up, so that its time does not tell what was computed.
 pub const DENIAL_MS: u64 = 50;
+/// Derived SCRAM keys that are remembered, the oldest forgotten first: about 10 MiB.
+pub const SCRAM_KEYS_MAX: usize = 65_536;
 
 // The store and its control thread.
 /// How long a command waits for another one to finish writing.
@@ -211,10 +219,13 @@ pub const CONTROL_HELD_MAX: usize = 8_192;
 pub const CONTROL_RETRY_MS: u64 = 2;
 /// Logins whose answer is delayed (throttle); beyond, they are not decided.
 pub const LOGINS_DELAYED_MAX: usize = 65_536;
-/// Threads that verify weak secrets and tokens.
+/// Threads that verify weak secrets, derived ones that are shown by SCRAM, and tokens.
 pub const SLOW_THREADS: usize = 2;
+/// Logins handed to those threads and not yet done: what keeps them busy, and no more, since the throttle is asked
+/// once more before a login is handed over.
+pub const SLOW_UNDER_WAY_MAX: usize = 8;
 /// Logins waiting for those threads; beyond, they are not decided.
-pub const SLOW_QUEUE_MAX: usize = 1_024;
+pub const SLOW_QUEUE_MAX: usize = 4_096;
 /// Keys for tokens that one app may have (two while one takes over from the other).
 pub const TOKEN_KEYS_PER_APP_MAX: usize = 4;
 /// The secret of an HS256 key: as long as its hash (RFC 7518 section 3.2).

@@ -145,7 +145,7 @@ impl Refusal {
             Self::Path => (
                 "404 Not Found",
                 "",
-                "Nothing is here; MQTT over WebSocket is at /mqtt.",
+                "Nothing is here; MQTT over WebSocket is at /mqtt, XMPP at /ws.",
             ),
             Self::Host => ("400 Bad Request", "", "The request must have exactly one Host."),
             Self::Body => ("400 Bad Request", "", "The request must not have a body."),

@@ -22,7 +22,7 @@ use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, S
 use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
-use crate::route::{Command, Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::route::{Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 use carry::Spill;
 
@@ -389,6 +389,13 @@ impl<S: Carried> super::Session for Session<S> {
         match &mut self.stage {
             Stage::Handshake(_) => None,
             Stage::Open(carried) => carried.take_will(),
+        }
+    }
+
+    fn takes_direct(&self) -> Option<SubscriptionOptions> {
+        match &self.stage {
+            Stage::Handshake(_) => None,
+            Stage::Open(carried) => carried.takes_direct(),
         }
     }
 

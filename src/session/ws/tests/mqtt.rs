@@ -5,9 +5,10 @@ use std::rc::Rc;
 use super::*;
 use crate::codec::mqtt::packet::{Connect, Packet, Publish, QoS, Version};
 use crate::codec::mqtt::property::Properties;
-use crate::session::any::{Carrying, MqttOpening};
+use crate::session::any::{Carrying, Opening};
 use crate::session::mqtt::{self, Passwords};
 use crate::session::testing::{UID, identity};
+use crate::session::xmpp;
 
 fn encoded(packet: &Packet<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -41,8 +42,9 @@ fn publish(payload: &[u8]) -> Vec<u8> {
 }
 
 fn open() -> Shard<Carrying> {
-    let mut shard = Shard::accept_for(&MqttOpening {
-        settings: Rc::default(),
+    let mut shard = Shard::accept_for(&Opening {
+        mqtt: Rc::default(),
+        xmpp: Rc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
         passwords: Passwords::Taken,
     });
     shard.receive(handshake::request("").as_bytes());
