@@ -11,6 +11,9 @@
     reason = "test code: a failed expectation is a failed test"
 )]
 
+#[path = "allocations/xmpp.rs"]
+mod xmpp;
+
 use std::hint::black_box;
 
 use alloc_tracker::{Allocator, Session};
