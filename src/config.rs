@@ -30,6 +30,8 @@ pub struct Config {
     pub listen: Listen,
     /// See [`Mqtt`].
     pub mqtt: Mqtt,
+    /// See [`Xmpp`].
+    pub xmpp: Xmpp,
     /// See [`Channels`].
     pub channels: Channels,
     /// See [`Api`].
@@ -82,7 +84,7 @@ pub struct Shards {
 pub struct Listen {
     /// MQTT over TCP.
     pub mqtt: SocketAddr,
-    /// WebSocket: MQTT on the path `/mqtt`.
+    /// WebSocket: MQTT on the path `/mqtt`, XMPP on `/ws` and `/xmpp-websocket`.
     pub ws: SocketAddr,
     /// Metrics and health.
     pub http: SocketAddr,
@@ -94,7 +96,7 @@ pub struct Listen {
 pub struct Mqtt {
     /// Whether 3.1.1 clients may subscribe with plain filters, whose deliveries cannot carry the sender.
     pub v3_plain_channels: bool,
-    /// Whether a password may come in clear from an address that is not loopback.
+    /// Whether a password may come in clear from an address that is not loopback, over XMPP, too.
     pub cleartext_passwords: bool,
     /// QoS 1 messages a client may have in flight towards the daemon.
     pub receive_maximum: u16,
@@ -104,6 +106,14 @@ pub struct Mqtt {
     pub topic_aliases_max: u16,
     /// The longest keep alive that is granted, in seconds; 0 grants any, none included.
     pub keep_alive_s_max: u16,
+}
+
+/// The XMPP face.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Xmpp {
+    /// A client of which nothing was heard for this long is pinged, in seconds; 0 never pings.
+    pub ping_s: u32,
 }
 
 /// Who may subscribe to a filter whose first level is a wildcard.
@@ -153,6 +163,7 @@ impl Default for Config {
             shards: Shards::default(),
             listen: Listen::default(),
             mqtt: Mqtt::default(),
+            xmpp: Xmpp::default(),
             channels: Channels::default(),
             api: Api::default(),
             drain: Drain::default(),
@@ -180,6 +191,14 @@ impl Default for Mqtt {
             packet_bytes_max: limits::PACKET_BYTES_MAX,
             topic_aliases_max: 16,
             keep_alive_s_max: 0,
+        }
+    }
+}
+
+impl Default for Xmpp {
+    fn default() -> Self {
+        Self {
+            ping_s: limits::XMPP_PING_S,
         }
     }
 }
@@ -237,6 +256,7 @@ impl Config {
             ("shards", "spin_us", shards.spin_us.into()),
             ("mqtt", "receive_maximum", mqtt.receive_maximum.into()),
             ("mqtt", "packet_bytes_max", mqtt.packet_bytes_max as u64),
+            ("xmpp", "ping_s", self.xmpp.ping_s.into()),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",

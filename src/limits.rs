@@ -49,7 +49,7 @@ pub const DIRECT_ANSWER_MS: u64 = 150_000;
 /// How many such workers are remembered per block; the oldest is forgotten first.
 pub const DIRECT_ANSWERERS_MAX: usize = 256;
 
-/// Blocks found on one shard that a Direct message to a whole account goes to; the others are left out.
+/// Blocks found on one shard that a Direct message to a whole account goes to; for the others it is dropped.
 pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 
 // Channels.
@@ -127,6 +127,26 @@ pub const REPLY_FILTER_BYTES_MAX: usize = 256;
 /// The longest CONNACK with success, without an Assigned Client Identifier. A client whose Maximum Packet Size is
 /// below it is not served.
 pub const CONNACK_BYTES_MAX: usize = 64;
+
+// XMPP.
+/// A stanza of a block that has logged in.
+pub const STANZA_BYTES_MAX: usize = PACKET_BYTES_MAX;
+/// Elements open inside one another, the stanza among them.
+pub const XMPP_DEPTH_MAX: usize = 32;
+/// Attributes of one element, its namespace declarations among them.
+pub const XMPP_ATTRIBUTES_MAX: usize = 64;
+/// The name of an element or an attribute, with its prefix.
+pub const XMPP_NAME_BYTES_MAX: usize = 256;
+/// Prefixes declared by an element and those around it.
+pub const XMPP_PREFIXES_MAX: usize = 16;
+/// A part of an address (RFC 7622 section 3).
+pub const JID_PART_BYTES_MAX: usize = 1_023;
+/// Failed attempts to log in on one connection (RFC 6120, 6.4.5 asks for two to five).
+pub const XMPP_ATTEMPTS_MAX: u8 = 3;
+/// A client of which nothing was heard for this long is pinged (XEP-0199), in seconds.
+pub const XMPP_PING_S: u32 = 120;
+/// How long it may take to say anything then.
+pub const XMPP_PING_WAIT_MS: u64 = 30_000;
 
 // Mesh: what one shard may have waiting for another.
 /// Parcels in the ring of one ordered pair of shards.

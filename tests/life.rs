@@ -13,6 +13,7 @@ use crate::harness::clock::Moment;
 use crate::harness::daemon::{cli_in, nexusd, serve_command, signal};
 use crate::harness::matrix::{SHARD_COUNTS, Transport};
 use crate::harness::world::{new_uid, text};
+use crate::harness::xmpp::{CLIENT, FRAMING, NEXUS, XmppSocket, plain};
 use crate::harness::{Call, Client, Deadline, FORMS, Net, Options, each_shard_count, http, parallel};
 
 #[test]
@@ -321,6 +322,19 @@ fn demo_once_ends_with_0_when_all_of_it_worked() {
     for word in ["API", "Direct", "Channel"] {
         assert!(out.contains(word), "{word}: {out}");
     }
+    // Across the protocols, both ways, and on one channel.
+    for crossing in [
+        "the web page (XMPP) asks worker w1 (MQTT 5.0)",
+        "the device (MQTT 3.1.1) asks worker w1 (MQTT 5.0)",
+        "the device (MQTT 3.1.1) asks worker w2 (XMPP)",
+        "the device (MQTT 3.1.1) to worker w2 (XMPP)",
+        "the web page (XMPP) to the device (MQTT 3.1.1)",
+        "<- <publish channel='plant/7/status'>  21.5",
+        "/user/web1/plant/7/status  fan on",
+    ] {
+        assert!(out.contains(crossing), "{crossing}: {out}");
+    }
+    assert!(!out.contains("join in"), "nobody can: {out}");
 }
 
 #[test]
@@ -344,7 +358,7 @@ fn demo_tells_how_to_join_in_and_stays_up() {
     });
     let deadline = Deadline::patient();
     let mut text = String::new();
-    while !(text.contains("mosquitto_") && text.contains("mqtt.connect")) {
+    while !text.contains("Ctrl-C") {
         let Ok(line) = lines.recv_timeout(deadline.left()) else {
             let (_killed, _status) = (child.kill(), child.wait());
             panic!("it does not tell how to join in: {text}");
@@ -352,9 +366,57 @@ fn demo_tells_how_to_join_in_and_stays_up() {
         text.push_str(&line);
         text.push('\n');
     }
+    for way in [
+        "mosquitto_sub",
+        "mosquitto_rr",
+        "'@xmpp/client'",
+        "mqtt.connect",
+        "docs/web-page.html",
+    ] {
+        assert!(text.contains(way), "{way}: {text}");
+    }
+    // What is to be typed into the page lets a web block in, and a worker answers it.
+    let typed = |label: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("{label}: {text}"))
+            .trim()
+            .to_owned()
+    };
+    let address = typed("Address ");
+    let address = address
+        .strip_prefix("ws://")
+        .unwrap()
+        .strip_suffix("/ws")
+        .unwrap();
+    let reply = ask_demo_worker(address.parse().unwrap(), &typed("Account "), &typed("Secret "));
+    assert_eq!(reply, r#"{"code":0,"result":42}"#);
     assert!(child.try_wait().unwrap().is_none(), "it stays up: {text}");
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The reply of the demonstration's worker to a web block.
+#[track_caller]
+fn ask_demo_worker(address: SocketAddr, account: &str, secret: &str) -> String {
+    let (name, domain) = account.split_once('@').unwrap();
+    let opening = format!("<open xmlns='{FRAMING}' to='{domain}' version='1.0'/>");
+    let mut page = XmppSocket::connect(address);
+    let open = |page: &mut XmppSocket| {
+        page.send(&opening);
+        (page.element(), page.element())
+    };
+    open(&mut page);
+    let answer = page.authenticate("PLAIN", &plain("", name, secret));
+    assert_eq!(answer.name, "success");
+    open(&mut page);
+    page.bind("web2");
+    let answer = page.ask(&format!(
+        "<iq xmlns='{CLIENT}' type='set' id='c'><api xmlns='{NEXUS}' app='etest' cmd='multiply'>\
+         <json xmlns='urn:xmpp:json:0'>{{\"num1\":6,\"num2\":7}}</json></api></iq>"
+    ));
+    answer.descendants("urn:xmpp:json:0", "json")[0].text()
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The daemon over real sockets, with real third-party clients (paho-mqtt and mqtt.js, MQTT 3.1.1 and 5.0, TCP
-//! and WebSocket) and with hand-made bytes where no client would send them. Each test is named for the sentence
+//! The daemon over real sockets, with real third-party clients (paho-mqtt, mqtt.js and @xmpp/client: MQTT
+//! 3.1.1 and 5.0 over TCP and WebSocket, XMPP over WebSocket) and with hand-made bytes where no client would send them. Each test is named for the sentence
 //! of the protocol that it shows.
 
 #![allow(
@@ -16,6 +16,7 @@ mod harness;
 
 mod answers;
 mod api;
+mod browser;
 mod builtin;
 mod channel;
 mod control;
@@ -27,3 +28,4 @@ mod login;
 mod refusals;
 mod rights;
 mod selection;
+mod xmpp;

@@ -1,10 +1,11 @@
-//! A PUBLISH from received bytes to its receivers' bytes, through real MQTT sessions, router and hub; sockets
-//! are byte queues. Informs P1 to P5: what Nexus itself costs per message beside the kernel. Copying the
+//! A message from received bytes to its receivers' bytes, through real sessions of MQTT and XMPP, router and hub;
+//! sockets are byte queues. Informs P1 to P5: what Nexus itself costs per message beside the kernel. Copying the
 //! message into the receive buffer and emptying the send queues is included.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a benchmark: the entry points are the macros', a failed expectation is a failed run"
 )]
 
@@ -12,9 +13,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nexus::codec::mqtt::packet::{PacketId, QoS, Version};
-use nexus_bench::PAYLOAD;
 use nexus_bench::packets::{puback, publish};
 use nexus_bench::world::{Block, Transport, World};
+use nexus_bench::{PAYLOAD, elements};
 
 const CHANNEL: &str = "plant/7/temperature";
 
@@ -118,5 +119,73 @@ fn across(c: &mut Criterion) {
     c.bench_function("hub/one_to_one_across_shards", |b| b.iter(&mut message));
 }
 
-criterion_group!(benches, qos_0, qos_1, fan_out, across);
+/// `<publish/>` of a block of XMPP, as its text frame.
+fn element(world: &World, from: Block) -> Vec<u8> {
+    let text = std::str::from_utf8(&PAYLOAD).expect("text");
+    world.carried(from, elements::publish(CHANNEL, text).as_bytes())
+}
+
+/// From XMPP to XMPP: one element in, the same frame for all out.
+fn fan_out_xmpp(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hub/fan_out_xmpp");
+    for receivers in [1, 100, 1_000] {
+        let mut world = World::new(1);
+        let from = world.xmpp(0, "from");
+        for _ in 0..receivers {
+            let to = world.xmpp(0, "to");
+            world.subscribe(to, CHANNEL, QoS::AtMostOnce);
+        }
+        let bytes = element(&world, from);
+        world.receive(from, &bytes);
+        assert!(world.flush() >= receivers * bytes.len(), "all were reached");
+        group.throughput(Throughput::Elements(receivers as u64));
+        group.bench_function(format!("{receivers}_receivers"), |b| {
+            b.iter(|| {
+                world.receive(from, black_box(&bytes));
+                black_box(world.flush())
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A request of XMPP to a worker of MQTT, and its answer. What the worker does, finding the token and writing it into
+/// its answer, is included, and small beside the rest.
+fn api_across_protocols(c: &mut Criterion) {
+    const TOPIC: &str = "$nexus/listen/multiply/";
+    const ANSWER: &str = "$nexus/answer/";
+    let mut world = World::new(1);
+    let caller = world.xmpp(0, "from");
+    let worker = world.block(0, Version::V311, Transport::Stream);
+    world.subscribe(worker, &format!("{TOPIC}#"), QoS::AtMostOnce);
+    let call = elements::call("multiply", r#"{"num1":10,"num2":5}"#);
+    let call = world.carried(caller, call.as_bytes());
+    let topic = format!("{ANSWER}{:032}", 0);
+    let body = br#"{"code":0,"result":50}"#;
+    let mut answer = publish(Version::V311, &topic, QoS::AtMostOnce, &[], body);
+    let mut round_trip = || {
+        world.receive(caller, black_box(&call));
+        let request = world.sent(worker);
+        // Behind the fixed header and the topic's length.
+        let token = &request[4 + TOPIC.len()..][..32];
+        answer[4 + ANSWER.len()..][..32].copy_from_slice(token);
+        world.receive(worker, &answer);
+        world.flush()
+    };
+    assert!(
+        round_trip() > call.len(),
+        "the worker was asked, the caller answered"
+    );
+    c.bench_function("hub/api_round_trip_xmpp_to_mqtt", |b| b.iter(&mut round_trip));
+}
+
+criterion_group!(
+    benches,
+    qos_0,
+    qos_1,
+    fan_out,
+    fan_out_xmpp,
+    api_across_protocols,
+    across
+);
 criterion_main!(benches);

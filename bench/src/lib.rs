@@ -9,6 +9,7 @@
     reason = "fixtures: a failed expectation is a failed run"
 )]
 
+pub mod elements;
 pub mod machine;
 pub mod packets;
 pub mod routers;

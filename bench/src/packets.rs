@@ -90,8 +90,17 @@ pub const HANDSHAKE: &[u8] = b"GET /mqtt HTTP/1.1\r\nHost: nexus.example\r\nUpgr
 
 /// A masked binary frame (RFC 6455, 5.2), as clients send it.
 pub fn masked(payload: &[u8]) -> Vec<u8> {
+    framed(0x82, payload)
+}
+
+/// A masked text frame.
+pub fn masked_text(payload: &[u8]) -> Vec<u8> {
+    framed(0x81, payload)
+}
+
+fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let mut bytes = vec![0x82];
+    let mut bytes = vec![first];
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(len @ 0..=125), _) => bytes.push(0x80 | len),
         (_, Ok(len)) => {

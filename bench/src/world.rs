@@ -10,13 +10,14 @@ use nexus::observe::ShardMetrics;
 use nexus::route::{
     AppPolicy, Change, CredentialId, Grants, RootWildcard, RouterConfig, RouterLimits, Service,
 };
-use nexus::session::any::{AnySession, MqttOpening};
-use nexus::session::mqtt;
+use nexus::session::any::{AnySession, Opening};
+use nexus::session::{mqtt, xmpp};
 use nexus::store::login::LoginVerdict;
 use nexus::time::{Instant, Now};
 
+use crate::elements;
 use crate::machine::{Frame, Machine};
-use crate::packets::{self, HANDSHAKE, masked};
+use crate::packets::{self, HANDSHAKE, masked, masked_text};
 
 /// What carries MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,23 +28,39 @@ pub enum Transport {
     WebSocket,
 }
 
+/// What a block speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// MQTT, carried by a transport.
+    Mqtt(Version, Transport),
+    /// XMPP in text WebSocket frames.
+    Xmpp,
+}
+
 /// A connected block.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     /// Where it lives.
     pub shard: usize,
     /// What it speaks.
-    pub version: Version,
-    /// What carries that.
-    pub transport: Transport,
+    pub speaks: Speaks,
+    /// Whose account it has: the number of the user.
+    pub user: usize,
     slot: u32,
     conn: u32,
+}
+
+impl Block {
+    /// Its account.
+    pub fn account(&self) -> String {
+        crate::account("etest", self.user, "owner")
+    }
 }
 
 struct Shard {
     hub: Hub<u32, Frame, AnySession>,
     machine: Machine,
-    opening: MqttOpening,
+    opening: Opening,
     metrics: Arc<ShardMetrics>,
 }
 
@@ -63,7 +80,7 @@ pub fn router_config(shard: usize, shards: usize, metrics: &Arc<ShardMetrics>) -
         shards: u16::try_from(shards).unwrap(),
         seed: [u8::try_from(shard).unwrap() + 1; 32],
         placement_seed: 7,
-        domain: "nexus.example".into(),
+        domain: elements::DOMAIN.into(),
         root_wildcard: RootWildcard::Operators,
         limits: RouterLimits::default(),
         metrics: Arc::clone(metrics),
@@ -107,12 +124,35 @@ impl World {
         world
     }
 
-    /// A block of `etest` on a shard, logged in.
+    /// A block of `etest` on a shard that speaks MQTT, logged in as resource `w1`.
     pub fn block(&mut self, shard: usize, version: Version, transport: Transport) -> Block {
+        let block = self.connect(shard, Speaks::Mqtt(version, transport));
+        if transport == Transport::WebSocket {
+            self.receive(block, HANDSHAKE);
+        }
+        self.say(block, &packets::connect(version, &block.account(), "w1"));
+        self.joined(block)
+    }
+
+    /// A block of `etest` on a shard that speaks XMPP, logged in as `resource`.
+    pub fn xmpp(&mut self, shard: usize, resource: &str) -> Block {
+        let block = self.connect(shard, Speaks::Xmpp);
+        self.receive(block, elements::HANDSHAKE);
+        self.say(block, elements::open().as_bytes());
+        self.say(block, elements::auth(&block.account()).as_bytes());
+        self.settle();
+        self.say(block, elements::open().as_bytes());
+        self.say(block, elements::bind(resource).as_bytes());
+        self.joined(block)
+    }
+
+    fn connect(&mut self, shard: usize, speaks: Speaks) -> Block {
         let place = &mut self.shards[shard];
-        let session = match transport {
-            Transport::Stream => AnySession::mqtt(&place.opening, self.now),
-            Transport::WebSocket => AnySession::web_socket(&place.opening, self.now),
+        let session = match speaks {
+            Speaks::Mqtt(_, Transport::Stream) => AnySession::mqtt(&place.opening, self.now),
+            Speaks::Mqtt(_, Transport::WebSocket) | Speaks::Xmpp => {
+                AnySession::web_socket(&place.opening, self.now)
+            }
         };
         let conn = place.machine.connect();
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -120,23 +160,20 @@ impl World {
             .hub
             .open(&mut place.machine, conn, peer, session)
             .expect("there is room");
-        let block = Block {
+        self.blocks += 1;
+        Block {
             shard,
-            version,
-            transport,
+            speaks,
+            user: self.blocks,
             slot,
             conn,
-        };
-        self.blocks += 1;
-        let account = crate::account("etest", self.blocks, "owner");
-        let connect = packets::connect(version, &account, "w1");
-        if transport == Transport::WebSocket {
-            self.receive(block, HANDSHAKE);
         }
-        self.say(block, &connect);
+    }
+
+    fn joined(&mut self, block: Block) -> Block {
         self.settle();
         assert!(
-            self.shards[shard].hub.identity(slot).is_some(),
+            self.shards[block.shard].hub.identity(block.slot).is_some(),
             "the block is logged in"
         );
         self.flush();
@@ -145,22 +182,37 @@ impl World {
 
     /// Subscribes a block.
     pub fn subscribe(&mut self, block: Block, filter: &str, qos: QoS) {
-        self.say(block, &packets::subscribe(block.version, filter, qos));
-        self.settle();
-        let sent = self.shards[block.shard].machine.sent(block.conn);
-        assert_eq!(sent.last(), Some(&(qos as u8)), "granted as asked");
-        self.flush();
-    }
-
-    /// A packet as the block's transport carries it.
-    pub fn carried(&self, block: Block, packet: &[u8]) -> Vec<u8> {
-        match block.transport {
-            Transport::Stream => packet.to_vec(),
-            Transport::WebSocket => masked(packet),
+        match block.speaks {
+            Speaks::Mqtt(version, _) => {
+                self.say(block, &packets::subscribe(version, filter, qos));
+                self.settle();
+                assert_eq!(self.sent(block).last(), Some(&(qos as u8)), "granted as asked");
+                self.flush();
+            }
+            Speaks::Xmpp => self.ask(block, &elements::subscribe(filter)),
         }
     }
 
-    /// A block sends a packet.
+    /// A block of XMPP asks for something and gets it.
+    pub fn ask(&mut self, block: Block, iq: &str) {
+        self.say(block, iq.as_bytes());
+        self.settle();
+        let answer = self.sent(block);
+        let answer = std::str::from_utf8(&answer[2..]).unwrap();
+        assert!(answer.contains("type='result'"), "{answer}");
+        self.flush();
+    }
+
+    /// A packet or an element as the block's transport carries it.
+    pub fn carried(&self, block: Block, packet: &[u8]) -> Vec<u8> {
+        match block.speaks {
+            Speaks::Mqtt(_, Transport::Stream) => packet.to_vec(),
+            Speaks::Mqtt(_, Transport::WebSocket) => masked(packet),
+            Speaks::Xmpp => masked_text(packet),
+        }
+    }
+
+    /// A block sends a packet or an element.
     pub fn say(&mut self, block: Block, packet: &[u8]) {
         let bytes = self.carried(block, packet);
         self.receive(block, &bytes);
@@ -233,9 +285,10 @@ impl World {
         self.shards[shard].machine.frames_made()
     }
 
-    /// Messages that were delivered on a shard.
+    /// Messages that were delivered on a shard, on channels and as Direct.
     pub fn delivered(&self, shard: usize) -> u64 {
-        self.shards[shard].metrics.channel_out.get()
+        let metrics = &self.shards[shard].metrics;
+        metrics.channel_out.get() + metrics.direct_out.get()
     }
 }
 
@@ -249,8 +302,13 @@ impl Shard {
         Self {
             hub: Hub::new(router_config(shard, shards, &metrics)),
             machine: Machine::default(),
-            opening: MqttOpening {
-                settings: Rc::new(settings),
+            opening: Opening {
+                mqtt: Rc::new(settings),
+                xmpp: Rc::new(xmpp::Settings::new(
+                    vec![elements::DOMAIN.into()],
+                    [7; 32],
+                    Arc::clone(&metrics),
+                )),
                 passwords: mqtt::Passwords::Taken,
             },
             metrics,

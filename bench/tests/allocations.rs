@@ -11,6 +11,9 @@
     reason = "test code: a failed expectation is a failed test"
 )]
 
+#[path = "allocations/xmpp.rs"]
+mod xmpp;
+
 use std::hint::black_box;
 
 use alloc_tracker::{Allocator, Session};
@@ -18,6 +21,7 @@ use nexus::codec::Decode;
 use nexus::codec::mqtt::packet::{Packet, PacketId, QoS, Version};
 use nexus::codec::mqtt::property::Property;
 use nexus::codec::mqtt::{Context, Direction, decode};
+use nexus::codec::xmpp::{Bounds, Element, Framer, Piece, frame_whole, write};
 use nexus_bench::PAYLOAD;
 use nexus_bench::packets::{USER_PROPERTIES, puback, publish};
 use nexus_bench::world::{Block, Transport, World};
@@ -293,4 +297,47 @@ fn report(what: &str, allocations: u64, bytes: u64) {
         per(allocations),
         per(bytes)
     );
+}
+
+const STANZA: &[u8] = b"<iq type='set' id='c&amp;1' xmlns='jabber:client' xmlns:n='urn:nexus:1'>\
+    <n:api cmd='multiply'><json xmlns='urn:xmpp:json:0'>{\"num1\":10}</json></n:api></iq>";
+
+#[test]
+fn a_stanza_of_xmpp_is_read_and_written_without_allocating() {
+    let mut out = Vec::with_capacity(256);
+    let work = || {
+        frame_whole(black_box(STANZA), &Bounds::default()).unwrap();
+        let iq = Element::parse(black_box(STANZA), "").unwrap();
+        assert!(iq.attribute("id").unwrap().is("c&1") && iq.text().is_empty());
+        let api = iq.child("urn:nexus:1", "api").unwrap();
+        let json = api.child("urn:xmpp:json:0", "json").unwrap().text();
+        let pieces = [
+            Piece::Raw("<body>"),
+            Piece::Text(json.plain().unwrap()),
+            Piece::Number(-2_000),
+        ];
+        out.clear();
+        out.reserve(write::len(&pieces));
+        write::put(&pieces, &mut out);
+    };
+    assert_eq!(count(work), (0, 0));
+}
+
+/// What is open is kept in one allocation for as long as a stanza breaks off inside another element.
+#[test]
+fn a_stanza_that_breaks_off_allocates_once() {
+    let work = || {
+        let mut framer = Framer::default();
+        for end in 1..STANZA.len() {
+            assert_eq!(
+                framer.scan(&STANZA[..end], &Bounds::default()),
+                Ok(Decode::Need(end + 1))
+            );
+        }
+        assert!(matches!(
+            framer.scan(STANZA, &Bounds::default()),
+            Ok(Decode::Frame { .. })
+        ));
+    };
+    assert_eq!(count(work).0, 1);
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::protocol::mqtt::{Login, PublishTemplate};
-use crate::protocol::stamp::{STAMP_BYTES, blank_payload};
-use crate::protocol::{Version, Wire};
+use crate::engine::Endpoint;
+use crate::protocol::stamp::{Form, blank_payload};
+use crate::protocol::{Login, Version, Wire, mqtt};
 use crate::scenario::{Load, Settings, topic};
 
-/// Load for MQTT servers: open loop (latency from the planned send time) or closed loop.
+/// Load for MQTT and XMPP servers: open loop (latency from the planned send time) or closed loop.
 #[derive(Debug, Parser)]
 #[command(name = "nexus-loadgen", version, about)]
 pub struct Cli {
@@ -73,7 +73,7 @@ pub enum ScenarioArgs {
         #[command(flatten)]
         common: Common,
     },
-    /// Requests to workers and their replies, over `$nexus/` control topics.
+    /// Requests to workers and their replies: over `$nexus/` control topics, or iq in `urn:nexus:1`.
     Api {
         /// Connections that request.
         #[arg(long, default_value_t = 1)]
@@ -81,6 +81,12 @@ pub enum ScenarioArgs {
         /// Connections that answer.
         #[arg(long, default_value_t = 1)]
         workers: usize,
+        /// What workers speak.
+        #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
+        worker_protocol: Protocol,
+        /// Where workers connect, host:port; needed where they speak another protocol than the requesters.
+        #[arg(long)]
+        worker_server: Option<String>,
         /// The app that is called; the workers' accounts belong to it.
         #[arg(long, default_value = "bench")]
         app: String,
@@ -106,6 +112,24 @@ impl ScenarioArgs {
         }
     }
 
+    /// The listeners that are connected to; the workers' is the last one.
+    ///
+    /// # Errors
+    /// A sentence, for a name that does not resolve or is missing.
+    pub fn endpoints(&self, wire: Wire) -> Result<Vec<Endpoint>, String> {
+        let common = self.common();
+        let mut endpoints = vec![common.endpoint(wire)?];
+        if let Self::Api {
+            worker_protocol,
+            worker_server,
+            ..
+        } = self
+        {
+            endpoints.extend(common.worker_endpoint(*worker_protocol, worker_server.as_deref())?);
+        }
+        Ok(endpoints)
+    }
+
     /// The scenario's name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -115,6 +139,25 @@ impl ScenarioArgs {
             Self::Connect { .. } => "connect",
             Self::Idle { .. } => "idle",
             Self::Api { .. } => "api",
+        }
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// MQTT over TCP or WebSocket.
+    Mqtt,
+    /// XMPP over WebSocket, with SASL PLAIN.
+    Xmpp,
+}
+
+impl Protocol {
+    /// The usual path of its WebSocket.
+    const fn ws_path(self) -> &'static str {
+        match self {
+            Self::Mqtt => "/mqtt",
+            Self::Xmpp => "/ws",
         }
     }
 }
@@ -140,13 +183,19 @@ pub struct Common {
     /// Connect without user name (the default where no accounts are given).
     #[arg(long)]
     pub anonymous: bool,
+    /// What is spoken; of `api`, by the requesters.
+    #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
+    pub protocol: Protocol,
+    /// The domain of XMPP.
+    #[arg(long, default_value = "localhost")]
+    pub domain: String,
     /// MQTT version: 3 (3.1.1) or 5.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
     pub version: u8,
     /// QoS of publishes and subscriptions: 0 or 1.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
     pub qos: u8,
-    /// Payload of a message, bytes; at least 24.
+    /// Payload of a message, bytes; at least 24, over XMPP 48.
     #[arg(long, default_value_t = 100)]
     pub payload: usize,
     /// How subscribers name the topic.
@@ -155,9 +204,9 @@ pub struct Common {
     /// MQTT over WebSocket.
     #[arg(long)]
     pub ws: bool,
-    /// Path of the WebSocket.
-    #[arg(long, default_value = "/mqtt")]
-    pub ws_path: String,
+    /// Path of the WebSocket; /mqtt or /ws by default.
+    #[arg(long)]
+    pub ws_path: Option<String>,
     /// `pairs` against a bare relay that pairs connections by order of arrival: no MQTT, the same bytes.
     #[arg(long)]
     pub raw: bool,
@@ -215,18 +264,49 @@ pub struct Common {
 }
 
 impl Common {
-    /// The server's address.
-    ///
-    /// # Errors
-    /// A sentence, for a name that does not resolve.
-    pub fn server_addr(&self) -> Result<SocketAddr, String> {
-        let mut found = self
-            .server
-            .to_socket_addrs()
-            .map_err(|error| format!("--server {}: {error}", self.server))?;
-        found
-            .next()
-            .ok_or_else(|| format!("--server {}: no address", self.server))
+    /// The listener that all but workers connect to.
+    fn endpoint(&self, wire: Wire) -> Result<Endpoint, String> {
+        let path = || {
+            self.ws_path
+                .clone()
+                .unwrap_or_else(|| self.protocol.ws_path().into())
+        };
+        Ok(Endpoint {
+            server: resolve("--server", &self.server)?,
+            wire,
+            ws_path: (self.ws || self.protocol == Protocol::Xmpp).then(path),
+        })
+    }
+
+    /// The listener that workers of `protocol` connect to; `None`: the requesters'.
+    fn worker_endpoint(&self, protocol: Protocol, server: Option<&str>) -> Result<Option<Endpoint>, String> {
+        let Some(server) = server else {
+            return if protocol == self.protocol {
+                Ok(None)
+            } else {
+                Err("workers of another protocol need --worker-server".into())
+            };
+        };
+        Ok(Some(Endpoint {
+            server: resolve("--worker-server", server)?,
+            wire: self.wire(protocol),
+            ws_path: (self.ws || protocol == Protocol::Xmpp).then(|| protocol.ws_path().into()),
+        }))
+    }
+
+    fn version(&self) -> Version {
+        if self.version == 5 {
+            Version::V5
+        } else {
+            Version::V3
+        }
+    }
+
+    fn wire(&self, protocol: Protocol) -> Wire {
+        match protocol {
+            Protocol::Mqtt => Wire::Mqtt(self.version()),
+            Protocol::Xmpp => Wire::Xmpp,
+        }
     }
 
     /// The settings of the scenarios.
@@ -237,9 +317,15 @@ impl Common {
         if self.version == 4 {
             return Err("--version 3 stands for MQTT 3.1.1, 5 for MQTT 5.0; there is no 4".into());
         }
-        if self.payload < STAMP_BYTES {
+        let wire = if self.raw {
+            self.raw_wire(run)?
+        } else {
+            self.wire(self.protocol)
+        };
+        let least = wire.stamp_form().bytes();
+        if self.payload < least {
             return Err(format!(
-                "--payload {}: at least {STAMP_BYTES} bytes are needed",
+                "--payload {}: at least {least} bytes are needed",
                 self.payload
             ));
         }
@@ -249,21 +335,21 @@ impl Common {
         if self.raw && (self.threads != 1 || self.ws || self.qos != 0) {
             return Err("--raw needs --threads 1, --qos 0 and no --ws".into());
         }
-        let version = if self.version == 5 {
-            Version::V5
-        } else {
-            Version::V3
-        };
+        if self.protocol == Protocol::Xmpp {
+            if self.raw || self.qos != 0 || self.filter == FilterKind::Sender {
+                return Err("--protocol xmpp has no --raw, no --qos and no --filter sender".into());
+            }
+            if self.accounts.is_none() {
+                return Err("--protocol xmpp needs --accounts".into());
+            }
+        }
         let filter_prefix = match self.filter {
             FilterKind::Plain => String::new(),
             FilterKind::Sender => "$nexus/channel/+/+/+/+/".into(),
         };
         Ok(Settings {
-            wire: if self.raw {
-                self.raw_wire(version, run)?
-            } else {
-                Wire::Mqtt(version)
-            },
+            wire,
+            domain: self.domain.clone(),
             run,
             logins: self.accounts.as_deref().map_or(Ok(Vec::new()), read_accounts)?,
             load: self
@@ -280,14 +366,24 @@ impl Common {
     }
 
     /// Raw messages have the length of the PUBLISH they stand for.
-    fn raw_wire(&self, version: Version, run: u32) -> Result<Wire, String> {
-        let template = PublishTemplate::new(version, &topic(run, 0), 0, &blank_payload(self.payload))
-            .map_err(|error| error.0)?;
+    fn raw_wire(&self, run: u32) -> Result<Wire, String> {
+        let payload = blank_payload(Form::Binary, self.payload);
+        let template =
+            mqtt::publish(self.version(), &topic(run, 0), 0..0, 0, &payload).map_err(|error| error.0)?;
         Ok(Wire::Raw {
             frame_bytes: template.frame().len(),
             payload_bytes: self.payload,
         })
     }
+}
+
+fn resolve(option: &str, server: &str) -> Result<SocketAddr, String> {
+    let mut found = server
+        .to_socket_addrs()
+        .map_err(|error| format!("{option} {server}: {error}"))?;
+    found
+        .next()
+        .ok_or_else(|| format!("{option} {server}: no address"))
 }
 
 /// Reads lines `account secret`; empty lines and lines that start with `#` are skipped.
@@ -350,6 +446,7 @@ mod tests {
             &["--payload", "23"],
             &["--rate", "0"],
             &["--raw", "--threads", "2"],
+            &["--protocol", "xmpp"],
         ] {
             assert!(common(extra).settings(1).is_err(), "{extra:?}");
         }
@@ -364,6 +461,25 @@ mod tests {
             "2",
         ];
         assert!(Cli::try_parse_from(both).is_err());
+    }
+
+    #[test]
+    fn workers_may_speak_another_protocol_elsewhere() {
+        let mqtt = common(&[]);
+        assert_eq!(mqtt.worker_endpoint(Protocol::Mqtt, None), Ok(None));
+        assert!(mqtt.worker_endpoint(Protocol::Xmpp, None).is_err());
+        let there = mqtt
+            .worker_endpoint(Protocol::Xmpp, Some("127.0.0.1:5"))
+            .unwrap()
+            .unwrap();
+        assert_eq!((there.wire, there.ws_path.as_deref()), (Wire::Xmpp, Some("/ws")));
+        let xmpp = common(&["--protocol", "xmpp"]);
+        let there = xmpp
+            .worker_endpoint(Protocol::Mqtt, Some("127.0.0.1:5"))
+            .unwrap()
+            .unwrap();
+        assert_eq!((there.wire, there.ws_path), (Wire::Mqtt(Version::V3), None));
+        assert_eq!(xmpp.endpoint(Wire::Xmpp).unwrap().ws_path.as_deref(), Some("/ws"));
     }
 
     #[test]

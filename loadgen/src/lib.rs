@@ -1,4 +1,4 @@
-//! `nexus-loadgen`: load for MQTT servers, open loop or closed.
+//! `nexus-loadgen`: load for MQTT and XMPP servers, open loop or closed.
 //!
 //! `args` -> `run` -> `scenario` (what is sent and expected) on `engine` (threads, sockets, times) over `protocol`
 //! (frames), into a `report`. It shares no code with the server it was first made for, so that an error of one is

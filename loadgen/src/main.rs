@@ -1,4 +1,4 @@
-//! `nexus-loadgen`: open-loop load for MQTT servers.
+//! `nexus-loadgen`: open-loop load for MQTT and XMPP servers.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

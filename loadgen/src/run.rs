@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 
 use crate::args::{Common, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
-use crate::engine::{self, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
+use crate::engine::{self, Endpoint, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
 use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost, us_each};
+use crate::scenario::Tally;
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
 use crate::scenario::flow::{Flow, Shape};
 use crate::scenario::idle::Idle;
-use crate::scenario::{Settings, Tally};
 use crate::server::Reading;
 
 /// Above this share of a core a load thread counts as the limit, percent.
@@ -34,6 +34,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
     let settings = common.settings(run)?;
     let threads = common.threads.max(1);
     let shares = 0..threads;
+    let endpoints = scenario.endpoints(settings.wire)?;
     let flow = |groups, publishers, subscribers| {
         let shape = Shape {
             groups,
@@ -44,7 +45,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
         let connections = groups * (publishers + subscribers);
         perform(
             scenario,
-            &settings,
+            &endpoints,
             connections,
             shares.clone().map(share).collect(),
             Flow::into_tally,
@@ -63,13 +64,13 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             let each = concurrency.div_ceil(threads);
             let share = |thread| Storm::new(&settings, each, thread, threads);
             let storms = shares.map(share).collect();
-            perform(scenario, &settings, each * threads, storms, Storm::into_tally)?
+            perform(scenario, &endpoints, each * threads, storms, Storm::into_tally)?
         }
         ScenarioArgs::Idle { count, .. } => {
             let share = |thread| Idle::new(&settings, *count, thread, threads);
             perform(
                 scenario,
-                &settings,
+                &endpoints,
                 *count,
                 shares.map(share).collect(),
                 Idle::into_tally,
@@ -86,6 +87,8 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             let parties = Parties {
                 requesters: *requesters,
                 workers: *workers,
+                worker_wire: endpoints.last().map_or(settings.wire, |there| there.wire),
+                worker_endpoint: endpoints.len() - 1,
                 app,
                 cmd,
             };
@@ -93,7 +96,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             let connections = requesters + workers;
             perform(
                 scenario,
-                &settings,
+                &endpoints,
                 connections,
                 shares.map(share).collect(),
                 Api::into_tally,
@@ -118,7 +121,7 @@ fn raise_file_limit() {
 
 fn perform<S: Scenario>(
     scenario: &ScenarioArgs,
-    settings: &Settings,
+    endpoints: &[Endpoint],
     connections: usize,
     shares: Result<Vec<S>, String>,
     into_tally: impl Fn(S) -> Tally,
@@ -127,9 +130,7 @@ fn perform<S: Scenario>(
     let many = matches!(scenario, ScenarioArgs::Connect { .. } | ScenarioArgs::Idle { .. });
     let plan = Plan {
         target: Target {
-            server: common.server_addr()?,
-            wire: settings.wire,
-            ws_path: common.ws.then(|| common.ws_path.clone()),
+            endpoints: endpoints.to_vec(),
             sources: common.sources.unwrap_or(if many { SOURCES_MANY } else { 0 }),
         },
         cores: common.cores.clone(),

@@ -8,7 +8,7 @@
 
 mod support;
 
-use support::{RAW_BYTES, broker, load, pass, relay};
+use support::{RAW_BYTES, accounts_file, broker, load, pass, relay};
 
 const LINE: &str = "pairs --pairs 1 --raw --rate 500 --warmup 0 --duration 0.4 --drain 0.3";
 
@@ -162,15 +162,4 @@ fn a_failure_outcome_is_counted_by_code() {
         report.faults
     );
     assert_eq!((report.faults.lost, report.done), (0, 0));
-}
-
-fn accounts_file(text: &str) -> std::path::PathBuf {
-    let name = format!(
-        "loadgen-accounts-{}-{}",
-        std::process::id(),
-        loadgen::clock::now_ns()
-    );
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, text).unwrap();
-    path
 }

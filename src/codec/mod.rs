@@ -7,6 +7,7 @@
 pub mod mqtt;
 pub mod sasl;
 pub mod ws;
+pub mod xmpp;
 
 /// What a decoder found at the front of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

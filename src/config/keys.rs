@@ -66,6 +66,7 @@ const KEYS: Keys = &[
             ("keep_alive_s_max", Kind::Number(0, 65_535)),
         ]),
     ),
+    ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),
     (
         "channels",
         Kind::Table(&[("root_wildcard", Kind::OneOf(&["operators", "all"]))]),

@@ -32,6 +32,8 @@ fn every_value_can_be_set() {
         packet_bytes_max = 2048
         topic_aliases_max = 0
         keep_alive_s_max = 60
+        [xmpp]
+        ping_s = 30
         [channels]
         root_wildcard = "all"
         [api]
@@ -112,7 +114,7 @@ fn an_unknown_key_is_named_with_those_that_are_known() {
         error("\n[listen]\nmqttt = \"x\"\n"),
         "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, ws, http"
     );
-    let top = "no such key; allowed at the top are data_dir, domains, shards, listen, mqtt, channels, api, \
+    let top = "no such key; allowed at the top are data_dir, domains, shards, listen, mqtt, xmpp, channels, api, \
                drain, tokens";
     assert_eq!(
         error("[chanels]\nroot_wildcard = \"all\"\n"),

@@ -16,9 +16,10 @@ use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKe
 use super::http::{Http, Sources};
 use super::shard::{Face, Parts, Shard, Updates};
 use crate::config::{Config, RootWildcard};
+use crate::limits;
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::{self, RouterConfig, RouterLimits};
-use crate::session::mqtt;
+use crate::session::{mqtt, xmpp};
 
 /// Where a daemon listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -90,6 +91,7 @@ impl Daemon {
             control: control.port(),
             updates: Arc::clone(&updates),
             seed: random()?,
+            stream_seed: random()?,
             placement_seed: u64::from_le_bytes(random()?),
             shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
         };
@@ -167,6 +169,7 @@ struct Blank {
     control: Arc<ControlPort>,
     updates: Arc<Updates>,
     seed: [u8; 32],
+    stream_seed: [u8; 32],
     placement_seed: u64,
     shards: u16,
 }
@@ -178,6 +181,11 @@ impl Blank {
         // Each shard draws its own random numbers; where things live, all must agree on.
         let mut seed = self.seed;
         for (byte, mark) in seed.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= mark;
+        }
+        // What XMPP draws shows its clients nothing of what the router draws.
+        let mut stream_seed = self.stream_seed;
+        for (byte, mark) in stream_seed.iter_mut().zip(number.to_le_bytes()) {
             *byte ^= mark;
         }
         let router = RouterConfig {
@@ -199,6 +207,7 @@ impl Blank {
             router,
             faces: Arc::from([Face::Mqtt, Face::WebSocket]),
             mqtt: mqtt_settings(&self.config, &metrics),
+            xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
             control: Arc::clone(&self.control),
             updates: Arc::clone(&self.updates),
@@ -240,6 +249,14 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
     }
 }
 
+/// The XMPP face's settings.
+pub(super) fn xmpp_settings(config: &Config, seed: [u8; 32], metrics: &Arc<ShardMetrics>) -> xmpp::Settings {
+    let domains = config.domains.iter().map(|domain| domain.as_str().into());
+    let mut settings = xmpp::Settings::new(domains.collect(), seed, Arc::clone(metrics));
+    settings.ping_s = config.xmpp.ping_s;
+    settings
+}
+
 /// The data plane's settings.
 pub(super) fn machine(config: &Config) -> shards::Config {
     shards::Config {
@@ -248,7 +265,7 @@ pub(super) fn machine(config: &Config) -> shards::Config {
             shards::Listener::new(config.listen.mqtt),
             shards::Listener::new(config.listen.ws),
         ],
-        spill_bytes_max: config.mqtt.packet_bytes_max,
+        spill_bytes_max: config.mqtt.packet_bytes_max.max(limits::STANZA_BYTES_MAX),
         spin: Duration::from_micros(config.shards.spin_us.into()),
         ..shards::Config::default()
     }

@@ -17,8 +17,8 @@ use crate::hub::{Hub, HubTimer, Io, Next};
 use crate::observe::ShardMetrics;
 use crate::route::port::TimerHandle;
 use crate::route::{Parcel, RouterConfig};
-use crate::session::any::{AnySession, MqttOpening};
-use crate::session::{Output, mqtt};
+use crate::session::any::{AnySession, Opening};
+use crate::session::{Output, Passwords, mqtt, xmpp};
 use crate::store::login::LoginRequest;
 use crate::time::{Instant, Now};
 
@@ -32,7 +32,6 @@ pub enum Face {
 }
 
 /// What a shard is made from, on its own thread.
-#[derive(Clone)]
 pub struct Parts {
     /// The router's configuration.
     pub router: RouterConfig,
@@ -40,6 +39,8 @@ pub struct Parts {
     pub faces: Arc<[Face]>,
     /// The MQTT face.
     pub mqtt: mqtt::Settings,
+    /// The XMPP face.
+    pub xmpp: xmpp::Settings,
     /// Whether a password may come in clear from an address that is not loopback.
     pub cleartext_passwords: bool,
     /// To and from the control thread.
@@ -56,6 +57,7 @@ pub struct Shard {
     hub: Hub<ConnId, Shared, AnySession>,
     faces: Arc<[Face]>,
     mqtt: Rc<mqtt::Settings>,
+    xmpp: Rc<xmpp::Settings>,
     cleartext_passwords: bool,
     control: Arc<ControlPort>,
     updates: Arc<Updates>,
@@ -76,6 +78,7 @@ impl Shard {
             hub: Hub::new(parts.router),
             faces: parts.faces,
             mqtt: Rc::new(parts.mqtt),
+            xmpp: Rc::new(parts.xmpp),
             cleartext_passwords: parts.cleartext_passwords,
             control: parts.control,
             ticks: false,
@@ -92,6 +95,7 @@ impl Shard {
     /// Takes a configuration that was reread: it holds for the connections that come from now on.
     fn reconfigure(&mut self, config: &Config) {
         self.mqtt = Rc::new(serve::mqtt_settings(config, &self.metrics));
+        self.xmpp = Rc::new(serve::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         self.hub
             .reconfigure(serve::root_wildcard(config), serve::router_limits(config));
@@ -126,12 +130,13 @@ impl App for Shard {
         self.start_ticking(plane);
         let now = now(plane);
         let passwords = if self.cleartext_passwords || is_loopback(peer.ip()) {
-            mqtt::Passwords::Taken
+            Passwords::Taken
         } else {
-            mqtt::Passwords::Refused
+            Passwords::Refused
         };
-        let opening = MqttOpening {
-            settings: Rc::clone(&self.mqtt),
+        let opening = Opening {
+            mqtt: Rc::clone(&self.mqtt),
+            xmpp: Rc::clone(&self.xmpp),
             passwords,
         };
         let session = match self.faces.get(listener) {

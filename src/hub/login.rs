@@ -11,7 +11,7 @@ use super::Hub;
 use super::io::{HubTimer, Io};
 use super::table::State;
 use crate::limits;
-use crate::route::{Account, Authenticate, Identity, Login, SessionId, SessionKey};
+use crate::route::{Account, Authenticate, Identity, Login, Registration, SessionId, SessionKey};
 use crate::session::{LoginFailure, Proven, Session};
 use crate::store::{Admitted, LoginProof, LoginRequest, Verified};
 use crate::time::Now;
@@ -283,6 +283,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             entry.session.attached(now, Ok(identity), &mut out);
         }
         io.resume(entry.conn);
+        // Before anybody can know that the block is there.
+        if let Some(options) = entry.session.takes_direct() {
+            let direct = Registration::Direct { options };
+            let _ = self.route(io, now, |router, port| router.register(now, port, key, &direct));
+        }
         self.rearm(io, key);
     }
 }

@@ -1,11 +1,10 @@
 //! Who takes Direct messages, at the home shard of each name (PROTOCOL 2.2).
 //!
 //! Where several blocks of an app hold one resource, the requester's own uid wins, then role `owner`, then the
-//! oldest session: two ordered sets answer that in logarithmic time, however many hold the name.
+//! oldest session: two ordered sets answer that in logarithmic time, however many hold the name. There is no third
+//! table by session: who leaves says again what it came with.
 
-use std::collections::{BTreeSet, HashMap};
-
-use ahash::RandomState;
+use std::collections::BTreeSet;
 
 use super::identity::{Account, Role, Uid};
 use super::message::{SessionId, SessionKey};
@@ -20,10 +19,35 @@ struct Holder {
     role: Role,
 }
 
+/// What a session comes to the index with, and leaves it with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// The session.
+    pub(crate) session: SessionId,
+    /// The name it is found under.
+    pub(crate) name: u64,
+    /// Its user.
+    pub(crate) uid: Uid,
+    /// Its role.
+    pub(crate) role: Role,
+    /// When it began.
+    pub(crate) since: Instant,
+}
+
+impl Held {
+    const fn holder(&self) -> Holder {
+        Holder {
+            is_not_owner: !matches!(self.role, Role::Owner),
+            since: self.since,
+            session: self.session,
+            role: self.role,
+        }
+    }
+}
+
 /// The names at home on this shard and who holds them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DirectIndex {
-    holders: HashMap<SessionId, (u64, Uid, Holder), RandomState>,
     all: BTreeSet<(u64, Holder)>,
     by_user: BTreeSet<(Uid, u64, Holder)>,
 }
@@ -43,34 +67,16 @@ const FIRST: Holder = Holder {
 };
 
 impl DirectIndex {
-    pub(crate) fn new(state: RandomState) -> Self {
-        Self {
-            holders: HashMap::with_hasher(state),
-            all: BTreeSet::new(),
-            by_user: BTreeSet::new(),
-        }
-    }
-
-    /// A block takes Direct messages under `name`; its session began at `since`.
-    pub(crate) fn up(&mut self, session: SessionId, name: u64, uid: Uid, role: Role, since: Instant) {
-        self.down(session);
-        let holder = Holder {
-            is_not_owner: role != Role::Owner,
-            since,
-            session,
-            role,
-        };
-        self.holders.insert(session, (name, uid, holder));
-        self.all.insert((name, holder));
-        self.by_user.insert((uid, name, holder));
+    /// A block takes Direct messages under a name.
+    pub(crate) fn up(&mut self, held: &Held) {
+        self.all.insert((held.name, held.holder()));
+        self.by_user.insert((held.uid, held.name, held.holder()));
     }
 
     /// It does not any more.
-    pub(crate) fn down(&mut self, session: SessionId) {
-        if let Some((name, uid, holder)) = self.holders.remove(&session) {
-            self.all.remove(&(name, holder));
-            self.by_user.remove(&(uid, name, holder));
-        }
+    pub(crate) fn down(&mut self, held: &Held) {
+        self.all.remove(&(held.name, held.holder()));
+        self.by_user.remove(&(held.uid, held.name, held.holder()));
     }
 
     /// The block to which a message of `sender` for `name` goes.
@@ -110,7 +116,8 @@ impl DirectIndex {
     /// Blocks that take Direct messages.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.holders.len()
+        debug_assert_eq!(self.all.len(), self.by_user.len());
+        self.all.len()
     }
 }
 
@@ -127,18 +134,27 @@ mod tests {
         Uid::parse(&format!("{n:024x}")).unwrap()
     }
 
-    fn index() -> DirectIndex {
-        let mut index = DirectIndex::new(RandomState::with_seeds(1, 2, 3, 4));
-        let holders = [
-            (1, Role::User, 10),
-            (2, Role::Partner, 20),
-            (3, Role::Owner, 30),
-            (4, Role::Owner, 40),
-            (2, Role::User, 5),
-        ];
-        for ((user, role, since), slot) in holders.into_iter().zip(1..) {
-            index.up(session(slot), 77, uid(user), role, Instant::from_nanos(since));
+    /// The holder in slot 1..=5.
+    fn held(slot: u32) -> Held {
+        let (user, role, since) = match slot {
+            1 => (1, Role::User, 10),
+            2 => (2, Role::Partner, 20),
+            3 => (3, Role::Owner, 30),
+            4 => (4, Role::Owner, 40),
+            _ => (2, Role::User, 5),
+        };
+        Held {
+            session: session(slot),
+            name: 77,
+            uid: uid(user),
+            role,
+            since: Instant::from_nanos(since),
         }
+    }
+
+    fn index() -> DirectIndex {
+        let mut index = DirectIndex::default();
+        (1..6).for_each(|slot| index.up(&held(slot)));
         index
     }
 
@@ -148,14 +164,14 @@ mod tests {
         assert_eq!(index.find(77, uid(1)), Some(session(1)));
         assert_eq!(index.find(77, uid(2)), Some(session(5)));
         assert_eq!(index.find(77, uid(9)), Some(session(3)));
-        index.down(session(3));
+        index.down(&held(3));
         assert_eq!(index.find(77, uid(9)), Some(session(4)));
-        index.down(session(4));
+        index.down(&held(4));
         assert_eq!(index.find(77, uid(9)), Some(session(5)));
         assert_eq!(index.find(76, uid(9)), None);
         assert_eq!(index.find(78, uid(9)), None);
         for slot in 1..6 {
-            index.down(session(slot));
+            index.down(&held(slot));
         }
         assert_eq!((index.len(), index.find(77, uid(9))), (0, None));
     }

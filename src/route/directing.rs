@@ -1,6 +1,7 @@
 //! Direct messages: sender's shard, then the home of the receiver's name, then the receiver's shard. Always by
 //! this way, so that messages of one sender to one receiver stay in order.
 
+use super::direct::Held;
 use super::drops;
 use super::hashes::AddressKey;
 use super::identity::{Account, Sender, check_app, check_resource};
@@ -188,11 +189,13 @@ impl Router {
         let Some(Ok(account)) = going.to_account.map(Account::parse) else {
             return;
         };
-        let receivers: SmallVec<[SessionId; 8]> = self
-            .direct_index
-            .of_account(account.uid, account.role)
-            .take(limits::DIRECT_ACCOUNT_BLOCKS_MAX)
-            .collect();
+        let mut found = self.direct_index.of_account(account.uid, account.role);
+        let receivers: SmallVec<[SessionId; 8]> =
+            found.by_ref().take(limits::DIRECT_ACCOUNT_BLOCKS_MAX).collect();
+        for _ in found {
+            self.metrics.direct_in.increment();
+            self.metrics.dropped(Stage::Direct, DropReason::QueueFull);
+        }
         for receiver in receivers {
             self.metrics.direct_in.increment();
             if receiver.shard == self.shard {
@@ -251,7 +254,7 @@ impl Router {
         going: &Going<'_>,
     ) -> DirectOutcome {
         let registered = self.sessions.attached(to).and_then(|entry| {
-            let options = entry.extra.as_ref()?.direct?;
+            let options = entry.direct()?;
             Some((options, entry.identity.sender()))
         });
         let Some((options, receiver)) = registered else {
@@ -359,49 +362,47 @@ impl Router {
         options: &SubscriptionOptions,
     ) -> Result<Qos, Refusal> {
         let entry = self.sessions.attached_mut(key).ok_or(Refusal::NotAuthorized)?;
-        let is_first = entry.extra().direct.replace(*options).is_none();
-        if !is_first {
+        if entry.take_direct(*options) {
             return Ok(options.qos);
         }
-        let (sender, since) = (entry.identity.sender(), entry.since);
-        let name = self.placement.direct(sender.app(), sender.resource());
-        let home = self.placement.home(name);
-        if home == self.shard {
-            let id = SessionId {
-                shard: self.shard,
-                key,
-            };
-            self.direct_index.up(id, name, sender.uid(), sender.role(), since);
-        } else {
-            self.mesh.write(home, |parcel| Letter::DirectUp {
-                session: key,
-                name,
-                identity: parcel.put_sender(&sender),
-                since,
-            });
+        if let Some(held) = self.held(key) {
+            let home = self.placement.home(held.name);
+            if home == self.shard {
+                self.direct_index.up(&held);
+            } else {
+                self.mesh.write(home, |_| Letter::DirectUp(held));
+            }
         }
         Ok(options.qos)
     }
 
     /// Ends the direct listener. Whether there was one.
     pub(super) fn leave_direct(&mut self, key: SessionKey) -> bool {
-        let id = self.id(key);
-        let Some(entry) = self.sessions.get_mut(key) else {
-            return false;
-        };
-        let had = entry.extra.as_mut().and_then(|extra| extra.direct.take());
-        if had.is_none() {
-            return false;
+        let had = self
+            .sessions
+            .get_mut(key)
+            .is_some_and(|entry| entry.leave_direct());
+        if let Some(held) = self.held(key).filter(|_| had) {
+            let home = self.placement.home(held.name);
+            if home == self.shard {
+                self.direct_index.down(&held);
+            } else {
+                self.mesh.write(home, |_| Letter::DirectDown(held));
+            }
         }
+        had
+    }
+
+    /// What a session stands in the index with: the same for as long as it lives.
+    fn held(&self, key: SessionKey) -> Option<Held> {
+        let entry = self.sessions.get(key)?;
         let sender = entry.identity.sender();
-        let home = self
-            .placement
-            .home(self.placement.direct(sender.app(), sender.resource()));
-        if home == self.shard {
-            self.direct_index.down(id);
-        } else {
-            self.mesh.write(home, |_| Letter::DirectDown { session: key });
-        }
-        true
+        Some(Held {
+            session: self.id(key),
+            name: self.placement.direct(sender.app(), sender.resource()),
+            uid: sender.uid(),
+            role: sender.role(),
+            since: entry.since,
+        })
     }
 }

@@ -3,6 +3,7 @@
 //! Order: letters from one shard to another arrive in the order they were written. The protocol between the
 //! shards rests on that and on nothing else about time.
 
+use super::direct::Held;
 use super::hashes::AddressKey;
 use super::message::{Ownership, Qos, SessionKey, Ticket, Token};
 use super::parcel::{SenderSpan, Span};
@@ -102,14 +103,9 @@ pub(crate) enum Letter {
 
     // Direct messages: the index of who is to be found under a name ...
     /// A block takes Direct messages.
-    DirectUp {
-        session: SessionKey,
-        name: u64,
-        identity: SenderSpan,
-        since: Instant,
-    },
+    DirectUp(Held),
     /// It does not any more.
-    DirectDown { session: SessionKey },
+    DirectDown(Held),
     /// Find the receiver (to the index).
     DirectSeek {
         name: u64,
@@ -201,13 +197,12 @@ impl Letter {
             | Self::WorkerDown { .. }
             | Self::Load { .. }
             | Self::Settled { .. }
-            | Self::DirectDown { .. }
+            | Self::DirectUp(_)
+            | Self::DirectDown(_)
             | Self::DirectEnded { .. }
             | Self::InterestAdd { .. }
             | Self::InterestRemove { .. } => {}
-            Self::WorkerUp { identity, .. } | Self::DirectUp { identity, .. } => {
-                *identity = identity.moved(text);
-            }
+            Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
             Self::Request { sender, wish, .. } => {
                 *sender = sender.moved(text);

@@ -53,8 +53,8 @@ impl Router {
             | Letter::Reply { .. } => {
                 self.follow_request(port, from, parcel, letter);
             }
-            Letter::DirectUp { .. }
-            | Letter::DirectDown { .. }
+            Letter::DirectUp(_)
+            | Letter::DirectDown(_)
             | Letter::DirectSeek { .. }
             | Letter::DirectSeekAccount { .. }
             | Letter::DirectGive { .. }
@@ -127,26 +127,8 @@ impl Router {
 
     fn follow_direct(&mut self, now: Now, port: &mut impl Port, from: u16, parcel: &Parcel, letter: &Letter) {
         match letter {
-            Letter::DirectUp {
-                session,
-                name,
-                identity,
-                since,
-            } => {
-                let (id, sender) = (
-                    SessionId {
-                        shard: from,
-                        key: *session,
-                    },
-                    parcel.sender(*identity),
-                );
-                self.direct_index
-                    .up(id, *name, sender.uid(), sender.role(), *since);
-            }
-            Letter::DirectDown { session } => self.direct_index.down(SessionId {
-                shard: from,
-                key: *session,
-            }),
+            Letter::DirectUp(held) => self.direct_index.up(held),
+            Letter::DirectDown(held) => self.direct_index.down(held),
             Letter::DirectSeek {
                 name,
                 account,

@@ -55,6 +55,7 @@ pub(crate) struct Entry {
     pub(crate) extra: Option<Box<Extra>>,
     generation: u32,
     pub(crate) state: State,
+    takes_direct: bool,
 }
 
 /// What few sessions need.
@@ -62,7 +63,8 @@ pub(crate) struct Entry {
 pub(crate) struct Extra {
     subscriptions: Vec<SubRef>,
     pub(crate) worker: Option<Worker>,
-    pub(crate) direct: Option<SubscriptionOptions>,
+    /// How Direct messages reach it, where that is not the usual way.
+    direct: SubscriptionOptions,
     /// The latest of its requests in flight.
     pub(crate) requests_head: u32,
     /// Its requests in flight.
@@ -121,7 +123,7 @@ impl Default for Extra {
         Self {
             subscriptions: Vec::new(),
             worker: None,
-            direct: None,
+            direct: SubscriptionOptions::default(),
             requests_head: NONE,
             requests: 0,
             answerable: VecDeque::new(),
@@ -140,6 +142,30 @@ impl Entry {
 
     pub(crate) fn worker_mut(&mut self) -> Option<&mut Worker> {
         self.extra.as_mut()?.worker.as_mut()
+    }
+
+    /// How Direct messages reach it; `None`: they do not.
+    pub(crate) fn direct(&self) -> Option<SubscriptionOptions> {
+        let options = || {
+            self.extra
+                .as_ref()
+                .map_or_else(Default::default, |extra| extra.direct)
+        };
+        self.takes_direct.then(options)
+    }
+
+    /// It takes Direct messages in this way. Whether it took them before. The usual way costs no [`Extra`]: every
+    /// idle XMPP session has it.
+    pub(super) fn take_direct(&mut self, options: SubscriptionOptions) -> bool {
+        if self.extra.is_some() || options != SubscriptionOptions::default() {
+            self.extra().direct = options;
+        }
+        std::mem::replace(&mut self.takes_direct, true)
+    }
+
+    /// It takes none any more. Whether it took them before.
+    pub(super) const fn leave_direct(&mut self) -> bool {
+        std::mem::replace(&mut self.takes_direct, false)
     }
 
     /// All subscriptions.
@@ -225,6 +251,7 @@ impl Sessions {
             extra: None,
             generation: key.generation,
             state: State::Joining,
+            takes_direct: false,
         });
         true
     }
@@ -286,6 +313,32 @@ mod tests {
     #[test]
     fn an_entry_stays_small() {
         assert_eq!(size_of::<Option<Entry>>(), 64);
+    }
+
+    #[test]
+    fn the_usual_way_of_direct_messages_costs_no_extra() {
+        let mut sessions = Sessions::new();
+        let key = SessionKey {
+            slot: 0,
+            generation: 0,
+        };
+        sessions.insert(key, identity(), CredentialId(1), Instant::default());
+        let entry = sessions.get_mut(key).unwrap();
+        let usual = SubscriptionOptions::default();
+        let other = SubscriptionOptions {
+            identifier: 7,
+            ..usual
+        };
+        assert_eq!(entry.direct(), None);
+        assert!(!entry.take_direct(usual));
+        assert!(entry.extra.is_none());
+        assert_eq!(entry.direct(), Some(usual));
+        assert!(entry.take_direct(other));
+        assert_eq!(entry.direct(), Some(other));
+        assert!(entry.take_direct(usual));
+        assert_eq!(entry.direct(), Some(usual));
+        assert!(entry.leave_direct() && !entry.leave_direct());
+        assert_eq!(entry.direct(), None);
     }
 
     #[test]

@@ -2,38 +2,150 @@
 
 use std::rc::Rc;
 
+use super::ws::{MessageKind, Subprotocol};
 use super::{
-    Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Session, Step, Will, mqtt, ws,
+    Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Session, Step, Will, mqtt, ws, xmpp,
 };
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
-use crate::route::{Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::route::{Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 
-/// What MQTT sessions are made from, whatever carries them.
+/// What sessions are made from, whatever carries them.
 #[derive(Clone, Debug)]
-pub struct MqttOpening {
-    /// Shared by the sessions of one shard.
-    pub settings: Rc<mqtt::Settings>,
+pub struct Opening {
+    /// Shared by the MQTT sessions of one shard.
+    pub mqtt: Rc<mqtt::Settings>,
+    /// Shared by the XMPP sessions of one shard.
+    pub xmpp: Rc<xmpp::Settings>,
     /// What the listener says of passwords.
     pub passwords: mqtt::Passwords,
 }
 
-impl ws::Carried for mqtt::Session {
-    type Opening = MqttOpening;
+/// What WebSocket carries, as its handshake chose.
+#[derive(Debug)]
+pub enum Carrying {
+    /// MQTT in binary messages.
+    Mqtt(mqtt::Session),
+    /// XMPP in text messages; boxed, so that MQTT does not pay for it.
+    Xmpp(Box<xmpp::Session>),
+}
 
-    fn open(opening: &MqttOpening, subprotocol: ws::Subprotocol, accepted: Now) -> Self {
+/// The same expression for whichever session is carried; with an output, framed as that protocol's messages are.
+macro_rules! carried {
+    ($carrying:expr, $session:ident => $does:expr) => {
+        match $carrying {
+            Carrying::Mqtt($session) => $does,
+            Carrying::Xmpp($session) => $does,
+        }
+    };
+    ($carrying:expr, $out:ident, $session:ident => $does:expr) => {
+        match $carrying {
+            Carrying::Mqtt($session) => {
+                let $out = &mut ws::BinaryOutput::new($out);
+                $does
+            }
+            Carrying::Xmpp($session) => {
+                let $out = &mut ws::TextOutput::new($out);
+                $does
+            }
+        }
+    };
+}
+
+impl ws::Carried for Carrying {
+    type Opening = Opening;
+
+    fn speaks(_: &Opening, subprotocol: Subprotocol) -> bool {
         match subprotocol {
-            ws::Subprotocol::Mqtt => Self::new(&opening.settings, opening.passwords, accepted),
+            Subprotocol::Mqtt | Subprotocol::Xmpp => true,
         }
     }
 
-    fn packet_len(bytes: &[u8]) -> usize {
-        match header(bytes) {
-            Ok(Decode::Frame { frame, .. }) => frame.packet_len(),
-            Ok(Decode::Need(need)) => need,
-            Err(_) => 0,
+    fn open(opening: &Opening, subprotocol: Subprotocol, accepted: Now) -> Self {
+        let passwords = opening.passwords;
+        match subprotocol {
+            Subprotocol::Mqtt => Self::Mqtt(mqtt::Session::new(&opening.mqtt, passwords, accepted)),
+            Subprotocol::Xmpp => Self::Xmpp(Box::new(xmpp::Session::new(&opening.xmpp, passwords, accepted))),
         }
+    }
+
+    fn kind(&self) -> MessageKind {
+        match self {
+            Self::Mqtt(_) => MessageKind::Stream,
+            Self::Xmpp(_) => MessageKind::Elements,
+        }
+    }
+
+    fn packet_len(&self, bytes: &[u8]) -> usize {
+        match self {
+            Self::Mqtt(_) => mqtt_packet_len(bytes),
+            // Messages are elements: their frames say how long they are.
+            Self::Xmpp(_) => bytes.len(),
+        }
+    }
+}
+
+/// See [`ws::Carried::packet_len`].
+fn mqtt_packet_len(bytes: &[u8]) -> usize {
+    match header(bytes) {
+        Ok(Decode::Frame { frame, .. }) => frame.packet_len(),
+        Ok(Decode::Need(need)) => need,
+        Err(_) => 0,
+    }
+}
+
+impl Session for Carrying {
+    fn receive<'a, O: Output>(
+        &mut self,
+        now: Now,
+        bytes: &'a mut [u8],
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Step<'a>, Disconnect> {
+        carried!(self, out, session => session.receive(now, bytes, scratch, out))
+    }
+
+    fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
+        carried!(self, out, session => session.attached(now, verdict, out));
+    }
+
+    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+        carried!(self, out, session => session.proven(now, verdict, out));
+    }
+
+    fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
+        carried!(self, out, session => session.completed(now, ticket, completion, out));
+    }
+
+    fn deliver<O: Output>(
+        &mut self,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        carried!(self, out, session => session.deliver(now, delivery, frames, out))
+    }
+
+    fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
+        carried!(self, out, session => session.timeout(now, out))
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        carried!(self, session => session.next_timeout())
+    }
+
+    fn take_will(&mut self) -> Option<Box<Will>> {
+        carried!(self, session => session.take_will())
+    }
+
+    fn takes_direct(&self) -> Option<SubscriptionOptions> {
+        carried!(self, session => session.takes_direct())
+    }
+
+    fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
+        carried!(self, out, session => session.end(now, ending, out));
     }
 }
 
@@ -43,17 +155,17 @@ pub enum AnySession {
     /// MQTT over a stream (TCP, TLS).
     Mqtt(mqtt::Session),
     /// WebSocket, which carries what its handshake chooses.
-    WebSocket(ws::Session<mqtt::Session>),
+    WebSocket(ws::Session<Carrying>),
 }
 
 impl AnySession {
     /// MQTT on a connection accepted `now`.
-    pub fn mqtt(opening: &MqttOpening, now: Now) -> Self {
-        Self::Mqtt(mqtt::Session::new(&opening.settings, opening.passwords, now))
+    pub fn mqtt(opening: &Opening, now: Now) -> Self {
+        Self::Mqtt(mqtt::Session::new(&opening.mqtt, opening.passwords, now))
     }
 
     /// WebSocket on a connection accepted `now`.
-    pub fn web_socket(opening: &MqttOpening, now: Now) -> Self {
+    pub fn web_socket(opening: &Opening, now: Now) -> Self {
         Self::WebSocket(ws::Session::new(opening, now))
     }
 }
@@ -113,6 +225,10 @@ impl Session for AnySession {
         each!(self, session => session.take_will())
     }
 
+    fn takes_direct(&self) -> Option<SubscriptionOptions> {
+        each!(self, session => session.takes_direct())
+    }
+
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         each!(self, session => session.end(now, ending, out));
     }
@@ -122,18 +238,18 @@ impl Session for AnySession {
 mod tests {
     use super::*;
     use crate::session::testing::Recorder;
-    use crate::session::ws::Carried;
 
-    fn opening() -> MqttOpening {
-        MqttOpening {
-            settings: Rc::default(),
+    fn opening() -> Opening {
+        Opening {
+            mqtt: Rc::default(),
+            xmpp: Rc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
             passwords: mqtt::Passwords::Taken,
         }
     }
 
     #[test]
     fn mqtt_2_1_4_the_length_of_a_packet_is_read_from_its_fixed_header_alone() {
-        let len = mqtt::Session::packet_len;
+        let len = mqtt_packet_len;
         assert_eq!((len(&[]), len(&[0x10]), len(&[0x10, 0x80])), (2, 2, 3));
         assert_eq!(len(&[0x30, 0x03, 0, 1]), 5);
         assert_eq!(len(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F]), 5 + 268_435_455);
@@ -145,7 +261,7 @@ mod tests {
     #[test]
     fn web_socket_costs_little_beside_what_it_carries() {
         let carried = size_of::<mqtt::Session>();
-        assert!(size_of::<ws::Session<mqtt::Session>>() <= carried + 40);
+        assert!(size_of::<ws::Session<Carrying>>() <= carried + 40);
         assert!(size_of::<AnySession>() <= carried + 48);
     }
 

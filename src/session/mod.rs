@@ -10,10 +10,11 @@ pub mod mqtt;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ws;
+pub mod xmpp;
 
 use smallvec::SmallVec;
 
-use crate::route::{Command, Completion, Delivery, Identity, Qos, Ticket, Undelivered};
+use crate::route::{Command, Completion, Delivery, Identity, Qos, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 
 /// What one call of [`Session::receive`] did.
@@ -41,10 +42,12 @@ pub struct Scratch {
     pub name: Vec<u8>,
     /// Attributes that were rewritten.
     pub attributes: Vec<u8>,
-    /// A packet put together from pieces.
+    /// A packet or element put together from pieces.
     pub packet: Vec<u8>,
     /// What a session attaches to a request to address its reply.
     pub label: Vec<u8>,
+    /// Text that the stanza writes with references.
+    pub text: Vec<u8>,
     /// The scratch of a session carried inside another one, while `packet` is lent to it as its bytes.
     pub inner: Option<Box<Self>>,
 }
@@ -170,6 +173,15 @@ pub enum Ending {
     SlowReceiver,
 }
 
+/// Whether a connection may carry a password in clear, as the listener knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passwords {
+    /// Under TLS, on loopback, or where the operator configured it.
+    Taken,
+    /// A password is refused without looking at it.
+    Refused,
+}
+
 /// Why a login failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoginFailure {
@@ -261,6 +273,11 @@ pub trait Session {
     /// What the block wanted published should it end without a good-bye. Asked for at every end, after
     /// [`Command::Leave`] too: some good-byes keep the will. Handed out once.
     fn take_will(&mut self) -> Option<Box<Will>>;
+
+    /// Whether the block takes Direct messages from the moment it is attached, without asking for them, and how.
+    fn takes_direct(&self) -> Option<SubscriptionOptions> {
+        None
+    }
 
     /// Writes the good-bye of a session that the daemon ends.
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O);

@@ -82,12 +82,12 @@ impl Stamp {
 /// An API request.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<'a> {
-    app: &'a str,
-    cmd: &'a str,
-    body: Vec<u8>,
-    resource: Option<&'a str>,
-    ownership: Option<&'a str>,
-    prioritize_mine: bool,
+    pub(super) app: &'a str,
+    pub(super) cmd: &'a str,
+    pub(super) body: Vec<u8>,
+    pub(super) resource: Option<&'a str>,
+    pub(super) ownership: Option<&'a str>,
+    pub(super) prioritize_mine: bool,
     qos: u8,
 }
 
@@ -115,13 +115,13 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Only a 5.0 requester can say so.
+    /// Only a requester of 5.0 or XMPP can say so.
     pub(crate) const fn ownership(mut self, ownership: &'a str) -> Self {
         self.ownership = Some(ownership);
         self
     }
 
-    /// Only a 5.0 requester can say so.
+    /// Only a requester of 5.0 or XMPP can say so.
     pub(crate) const fn prioritize_mine(mut self) -> Self {
         self.prioritize_mine = true;
         self
@@ -153,12 +153,12 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The code is the body's; in 5.0 the property `nexus-code` mirrors it.
-    fn new(message: Message, is_5: bool) -> Self {
+    /// The code is the body's; in 5.0 the property `nexus-code` mirrors it, in XMPP the attribute `code`.
+    fn new(message: Message, shows_code: bool) -> Self {
         let body = message.json();
         assert!(body.is_object(), "a reply is a JSON object: {body}");
         let code = body["code"].as_i64().unwrap_or(0);
-        if is_5 {
+        if shows_code {
             assert_eq!(
                 message.properties.user_values("nexus-code"),
                 [code.to_string()],
@@ -216,6 +216,9 @@ impl Client {
     /// Registers an API listener in the form of this client's version.
     #[track_caller]
     pub(crate) fn listen(&self, cmd: &str) {
+        if self.form.is_xmpp() {
+            return self.listen_native(cmd);
+        }
         let filter = if self.form.is_5() {
             format!("$nexus/listen/{cmd}")
         } else {
@@ -236,12 +239,18 @@ impl Client {
     /// Answers a request.
     #[track_caller]
     pub(crate) fn answer(&self, request: &Request, body: impl AsRef<[u8]>) {
+        if self.form.is_xmpp() {
+            return self.answer_native(request, body.as_ref());
+        }
         self.publish(&Publish::new(&request.answer_topic, body));
     }
 
     /// Sends a request in the form of this client's version, under an id.
     #[track_caller]
     pub(crate) fn send_call(&self, id: &str, call: &Call<'_>) -> u64 {
+        if self.form.is_xmpp() {
+            return self.send_call_native(id, call);
+        }
         if self.form.is_5() {
             let topic = format!("$nexus/api/{}", call.path());
             self.publish(&Publish::new(&topic, &call.body).qos(call.qos).properties(json!({
@@ -268,16 +277,16 @@ impl Client {
     /// The same within `patience`.
     #[track_caller]
     pub(crate) fn reply_within(&self, id: &str, patience: Duration) -> Reply {
-        let is_5 = self.form.is_5();
+        let shows_code = self.form.is_5() || self.form.is_xmpp();
         let message = self.wait_within(patience, "reply", |event| match event {
             Event::Message(message) if is_reply_to(message, id) => Some(message.clone()),
             _ => None,
         });
         assert!(!message.retain, "a reply is never retained");
-        if is_5 {
+        if shows_code {
             assert_eq!(message.topic, format!("answers/{}", self.resource));
         }
-        Reply::new(message, is_5)
+        Reply::new(message, shows_code)
     }
 
     /// Sends a request and waits for its outcome.
@@ -305,7 +314,7 @@ impl Client {
                 _ => None,
             });
             if place == 0 {
-                return Reply::new(message, self.form.is_5());
+                return Reply::new(message, self.form.is_5() || self.form.is_xmpp());
             }
             let request = Request::new(message).expect("a request");
             let worker = all[place];
@@ -316,6 +325,10 @@ impl Client {
     /// Registers the Direct listener in the form of this client's version.
     #[track_caller]
     pub(crate) fn listen_direct(&self) {
+        if self.form.is_xmpp() {
+            // A block of XMPP listens from the moment it is bound.
+            return;
+        }
         let filter = if self.form.is_5() {
             "$nexus/direct"
         } else {
@@ -327,6 +340,9 @@ impl Client {
     /// Sends a Direct message.
     #[track_caller]
     pub(crate) fn direct(&self, app: &str, resource: &str, text: &str) {
+        if self.form.is_xmpp() {
+            return self.direct_native(app, resource, text);
+        }
         self.publish(&Publish::new(&format!("$nexus/direct/{app}/{resource}"), text));
     }
 
@@ -346,11 +362,23 @@ impl Client {
     /// Subscribes to channels in the form that shows the sender: plain in 5.0, `$nexus/channel/…` in 3.1.1.
     #[track_caller]
     pub(crate) fn hear_channel(&self, filter: &str) {
+        if self.form.is_xmpp() {
+            return self.subscribe_native(filter);
+        }
         if self.form.is_5() {
             self.hear(filter, 1);
         } else {
             self.hear(&format!("$nexus/channel/+/+/+/+/{filter}"), 1);
         }
+    }
+
+    /// Publishes a text on a channel: at QoS 1 where the protocol has one.
+    #[track_caller]
+    pub(crate) fn say(&self, channel: &str, text: &str) {
+        if self.form.is_xmpp() {
+            return self.publish_native(channel, text);
+        }
+        self.publish(&Publish::new(channel, text).qos(1));
     }
 
     /// The next channel message: the channel, the sender and the message.

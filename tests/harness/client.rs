@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, Select};
 use serde_json::{Value, json};
 
 use super::clock::{Deadline, PATIENCE};
+use super::daemon::DOMAIN;
 use super::driver::{self, Driver};
 use super::event::{Event, Message, Properties};
 use super::matrix::{Form, Library, Transport, Version};
@@ -33,6 +34,8 @@ pub(crate) struct Connect {
     pub(crate) will: Option<Value>,
     /// MQTT 5 properties.
     pub(crate) properties: Value,
+    /// The SASL mechanism of XMPP; the library's own choice where there is none.
+    pub(crate) mechanism: Option<&'static str>,
 }
 
 impl Connect {
@@ -46,6 +49,7 @@ impl Connect {
             keepalive_s: 60,
             will: None,
             properties: Value::Null,
+            mechanism: None,
         }
     }
 
@@ -135,6 +139,7 @@ impl Client {
         let driver = match form.library {
             Library::Paho => driver::paho(),
             Library::Mqttjs => driver::mqttjs(),
+            Library::XmppJs => driver::xmppjs(),
         };
         let name = format!("c{}", NAMES.fetch_add(1, Ordering::Relaxed));
         let client = Self {
@@ -153,7 +158,9 @@ impl Client {
                 "transport": if form.transport == Transport::Ws { "ws" } else { "tcp" },
                 "host": address.ip().to_string(),
                 "port": address.port(),
-                "path": "/mqtt",
+                "path": if form.is_xmpp() { "/ws" } else { "/mqtt" },
+                "domain": DOMAIN,
+                "mechanism": connect.mechanism,
                 "user": connect.user,
                 "password": connect.password,
                 "client_id": connect.client_id,
@@ -166,7 +173,8 @@ impl Client {
         client
     }
 
-    fn command(&self, what: &str, mut fields: Value) -> u64 {
+    /// Sends a command to the driver; its reference names what answers it.
+    pub(super) fn command(&self, what: &str, mut fields: Value) -> u64 {
         let reference = self.references.get() + 1;
         self.references.set(reference);
         fields["client"] = self.name.clone().into();

@@ -42,6 +42,18 @@ pub(crate) fn mqttjs() -> &'static Driver {
     })
 }
 
+/// The driver of `@xmpp/client`.
+pub(crate) fn xmppjs() -> &'static Driver {
+    static DRIVER: OnceLock<&'static Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        let mut command = Command::new("node");
+        command
+            .arg(script("xmppjs_driver.js"))
+            .arg(packages::node_packages());
+        Driver::start(command)
+    })
+}
+
 fn script(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/clients")

@@ -43,6 +43,20 @@ pub(crate) enum Event {
     },
     /// PUBLISH.
     Message(Message),
+    /// The answer to an IQ of XMPP: the condition of an error, `None` for a result.
+    Result {
+        #[serde(rename = "ref")]
+        reference: Option<u64>,
+        condition: Option<String>,
+        stanza: String,
+    },
+    /// A presence of XMPP.
+    Presence {
+        #[expect(dead_code, reason = "shown when a test fails")]
+        stanza: String,
+    },
+    /// A stream error of XMPP.
+    StreamError { condition: String },
     /// DISCONNECT by the server.
     Disconnect { code: u8 },
     /// The connection is gone.
@@ -56,7 +70,7 @@ pub(crate) enum Event {
     Failure { reason: String },
 }
 
-/// A PUBLISH as it reached a client.
+/// A PUBLISH as it reached a client; a stanza of XMPP in the words of MQTT 5.0.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Message {
     pub(crate) topic: String,
@@ -66,6 +80,9 @@ pub(crate) struct Message {
     pub(crate) retain: bool,
     pub(crate) dup: bool,
     pub(crate) properties: Properties,
+    /// The stanza, where there was one.
+    #[serde(default)]
+    pub(crate) stanza: String,
 }
 
 impl Message {
@@ -85,7 +102,8 @@ fn base64_bytes<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Vec<u8>, D
     STANDARD.decode(text).map_err(serde::de::Error::custom)
 }
 
-/// MQTT 5 properties by their names in the standard, in lower case with `_`; empty for 3.1.1.
+/// MQTT 5 properties by their names in the standard, in lower case with `_`; empty for 3.1.1. For XMPP what stands
+/// for them, and the stanza's own attributes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Properties(Map<String, Value>);

@@ -10,6 +10,7 @@ use super::world::Net;
 pub(crate) enum Library {
     Paho,
     Mqttjs,
+    XmppJs,
 }
 
 /// A protocol version.
@@ -17,6 +18,7 @@ pub(crate) enum Library {
 pub(crate) enum Version {
     V311,
     V5,
+    Xmpp,
 }
 
 /// What carries it.
@@ -38,6 +40,11 @@ impl Form {
     /// Whether it speaks MQTT 5.0.
     pub(crate) fn is_5(self) -> bool {
         self.version == Version::V5
+    }
+
+    /// Whether it speaks XMPP.
+    pub(crate) fn is_xmpp(self) -> bool {
+        self.version == Version::Xmpp
     }
 }
 
@@ -66,8 +73,18 @@ pub(crate) const MQTTJS_311: Form = Form {
     transport: Transport::Ws,
 };
 
-/// The forms every behaviour is shown in.
+/// `@xmpp/client`, XMPP, WebSocket.
+pub(crate) const XMPPJS: Form = Form {
+    library: Library::XmppJs,
+    version: Version::Xmpp,
+    transport: Transport::Ws,
+};
+
+/// The forms of MQTT that every behaviour of MQTT is shown in.
 pub(crate) const FORMS: [Form; 4] = [PAHO_311, PAHO_5, MQTTJS_5, MQTTJS_311];
+
+/// One form of each protocol, version and transport: the table in which the protocols meet.
+pub(crate) const CROSS: [Form; 4] = [XMPPJS, PAHO_311, PAHO_5, MQTTJS_5];
 
 /// The shard counts every behaviour is shown with.
 pub(crate) const SHARD_COUNTS: [usize; 2] = [1, 2];
@@ -88,11 +105,20 @@ pub(crate) fn each_form(test: impl Fn(&Net, Form) + Sync) {
     }
 }
 
-/// Runs `test` for each shard count and pair of forms.
+/// Runs `test` for each shard count and pair of forms of MQTT.
 pub(crate) fn each_pair(test: impl Fn(&Net, Form, Form) + Sync) {
-    let pairs: Vec<(Form, Form)> = FORMS
+    each_pair_of(&FORMS, test);
+}
+
+/// Runs `test` for each shard count and pair of protocols.
+pub(crate) fn each_crossing(test: impl Fn(&Net, Form, Form) + Sync) {
+    each_pair_of(&CROSS, test);
+}
+
+fn each_pair_of(forms: &[Form], test: impl Fn(&Net, Form, Form) + Sync) {
+    let pairs: Vec<(Form, Form)> = forms
         .iter()
-        .flat_map(|&one| FORMS.iter().map(move |&other| (one, other)))
+        .flat_map(|&one| forms.iter().map(move |&other| (one, other)))
         .collect();
     for shards in SHARD_COUNTS {
         let net = Net::shared(shards);

@@ -18,7 +18,7 @@ pub(crate) fn python() -> &'static Path {
     })
 }
 
-/// The directory below which node finds mqtt.js.
+/// The directory below which node finds mqtt.js, @xmpp/client and playwright-core.
 pub(crate) fn node_packages() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| prepared("js", MANIFEST_LOCK, install_node))
@@ -72,7 +72,7 @@ fn install_node(place: &Path) {
         Command::new("npm")
             .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
             .current_dir(place),
-        "npm could not fetch the packages of tests/clients/package.json (Debian: nodejs npm; node 18 or later)",
+        "npm could not fetch the packages of tests/clients/package.json (Debian: nodejs npm; node 20.10 or later)",
     );
 }
 

@@ -54,11 +54,16 @@ pub(crate) fn handshake(path: &str, subprotocol: &str) -> String {
 impl WebSocket {
     /// Connects to `/mqtt` and does the opening handshake.
     pub(crate) fn open(address: SocketAddr) -> Self {
+        Self::open_as(address, "/mqtt", "mqtt")
+    }
+
+    /// The same for any path and subprotocol.
+    pub(crate) fn open_as(address: SocketAddr, path: &str, subprotocol: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.write_all(handshake("/mqtt", "mqtt").as_bytes()).unwrap();
+        stream.write_all(handshake(path, subprotocol).as_bytes()).unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -72,7 +77,8 @@ impl WebSocket {
         // The accept key of the nonce above: RFC 6455, 1.3.
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
         let head = head.to_ascii_lowercase();
-        assert!(head.contains("sec-websocket-protocol: mqtt\r\n"), "{head}");
+        let chosen = format!("sec-websocket-protocol: {subprotocol}\r\n");
+        assert!(head.contains(&chosen), "{head}");
         Self { stream }
     }
 

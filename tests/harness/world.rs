@@ -117,8 +117,12 @@ impl Net {
     #[track_caller]
     pub(crate) fn connect(&self, form: Form, account: &Account, resource: &str) -> Client {
         let client = self.open(form, &account.connect(resource));
-        let (code, _, _) = client.connack();
-        assert_eq!(code, 0, "CONNACK of {}/{resource} {form:?}", account.name);
+        let (code, _, properties) = client.connack();
+        assert_eq!(
+            code, 0,
+            "CONNACK of {}/{resource} {form:?}: {properties:?}",
+            account.name
+        );
         client
     }
 }

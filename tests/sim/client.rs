@@ -1,78 +1,105 @@
-//! The simulated blocks: MQTT clients that connect, talk, answer, misbehave and vanish at random, and a judge
-//! who knows what each of them may hear.
+//! The simulated blocks: clients of both protocols that connect, talk, answer, misbehave and vanish at random.
+//! What they hear goes before the judge.
 
 use std::collections::{HashMap, HashSet};
 
-use nexus::codec::Decode;
-use nexus::codec::mqtt::packet::{
-    Ack, Connect, Disconnect, Filter, Filters, Names, Packet, PacketId, Publish, QoS, Subscribe, Unsubscribe,
-    Version,
-};
-use nexus::codec::mqtt::property::Properties;
-use nexus::codec::mqtt::{Context, Direction, decode, topic};
 use rand::Rng;
+use rand::rngs::StdRng;
 
-use crate::world::{Event, World, ms};
+use crate::events::Event;
+use crate::mqtt::Mqtt;
+use crate::promises::{Promises, Wish};
+use crate::words::{Deed, Hearing, Persona, Subject};
+use crate::world::{Speaks, World, ms};
+use crate::xmpp::Xmpp;
 
-/// Who a client can be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Persona {
-    pub account: &'static str,
-    pub resource: &'static str,
+/// What a client speaks.
+#[derive(Debug)]
+pub(crate) enum Tongue {
+    Mqtt(Mqtt),
+    Xmpp(Xmpp),
 }
 
-impl Persona {
-    /// `<app>/<uid>/<role>/<resource>` as it stands in topics.
-    fn path(&self) -> String {
-        format!("{}/{}", self.account.replace('-', "/"), self.resource)
+impl Tongue {
+    fn say(&mut self, deed: &Deed<'_>, random: &mut StdRng) -> (Vec<u8>, Option<u64>) {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.say(deed, random),
+            Self::Xmpp(xmpp) => xmpp.say(deed, random),
+        }
     }
 
-    fn address(&self) -> String {
-        format!("{}/{}", self.account, self.resource)
+    pub(crate) fn hear(&mut self, bytes: &[u8], random: &mut StdRng) -> Hearing {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.hear(bytes),
+            Self::Xmpp(xmpp) => xmpp.hear(bytes, random),
+        }
     }
 
-    fn app(&self) -> &'static str {
-        self.account.split('-').next().unwrap()
+    /// Whether more than the login may be said.
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Mqtt(_) => true,
+            Self::Xmpp(xmpp) => xmpp.is_ready(),
+        }
+    }
+
+    pub(crate) const fn is_xmpp(&self) -> bool {
+        matches!(self, Self::Xmpp(_))
     }
 }
 
 /// One connection of a client, as the client sees it.
 #[derive(Debug)]
-struct Talk {
-    persona: Persona,
-    version: Version,
-    inbox: Vec<u8>,
-    is_attached: bool,
-    is_over: bool,
-    packet_id: u16,
-    /// Channel filters it ever asked for.
-    filters: HashSet<String>,
-    listens: HashSet<&'static str>,
-    hears_direct: bool,
-    /// Last sequence number heard by (sender's path, method).
-    heard: HashMap<(String, char), u64>,
+pub(crate) struct Talk {
+    pub persona: Persona,
+    pub tongue: Tongue,
+    /// The server attached it.
+    pub is_attached: bool,
+    /// The server closed it, or lost it.
+    pub is_closed: bool,
+    /// When the client was told that it is attached.
+    pub attached_at: Option<u64>,
+    pub is_over: bool,
+    pub wishes: HashMap<Subject, Wish>,
+    /// Last number heard by sender's connection and method.
+    pub heard: HashMap<(usize, char), u64>,
     sent: u64,
     calls: u64,
     /// Outcomes of its calls: none yet, or the code.
-    outcomes: HashMap<u64, Option<i64>>,
-    tokens: Vec<String>,
+    pub outcomes: HashMap<u64, Option<i64>>,
+    pub tokens: HashSet<String>,
+}
+
+impl Talk {
+    pub(crate) fn may_hear(&self, subject: Subject) -> bool {
+        self.wishes.get(&subject).is_some_and(Wish::may_hear)
+    }
 }
 
 /// Which client, by number, uses which connection; all connections there ever were.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
-    talks: HashMap<usize, Talk>,
+    pub talks: HashMap<usize, Talk>,
     current: HashMap<usize, usize>,
     /// Attached at the server now: address to connection.
-    holders: HashMap<String, usize>,
-    tokens: Vec<String>,
+    pub holders: HashMap<String, usize>,
+    pub tokens: Vec<String>,
+    pub promises: Promises,
+    pub tally: Tally,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
     pub logins: u64,
+    /// Newcomers that did not get an address that is fought for.
+    pub conflicts: u64,
     pub outcomes: u64,
     pub deliveries: u64,
 }
 
 pub(crate) const CHANNELS: [&str; 5] = ["plant/1/t", "plant/2/t", "alerts", "~etest/in", "a/b/c"];
-const FILTERS: [&str; 7] = [
+pub(crate) const FILTERS: [&str; 7] = [
     "plant/+/t",
     "plant/#",
     "alerts",
@@ -83,42 +110,40 @@ const FILTERS: [&str; 7] = [
 ];
 const COMMANDS: [&str; 3] = ["multiply", "slow", "never"];
 
+/// What stands at the end of messages, and must come through.
+pub(crate) const TAILS: [&str; 4] = ["", "<&>'\"é", " \r\n\t ", "]]>"];
+
 impl Clients {
+    pub(crate) fn new(world: &World) -> Self {
+        let mut clients = Self::default();
+        clients.promises.settle_ns = world.settle_ns();
+        clients
+    }
+
     /// Connects client `client` anew as `persona`, leaving an older connection of it as it is.
     pub(crate) fn connect(&mut self, world: &mut World, client: usize, persona: Persona) -> usize {
         let shard = world.random.random_range(0..world.shard_count());
-        let version = if world.random.random_bool(0.5) {
-            Version::V311
+        let (conn, tongue, first) = if world.random.random_bool(0.5) {
+            let (mqtt, connect) = Mqtt::connect(persona, &mut world.random);
+            (world.connect(shard, Speaks::Mqtt), Tongue::Mqtt(mqtt), connect)
         } else {
-            Version::V5
+            let (xmpp, handshake) = Xmpp::connect(persona, &mut world.random);
+            (world.connect(shard, Speaks::Xmpp), Tongue::Xmpp(xmpp), handshake)
         };
-        let conn = world.connect(shard);
-        let connect = Packet::Connect(Connect {
-            version,
-            clean: true,
-            keep_alive_s: 0,
-            properties: Properties::default(),
-            client_id: persona.resource,
-            will: None,
-            user_name: Some(persona.account),
-            password: Some(b"secret"),
-        });
-        world.send(conn, encoded(&connect, version));
+        world.send(conn, first);
         let talk = Talk {
             persona,
-            version,
-            inbox: Vec::new(),
+            tongue,
             is_attached: false,
+            is_closed: false,
+            attached_at: None,
             is_over: false,
-            packet_id: 0,
-            filters: HashSet::new(),
-            listens: HashSet::new(),
-            hears_direct: false,
+            wishes: HashMap::new(),
             heard: HashMap::new(),
             sent: 0,
             calls: 0,
             outcomes: HashMap::new(),
-            tokens: Vec::new(),
+            tokens: HashSet::new(),
         };
         self.talks.insert(conn, talk);
         self.current.insert(client, conn);
@@ -129,30 +154,46 @@ impl Clients {
     pub(crate) fn act(&mut self, world: &mut World, client: usize, personas: &[Persona]) {
         let conn = self.current.get(&client).copied();
         let Some(conn) = conn.filter(|conn| self.talks.get(conn).is_some_and(|talk| !talk.is_over)) else {
-            let persona = personas[world.random.random_range(0..personas.len())];
+            let persona = pick(personas, world);
             self.connect(world, client, persona);
             return;
         };
+        let tongue = &self.talks[&conn].tongue;
         match world.random.random_range(0..100u32) {
             0..=3 => {
-                let persona = personas[world.random.random_range(0..personas.len())];
+                let persona = pick(personas, world);
                 self.connect(world, client, persona);
             }
             4..=6 => self.vanish(world, conn),
-            7..=9 => self.say(
-                world,
-                conn,
-                &Packet::Disconnect(Disconnect {
-                    code: 0,
-                    properties: Properties::default(),
-                }),
-            ),
-            10..=24 => self.subscribe(world, conn),
-            25..=28 => self.unsubscribe(world, conn),
-            29..=52 => self.publish(world, conn),
-            53..=68 => self.direct(world, conn, personas),
-            69..=88 => self.call(world, conn),
+            7..=9 => {
+                self.promises.release(world.elapsed_ns(), conn, None);
+                self.say(world, conn, &Deed::Leave);
+            }
+            _ if !tongue.is_ready() => {}
+            10..=24 => self.want(world, conn, true),
+            25..=29 => self.want(world, conn, false),
+            30..=50 => self.publish(world, conn),
+            51..=58 => self.direct(world, conn, personas),
+            59..=70 if tongue.is_xmpp() => self.message(world, conn, personas),
+            59..=70 => self.direct(world, conn, personas),
+            71..=90 => self.call(world, conn),
             _ => self.cheat(world, conn),
+        }
+    }
+
+    /// When all is quiet, each block that is left says something to see who hears it.
+    pub(crate) fn probe(&mut self, world: &mut World, personas: &[Persona]) {
+        for conn in 0..world.links.len() {
+            let talk = &self.talks[&conn];
+            if talk.is_over || talk.attached_at.is_none() {
+                continue;
+            }
+            self.publish(world, conn);
+            if self.talks[&conn].tongue.is_xmpp() {
+                for _ in 0..4 {
+                    self.message(world, conn, personas);
+                }
+            }
         }
     }
 
@@ -160,128 +201,77 @@ impl Clients {
         if let Some(talk) = self.talks.get_mut(&conn) {
             talk.is_over = true;
         }
+        self.promises.release(world.elapsed_ns(), conn, None);
         world.break_off(conn);
     }
 
-    fn say(&mut self, world: &mut World, conn: usize, packet: &Packet<'_>) {
-        let Some(talk) = self.talks.get(&conn) else { return };
-        world.send(conn, encoded(packet, talk.version));
+    /// Says it; what it is known by when it is done.
+    pub(crate) fn say(&mut self, world: &mut World, conn: usize, deed: &Deed<'_>) -> Option<u64> {
+        let talk = self.talks.get_mut(&conn)?;
+        let (bytes, mark) = talk.tongue.say(deed, &mut world.random);
+        world.send(conn, bytes);
+        mark
     }
 
-    fn next_id(&mut self, conn: usize) -> PacketId {
-        let talk = self.talks.get_mut(&conn).unwrap();
-        talk.packet_id = talk.packet_id % 60_000 + 1;
-        PacketId::new(talk.packet_id).unwrap()
+    fn want(&mut self, world: &mut World, conn: usize, wanted: bool) {
+        let subject = match world.random.random_range(0..10u32) {
+            0..=4 => Subject::Channel(FILTERS[world.random.random_range(0..FILTERS.len())]),
+            5..=7 => Subject::Listen(COMMANDS[world.random.random_range(0..COMMANDS.len())]),
+            _ => Subject::Account,
+        };
+        let method = match subject {
+            Subject::Channel(_) => Some('c'),
+            Subject::Account => Some('d'),
+            Subject::Listen(_) => None,
+        };
+        if !wanted && method.is_some() {
+            self.promises.release(world.elapsed_ns(), conn, method);
+        }
+        if let Some(mark) = self.say(world, conn, &Deed::Want(subject, wanted)) {
+            let wishes = &mut self.talks.get_mut(&conn).unwrap().wishes;
+            wishes.entry(subject).or_default().ask(mark, wanted);
+        }
     }
 
-    fn subscribe(&mut self, world: &mut World, conn: usize) {
-        let choice = world.random.random_range(0..10u32);
-        let talk = self.talks.get_mut(&conn).unwrap();
-        let filter = match choice {
-            0..=4 => {
-                let filter = FILTERS[world.random.random_range(0..FILTERS.len())];
-                talk.filters.insert(filter.to_owned());
-                format!("$nexus/channel/+/+/+/+/{filter}")
-            }
-            5..=7 => {
-                let cmd = COMMANDS[world.random.random_range(0..COMMANDS.len())];
-                talk.listens.insert(cmd);
-                format!("$nexus/listen/{cmd}/#")
-            }
-            _ => {
-                talk.hears_direct = true;
-                "$nexus/direct/#".to_owned()
-            }
-        };
-        let qos = if world.random.random_bool(0.5) {
-            QoS::AtLeastOnce
-        } else {
-            QoS::AtMostOnce
-        };
-        let entry = Filter {
-            filter: &filter,
-            qos,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: 0,
-        };
-        let packet_id = self.next_id(conn);
-        let properties = Properties::default();
-        let filters = Filters::list(std::slice::from_ref(&entry));
-        self.say(
-            world,
-            conn,
-            &Packet::Subscribe(Subscribe {
-                packet_id,
-                properties,
-                filters,
-            }),
-        );
-    }
-
-    fn unsubscribe(&mut self, world: &mut World, conn: usize) {
-        let filter = FILTERS[world.random.random_range(0..FILTERS.len())];
-        let name = match world.random.random_range(0..3u32) {
-            0 => format!("$nexus/channel/+/+/+/+/{filter}"),
-            1 => "$nexus/listen/multiply/#".to_owned(),
-            _ => "$nexus/direct/#".to_owned(),
-        };
-        let packet_id = self.next_id(conn);
-        let names = [name.as_str()];
-        let properties = Properties::default();
-        let filters = Names::list(&names);
-        self.say(
-            world,
-            conn,
-            &Packet::Unsubscribe(Unsubscribe {
-                packet_id,
-                properties,
-                filters,
-            }),
-        );
-    }
-
-    fn send_publish(&mut self, world: &mut World, conn: usize, topic: &str, payload: &str) {
-        let qos = if world.random.random_bool(0.5) {
-            QoS::AtLeastOnce
-        } else {
-            QoS::AtMostOnce
-        };
-        let packet_id = (qos == QoS::AtLeastOnce).then(|| self.next_id(conn));
-        let publish = Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic,
-            packet_id,
-            properties: Properties::default(),
-            payload: payload.as_bytes(),
-        };
-        self.say(world, conn, &Packet::Publish(publish));
-    }
-
-    /// The next message's mark: the connection and its running number, by which receivers check the order.
-    fn mark(&mut self, conn: usize) -> String {
+    /// The next message: its connection and running number, by which receivers check the order, and what for.
+    fn text(&mut self, world: &mut World, conn: usize, what_for: &str) -> (u64, String) {
+        let tail = TAILS[world.random.random_range(0..TAILS.len())];
         let talk = self.talks.get_mut(&conn).unwrap();
         talk.sent += 1;
-        format!("{conn}:{}", talk.sent)
+        (talk.sent, format!("{conn}:{}:{what_for}:{tail}", talk.sent))
     }
 
     fn publish(&mut self, world: &mut World, conn: usize) {
         let channel = CHANNELS[world.random.random_range(0..CHANNELS.len())];
-        let payload = format!("{}:{channel}", self.mark(conn));
-        self.send_publish(world, conn, channel, &payload);
+        let (number, text) = self.text(world, conn, channel);
+        self.owe_channel(world, conn, number, channel);
+        self.say(world, conn, &Deed::Publish { channel, text: &text });
     }
 
     fn direct(&mut self, world: &mut World, conn: usize, personas: &[Persona]) {
-        let to = personas[world.random.random_range(0..personas.len())];
-        let payload = format!("{}:{}/{}", self.mark(conn), to.app(), to.resource);
-        self.send_publish(
-            world,
-            conn,
-            &format!("$nexus/direct/{}/{}", to.app(), to.resource),
-            &payload,
-        );
+        let to = pick(personas, world);
+        let (app, resource) = (to.app(), to.resource);
+        let (_, text) = self.text(world, conn, &format!("{app}/{resource}"));
+        let text = &text;
+        self.say(world, conn, &Deed::Direct { app, resource, text });
+    }
+
+    /// To a full JID or a bare one.
+    fn message(&mut self, world: &mut World, conn: usize, personas: &[Persona]) {
+        let to = pick(personas, world);
+        let account = to.account;
+        let resource = world.random.random_bool(0.5).then_some(to.resource);
+        let what_for = resource.map_or_else(|| account.to_owned(), |_| to.address());
+        let (number, text) = self.text(world, conn, &what_for);
+        let has_body = world.random.random_bool(0.8);
+        let deed = Deed::Message {
+            account,
+            resource,
+            text: &text,
+            has_body,
+        };
+        self.owe_message(world, conn, number, &deed);
+        self.say(world, conn, &deed);
     }
 
     fn call(&mut self, world: &mut World, conn: usize) {
@@ -290,8 +280,8 @@ impl Clients {
         let id = talk.calls;
         talk.outcomes.insert(id, None);
         let cmd = COMMANDS[world.random.random_range(0..COMMANDS.len())];
-        let body = format!("{{\"conn\":{conn},\"id\":{id}}}");
-        self.send_publish(world, conn, &format!("$nexus/call/{id}/etest/{cmd}"), &body);
+        let body = &format!("{{\"conn\":{conn},\"id\":{id}}}");
+        self.say(world, conn, &Deed::Call { id, cmd, body });
     }
 
     /// Answers with a token that is another's, or nobody's.
@@ -300,225 +290,13 @@ impl Clients {
             0 => format!("{:032x}", world.random.random::<u128>()),
             n => self.tokens[world.random.random_range(0..n)].clone(),
         };
+        let token = &token;
         // Its own token may be among them: then it is merely an answer.
-        let is_own = self.talks[&conn].tokens.contains(&token);
-        let body = if is_own {
-            r#"{"code":-7,"error":"no"}"#
+        if self.talks[&conn].tokens.contains(token) {
+            self.say(world, conn, &Deed::Decline { token });
         } else {
-            r#"{"code":0,"cheat":true}"#
-        };
-        self.send_publish(world, conn, &format!("$nexus/answer/{token}"), body);
-    }
-
-    /// A session told its client that it is attached: nobody else holds its address.
-    pub(crate) fn attached(&mut self, conn: usize) {
-        let talk = self.talks.get_mut(&conn).unwrap();
-        assert!(!talk.is_attached, "connection {conn} was attached twice");
-        talk.is_attached = true;
-        self.logins += 1;
-        let address = talk.persona.address();
-        if let Some(other) = self.holders.insert(address.clone(), conn) {
-            panic!("{address} is held by connection {other} and by connection {conn}");
-        }
-    }
-
-    /// A hub closed or lost a connection: its address is free.
-    pub(crate) fn ended(&mut self, conn: usize) {
-        let Some(talk) = self.talks.get(&conn) else { return };
-        let address = talk.persona.address();
-        if self.holders.get(&address) == Some(&conn) {
-            self.holders.remove(&address);
-        }
-    }
-
-    /// Addresses that are held now.
-    pub(crate) fn held(&self) -> usize {
-        self.holders.len()
-    }
-
-    /// The client learns that its connection is gone.
-    pub(crate) fn gone(&mut self, conn: usize) {
-        if let Some(talk) = self.talks.get_mut(&conn) {
-            talk.is_over = true;
-        }
-    }
-
-    /// Bytes reached the client.
-    pub(crate) fn heard(&mut self, world: &mut World, conn: usize, bytes: &[u8]) {
-        let Some(talk) = self.talks.get_mut(&conn).filter(|talk| !talk.is_over) else {
-            return;
-        };
-        talk.inbox.extend_from_slice(bytes);
-        let inbox = std::mem::take(&mut talk.inbox);
-        let context = Context {
-            version: Some(talk.version),
-            packet_bytes_max: 1 << 20,
-            direction: Direction::ToClient,
-        };
-        let mut rest = inbox.as_slice();
-        while let Decode::Frame { frame, len } =
-            decode(rest, context).expect("the server's packets are well-formed")
-        {
-            rest = &rest[len..];
-            if let Packet::Publish(publish) = frame {
-                self.publish_heard(world, conn, &publish);
-            }
-            if rest.is_empty() {
-                break;
-            }
-        }
-        if let Some(talk) = self.talks.get_mut(&conn) {
-            talk.inbox = rest.to_vec();
-        }
-    }
-
-    fn publish_heard(&mut self, world: &mut World, conn: usize, publish: &Publish<'_>) {
-        if let Some(packet_id) = publish.packet_id {
-            self.say(
-                world,
-                conn,
-                &Packet::PubAck(Ack {
-                    packet_id,
-                    code: 0,
-                    properties: Properties::default(),
-                }),
-            );
-        }
-        let payload = std::str::from_utf8(publish.payload).unwrap();
-        let levels: Vec<&str> = publish.topic.split('/').collect();
-        self.deliveries += 1;
-        match levels[..] {
-            ["$nexus", "reply", id] => self.reply_heard(conn, id.parse().unwrap(), payload),
-            ["$nexus", "listen", cmd, token, app, uid, role, resource] => {
-                self.request_heard(
-                    world,
-                    conn,
-                    cmd,
-                    token,
-                    &format!("{app}/{uid}/{role}/{resource}"),
-                    payload,
-                );
-            }
-            ["$nexus", "direct", app, uid, role, resource] => {
-                self.in_order(conn, &format!("{app}/{uid}/{role}/{resource}"), 'd', payload);
-                let talk = &self.talks[&conn];
-                assert!(talk.hears_direct, "connection {conn} never asked for Direct");
-                let to = payload.splitn(3, ':').nth(2).unwrap();
-                assert_eq!(
-                    to,
-                    format!("{}/{}", talk.persona.app(), talk.persona.resource),
-                    "a stranger's message"
-                );
-            }
-            ["$nexus", "channel", app, uid, role, resource, ..] => {
-                self.in_order(conn, &format!("{app}/{uid}/{role}/{resource}"), 'c', payload);
-                let channel = levels[6..].join("/");
-                assert_eq!(payload.splitn(3, ':').nth(2), Some(channel.as_str()));
-                let talk = &self.talks[&conn];
-                let asked = talk.filters.iter().any(|filter| topic::matches(filter, &channel));
-                assert!(asked, "connection {conn} never asked for {channel}");
-                assert!(
-                    !channel.starts_with("~etest/") || talk.persona.app() == "etest",
-                    "{channel} is private"
-                );
-            }
-            _ => panic!("unexpected topic {}", publish.topic),
-        }
-    }
-
-    /// The mark of a message names its sender truly and grows from message to message.
-    fn in_order(&mut self, conn: usize, path: &str, method: char, payload: &str) {
-        let mut parts = payload.split(':');
-        let from: usize = parts.next().unwrap().parse().unwrap();
-        let number: u64 = parts.next().unwrap().parse().unwrap();
-        assert_eq!(
-            self.talks[&from].persona.path(),
-            path,
-            "the sender stamped on {payload}"
-        );
-        let heard = &mut self.talks.get_mut(&conn).unwrap().heard;
-        let last = heard.insert((from.to_string(), method), number).unwrap_or(0);
-        assert!(
-            last < number,
-            "connection {conn} heard {number} of {from} ({method}) after {last}"
-        );
-    }
-
-    fn reply_heard(&mut self, conn: usize, id: u64, payload: &str) {
-        let body: serde_json::Value = serde_json::from_str(payload).unwrap();
-        let code = body["code"].as_i64().unwrap();
-        let talk = self.talks.get_mut(&conn).unwrap();
-        let outcome = talk
-            .outcomes
-            .get_mut(&id)
-            .expect("a reply to a request that was never made");
-        assert_eq!(
-            *outcome, None,
-            "connection {conn} got a second outcome of request {id}: {payload}"
-        );
-        *outcome = Some(code);
-        self.outcomes += 1;
-        if code == 0 {
-            assert!(body.get("cheat").is_none(), "a cheater's answer came through");
-            let asked = (body["conn"].as_u64(), body["id"].as_u64());
-            assert_eq!(asked, (Some(conn as u64), Some(id)), "a reply to another request");
-        } else {
-            let known = [-7, -2000, -500, -3000, -2001, -2002, -408];
-            assert!(known.contains(&code) && body["error"].is_string(), "{payload}");
-        }
-    }
-
-    fn request_heard(
-        &mut self,
-        world: &mut World,
-        conn: usize,
-        cmd: &str,
-        token: &str,
-        path: &str,
-        payload: &str,
-    ) {
-        let body: serde_json::Value = serde_json::from_str(payload).unwrap();
-        let from = usize::try_from(body["conn"].as_u64().unwrap()).unwrap();
-        assert_eq!(
-            self.talks[&from].persona.path(),
-            path,
-            "the requester stamped on {payload}"
-        );
-        let talk = self.talks.get_mut(&conn).unwrap();
-        assert_eq!(talk.persona.app(), "etest");
-        assert!(
-            talk.listens.contains(cmd),
-            "connection {conn} never listened to {cmd}"
-        );
-        assert!(
-            !talk.tokens.iter().any(|known| known == token),
-            "a token was used twice"
-        );
-        talk.tokens.push(token.to_owned());
-        self.tokens.push(token.to_owned());
-        if cmd == "never" {
-            return;
-        }
-        let reply = format!("{{\"code\":0,{}", &payload[1..]);
-        let topic = format!("$nexus/answer/{token}");
-        let times = if world.random.random_bool(0.1) { 2 } else { 1 };
-        for _ in 0..times {
-            self.send_publish(world, conn, &topic, &reply);
-        }
-    }
-
-    /// At the end, when every request has had its time: each one that could has exactly one outcome.
-    pub(crate) fn check_outcomes(&self) {
-        for (conn, talk) in &self.talks {
-            if talk.is_over || !talk.is_attached {
-                continue;
-            }
-            for (id, outcome) in &talk.outcomes {
-                assert!(
-                    outcome.is_some(),
-                    "request {id} of connection {conn} never had an outcome"
-                );
-            }
+            let body = r#"{"code":0,"cheat":true}"#;
+            self.say(world, conn, &Deed::Answer { token, body });
         }
     }
 
@@ -532,8 +310,6 @@ impl Clients {
     }
 }
 
-fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(packet.encoded_len(version));
-    packet.encode_into(version, &mut bytes);
-    bytes
+fn pick(personas: &[Persona], world: &mut World) -> Persona {
+    personas[world.random.random_range(0..personas.len())]
 }

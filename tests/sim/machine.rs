@@ -10,6 +10,8 @@ use nexus::session::Output;
 use nexus::store::login::LoginRequest;
 use nexus::time::Instant;
 
+use crate::xmpp::BOUND;
+
 /// The server's end of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
@@ -61,6 +63,20 @@ impl Machine {
 
 /// The first byte of a CONNACK; its fourth is the code.
 const CONNACK: u8 = 0x20;
+/// The first byte of a text message of WebSocket.
+const TEXT: u8 = 0x81;
+
+/// Whether a frame tells a client that it is attached.
+fn attaches(frame: &[u8]) -> bool {
+    match frame[0] {
+        CONNACK => frame[3] == 0,
+        TEXT => {
+            let head = if frame[1] < 126 { 2 } else { 4 };
+            frame[head..].starts_with(BOUND)
+        }
+        _ => false,
+    }
+}
 
 pub(crate) struct WireOutput<'a> {
     conn: usize,
@@ -77,7 +93,7 @@ impl Output for WireOutput<'_> {
         encode(&mut self.wire.sent);
         let frame = &self.wire.sent[before..];
         assert_eq!(frame.len(), len, "a frame is not as long as it was announced");
-        if frame[0] == CONNACK && frame[3] == 0 {
+        if attaches(frame) {
             self.notes.push(Note::Attached(self.conn));
         }
     }

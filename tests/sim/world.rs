@@ -10,76 +10,33 @@ use std::time::Duration;
 
 use nexus::hub::{Hub, Next};
 use nexus::observe::{DropReason, ShardMetrics, Stage};
-use nexus::route::{Change, CredentialId, Grants, Parcel, RootWildcard, RouterConfig, RouterLimits, Service};
-use nexus::session::any::AnySession;
-use nexus::session::{LoginFailure, mqtt};
-use nexus::store::login::{LoginRequest, LoginVerdict, Verified};
+use nexus::route::{Change, CredentialId, Grants, RootWildcard, RouterConfig, RouterLimits, Service};
+use nexus::session::any::{AnySession, Opening};
+use nexus::session::{LoginFailure, mqtt, xmpp};
+use nexus::store::login::{LoginProof, LoginRequest, LoginVerdict, Verified};
 use nexus::time::{Instant, Now};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::events::{Event, Scheduled};
 use crate::machine::{Machine, Note};
-
-/// Something that happens later.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Bytes reach the server.
-    ToServer(usize, Vec<u8>),
-    /// Bytes reach the client.
-    ToClient(usize, Vec<u8>),
-    /// The server learns that the connection is gone.
-    GoneAtServer(usize),
-    /// The client learns that the connection is gone.
-    GoneAtClient(usize),
-    /// A parcel reaches shard `to`.
-    Parcel {
-        from: usize,
-        to: usize,
-        parcel: Box<Parcel>,
-    },
-    /// The control thread's verdict reaches its shard.
-    Verdict(LoginVerdict),
-    /// A timer of a shard may be due.
-    Timer(usize),
-    /// All shards tick.
-    Tick,
-    /// The client of this number does something.
-    Act(usize),
-}
-
-#[derive(Debug)]
-struct Scheduled {
-    at: u64,
-    order: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
+use crate::xmpp::DOMAINS;
 
 struct Shard {
     hub: Hub<usize, Rc<Vec<u8>>, AnySession>,
     machine: Machine,
-    settings: Rc<mqtt::Settings>,
+    opening: Opening,
     metrics: Arc<ShardMetrics>,
     timer_at: Option<u64>,
+}
+
+/// What a connection is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// MQTT on a stream.
+    Mqtt,
+    /// XMPP over WebSocket.
+    Xmpp,
 }
 
 /// The way from one shard to another.
@@ -134,6 +91,10 @@ pub(crate) struct World {
 const START_NS: u64 = 1_000_000_000;
 const START_UNIX_MS: u64 = 1_700_000_000_000;
 const TICK_NS: u64 = 50_000_000;
+/// Of so many logins one cannot be decided.
+const UNDECIDED: f64 = 0.02;
+/// The only secret there is.
+const CREDENTIAL: CredentialId = CredentialId(1);
 
 impl World {
     pub(crate) fn new(
@@ -187,6 +148,11 @@ impl World {
         self.now - START_NS
     }
 
+    /// After this time whatever was sent has arrived: by way of two shards and both clients, behind full rings.
+    pub(crate) fn settle_ns(&self) -> u64 {
+        16 * self.delay_ns_max
+    }
+
     pub(crate) fn shard_count(&self) -> usize {
         self.shards.len()
     }
@@ -219,12 +185,15 @@ impl World {
     }
 
     /// Opens a connection to a shard; it is the server's at once.
-    pub(crate) fn connect(&mut self, shard: usize) -> usize {
+    pub(crate) fn connect(&mut self, shard: usize, speaks: Speaks) -> usize {
         let conn = self.links.len();
         let now = self.time();
         let place = &mut self.shards[shard];
         place.machine.wires.insert(conn, Default::default());
-        let session = AnySession::Mqtt(mqtt::Session::new(&place.settings, mqtt::Passwords::Taken, now));
+        let session = match speaks {
+            Speaks::Mqtt => AnySession::mqtt(&place.opening, now),
+            Speaks::Xmpp => AnySession::web_socket(&place.opening, now),
+        };
         let slot = place
             .hub
             .open(&mut place.machine, conn, IpAddr::V4(Ipv4Addr::LOCALHOST), session);
@@ -386,13 +355,7 @@ impl World {
             }
         }
         for request in std::mem::take(&mut self.shards[place].machine.logins) {
-            let result = (self.services)(&request).map(|services| {
-                Verified::from(Grants {
-                    credential: CredentialId(1),
-                    services,
-                    expires_unix_ms: None,
-                })
-            });
+            let result = self.decide(&request);
             let after = self.delay();
             self.at(
                 after,
@@ -411,6 +374,27 @@ impl World {
             self.shards[place].timer_at = Some(due);
             self.at(due.saturating_sub(self.now), Event::Timer(place));
         }
+    }
+
+    /// What the control thread says, and that it is asked in the right order.
+    fn decide(&mut self, request: &LoginRequest) -> Result<Verified, LoginFailure> {
+        match &request.proof {
+            LoginProof::Password(password) => assert_eq!(&**password, b"secret"),
+            LoginProof::Proven { credential, .. } => {
+                assert_eq!(*credential, CREDENTIAL, "of the first step");
+                assert!(request.resource.is_some(), "the second step names a resource");
+            }
+            LoginProof::ScramFirst(_) | LoginProof::Scram { .. } => panic!("nobody says SCRAM"),
+        }
+        if self.random.random_bool(UNDECIDED) {
+            return Err(LoginFailure::Unavailable);
+        }
+        let services = (self.services)(request)?;
+        Ok(Verified::from(Grants {
+            credential: CREDENTIAL,
+            services,
+            expires_unix_ms: None,
+        }))
     }
 
     fn settle_wire(&mut self, place: usize, conn: usize) {
@@ -470,14 +454,23 @@ impl Shard {
             limits: RouterLimits::default(),
             metrics: Arc::clone(&metrics),
         };
-        let settings = mqtt::Settings {
+        let mqtt = mqtt::Settings {
             metrics: Arc::clone(&metrics),
             ..Default::default()
+        };
+        let domains = DOMAINS.map(Box::from).to_vec();
+        let mut xmpp = xmpp::Settings::new(domains, seed, Arc::clone(&metrics));
+        // Often within the minute that is played.
+        xmpp.ping_s = 5;
+        let opening = Opening {
+            mqtt: Rc::new(mqtt),
+            xmpp: Rc::new(xmpp),
+            passwords: mqtt::Passwords::Taken,
         };
         Self {
             hub: Hub::new(config),
             machine: Machine::default(),
-            settings: Rc::new(settings),
+            opening,
             metrics,
             timer_at: None,
         }

@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use loadgen::clock::{date_utc, unix_ns};
-use rows::{Contestant, Kind, Row};
+use rows::{Contestant, Kind, Listener, Row};
 use serde_json::{Value, json};
 use servers::{Programs, Server};
 use table::Rounds;
@@ -174,14 +174,15 @@ fn run_once(
     let json = directory.path().join("report.json");
     let count = args.count.to_string();
     let mut command = Command::new(load);
-    command.args(
-        row.load
-            .iter()
-            .map(|word| if *word == "COUNT" { count.as_str() } else { word }),
-    );
+    let address = match row.listener {
+        Listener::Mqtt => Some(&server.address),
+        Listener::WebSocket => server.web_socket.as_ref(),
+    };
+    let address = address.ok_or("it has no such listener")?;
+    command.args(row.arguments(&count, &server.address));
     command
         .args(contestant.extra)
-        .args(["--server", &server.address, "--quiet"]);
+        .args(["--server", address, "--quiet"]);
     command.args([
         "--server-pid",
         &server.pid().to_string(),

@@ -22,6 +22,15 @@ pub(crate) struct Contestant {
     pub(crate) extra: &'static [&'static str],
 }
 
+/// The listener that a row loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listener {
+    /// MQTT over TCP; of a relay, its only one.
+    Mqtt,
+    /// WebSocket, which only Nexus has here.
+    WebSocket,
+}
+
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -29,8 +38,11 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// What happens.
     pub(crate) title: &'static str,
-    /// Scenario and options of the load generator; `COUNT` stands for `--count`.
+    /// Scenario and options of the load generator; `COUNT` stands for `--count`, `MQTT` for the address of that
+    /// listener.
     pub(crate) load: &'static [&'static str],
+    /// Where the load goes.
+    pub(crate) listener: Listener,
     /// Who takes part, in the order of each round.
     pub(crate) contestants: &'static [Contestant],
     /// True if memory is what counts.
@@ -75,6 +87,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P1",
         title: "100 pairs, 1 message in flight each, QoS 0",
         load: &["pairs", "--pairs", "100", "--window", "1"],
+        listener: Listener::Mqtt,
         contestants: ALL,
         memory: false,
         usual: true,
@@ -83,6 +96,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P2",
         title: "100 pairs, 16 messages in flight each, QoS 0",
         load: &["pairs", "--pairs", "100", "--window", "16"],
+        listener: Listener::Mqtt,
         contestants: ALL,
         memory: false,
         usual: true,
@@ -91,6 +105,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P3a",
         title: "fan-out 1 -> 100, 1 publish outstanding",
         load: &["fanout", "--subscribers", "100", "--window", "1"],
+        listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
         memory: false,
         usual: false,
@@ -99,6 +114,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P3b",
         title: "fan-out 1 -> 100, 16 publishes outstanding",
         load: &["fanout", "--subscribers", "100", "--window", "16"],
+        listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
         memory: false,
         usual: false,
@@ -107,6 +123,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P3c",
         title: "fan-out 1 -> 100, 64 publishes outstanding",
         load: &["fanout", "--subscribers", "100", "--window", "64"],
+        listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
         memory: false,
         usual: false,
@@ -115,6 +132,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P3d",
         title: "fan-out 1 -> 1000, 64 publishes outstanding",
         load: &["fanout", "--subscribers", "1000", "--window", "64"],
+        listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
         memory: false,
         usual: false,
@@ -123,6 +141,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P4",
         title: "fan-in 100 -> 1, 20 messages in flight each (2,000 in all)",
         load: &["fanin", "--publishers", "100", "--window", "20"],
+        listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
         memory: false,
         usual: false,
@@ -131,6 +150,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P5",
         title: "100 pairs, 16 messages in flight each, QoS 1",
         load: &["pairs", "--pairs", "100", "--window", "16", "--qos", "1"],
+        listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
         memory: false,
         usual: false,
@@ -149,14 +169,59 @@ pub(crate) const ROWS: &[Row] = &[
             "--app",
             "bench",
         ],
+        listener: Listener::Mqtt,
         contestants: &[NEXUS],
         memory: false,
         usual: true,
     },
     Row {
+        name: "P6",
+        title: "API round trip, MQTT requester and worker, 64 in flight",
+        load: &["api", "--window", "64"],
+        listener: Listener::Mqtt,
+        contestants: &[NEXUS],
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P6x",
+        title: "API round trip, XMPP requester and MQTT worker, 64 in flight",
+        load: &[
+            "api",
+            "--protocol",
+            "xmpp",
+            "--worker-server",
+            "MQTT",
+            "--window",
+            "64",
+        ],
+        listener: Listener::WebSocket,
+        contestants: &[NEXUS],
+        memory: false,
+        usual: false,
+    },
+    Row {
+        name: "P7x",
+        title: "API round trip, XMPP requester and MQTT worker, 1 in flight",
+        load: &[
+            "api",
+            "--protocol",
+            "xmpp",
+            "--worker-server",
+            "MQTT",
+            "--window",
+            "1",
+        ],
+        listener: Listener::WebSocket,
+        contestants: &[NEXUS],
+        memory: false,
+        usual: false,
+    },
+    Row {
         name: "P10",
         title: "connects: 16 at a time, CONNECT to CONNACK, then DISCONNECT",
         load: &["connect", "--concurrency", "16"],
+        listener: Listener::Mqtt,
         contestants: PEERS,
         memory: false,
         usual: true,
@@ -165,11 +230,41 @@ pub(crate) const ROWS: &[Row] = &[
         name: "P11",
         title: "idle connections with one subscription each",
         load: &["idle", "--count", "COUNT", "--opening", "128"],
+        listener: Listener::Mqtt,
         contestants: PEERS,
         memory: true,
         usual: true,
     },
+    Row {
+        name: "P11x",
+        title: "idle XMPP sessions over WebSocket with one native subscription each",
+        load: &[
+            "idle",
+            "--protocol",
+            "xmpp",
+            "--count",
+            "COUNT",
+            "--opening",
+            "128",
+        ],
+        listener: Listener::WebSocket,
+        contestants: &[NEXUS],
+        memory: true,
+        usual: false,
+    },
 ];
+
+impl Row {
+    /// The load generator's arguments, its placeholders filled in.
+    pub(crate) fn arguments<'a>(&self, count: &'a str, mqtt: &'a str) -> Vec<&'a str> {
+        let word = |word: &&'static str| match *word {
+            "COUNT" => count,
+            "MQTT" => mqtt,
+            other => other,
+        };
+        self.load.iter().map(word).collect()
+    }
+}
 
 /// The rows called `only`, or the usual ones.
 ///
@@ -208,18 +303,21 @@ mod tests {
 
     #[test]
     fn the_load_generator_takes_every_rows_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a s\n").unwrap();
+        let accounts = file.path().to_str().unwrap();
         for row in ROWS {
             for contestant in row.contestants {
-                let load = row
-                    .load
-                    .iter()
-                    .map(|word| if *word == "COUNT" { "5" } else { word });
                 let line = ["nexus-loadgen"]
                     .into_iter()
-                    .chain(load)
+                    .chain(row.arguments("5", "127.0.0.1:2"))
                     .chain(contestant.extra.iter().copied());
-                let cli = loadgen::args::Cli::try_parse_from(line.chain(["--server", "127.0.0.1:1"]));
-                cli.unwrap().scenario.common().settings(1).unwrap();
+                let server = ["--server", "127.0.0.1:1", "--accounts", accounts];
+                let scenario = loadgen::args::Cli::try_parse_from(line.chain(server))
+                    .unwrap()
+                    .scenario;
+                let settings = scenario.common().settings(1).unwrap();
+                scenario.endpoints(settings.wire).unwrap();
             }
         }
     }

@@ -46,6 +46,8 @@ pub(crate) struct Server {
     child: Child,
     /// host:port of its MQTT listener, or of the relay.
     pub(crate) address: String,
+    /// host:port of its WebSocket listener.
+    pub(crate) web_socket: Option<String>,
     /// File of accounts, where connections must log in.
     pub(crate) accounts: Option<PathBuf>,
     _directory: TempDir,
@@ -72,10 +74,16 @@ impl Server {
             Kind::Floor => floor(program, core),
         };
         loadgen::engine::pin(own_core)?;
-        let (child, address, accounts) = started?;
+        let Started {
+            child,
+            address,
+            web_socket,
+            accounts,
+        } = started?;
         Ok(Self {
             child,
             address,
+            web_socket,
             accounts,
             _directory: directory,
         })
@@ -108,7 +116,24 @@ impl Drop for Server {
     }
 }
 
-type Started = (Child, String, Option<PathBuf>);
+struct Started {
+    child: Child,
+    address: String,
+    web_socket: Option<String>,
+    accounts: Option<PathBuf>,
+}
+
+impl Started {
+    /// A server with one listener and no accounts.
+    fn plain(child: Child, address: String) -> Self {
+        Self {
+            child,
+            address,
+            web_socket: None,
+            accounts: None,
+        }
+    }
+}
 
 fn spawn(command: &mut Command) -> Result<Child, String> {
     let program = command.get_program().to_string_lossy().into_owned();
@@ -132,7 +157,8 @@ fn mosquitto(program: &Path, directory: &Path) -> Result<Started, String> {
     );
     fs::write(&config, text).map_err(|error| error.to_string())?;
     let child = spawn(Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()))?;
-    Ok((wait_listening(child, port)?, format!("127.0.0.1:{port}"), None))
+    let child = wait_listening(child, port)?;
+    Ok(Started::plain(child, format!("127.0.0.1:{port}")))
 }
 
 fn floor(program: &Path, core: usize) -> Result<Started, String> {
@@ -142,7 +168,8 @@ fn floor(program: &Path, core: usize) -> Result<Started, String> {
     command
         .args(["--listen", &address, "--core", &core.to_string(), "--pairs"])
         .stdout(Stdio::null());
-    Ok((wait_listening(spawn(&mut command)?, port)?, address, None))
+    let child = wait_listening(spawn(&mut command)?, port)?;
+    Ok(Started::plain(child, address))
 }
 
 /// Waits until `port` listens. Looks at the system's table instead of connecting: a relay that pairs connections by
@@ -218,8 +245,13 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
         command.args([listener, "127.0.0.1:0"]);
     }
     let mut child = spawn(command.stdout(Stdio::piped()))?;
-    match ready_address(&mut child) {
-        Ok(address) => Ok((child, address, Some(accounts))),
+    match ready_addresses(&mut child) {
+        Ok((address, web_socket)) => Ok(Started {
+            child,
+            address,
+            web_socket: Some(web_socket),
+            accounts: Some(accounts),
+        }),
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
@@ -228,19 +260,20 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
     }
 }
 
-/// Reads the line `{"ready":true,"listen":{"mqtt":"…",…}}`.
-fn ready_address(child: &mut Child) -> Result<String, String> {
+/// MQTT and WebSocket of the line `{"ready":true,"listen":{"mqtt":"…","ws":"…",…}}`.
+fn ready_addresses(child: &mut Child) -> Result<(String, String), String> {
     let output = child.stdout.take().ok_or("no standard output")?;
     let mut line = String::new();
     BufReader::new(output)
         .read_line(&mut line)
         .map_err(|error| error.to_string())?;
-    mqtt_address(&line).ok_or_else(|| format!("nexusd did not become ready; it printed `{}`", line.trim()))
+    addresses(&line).ok_or_else(|| format!("nexusd did not become ready; it printed `{}`", line.trim()))
 }
 
-fn mqtt_address(line: &str) -> Option<String> {
+fn addresses(line: &str) -> Option<(String, String)> {
     let value: serde_json::Value = serde_json::from_str(line).ok()?;
-    Some(value.get("listen")?.get("mqtt")?.as_str()?.to_owned())
+    let of = |listener: &str| Some(value.get("listen")?.get(listener)?.as_str()?.to_owned());
+    Some((of("mqtt")?, of("ws")?))
 }
 
 #[cfg(test)]
@@ -262,9 +295,10 @@ mod tests {
     }
 
     #[test]
-    fn the_ready_line_names_the_mqtt_listener() {
+    fn the_ready_line_names_the_listeners() {
         let line = r#"{"ready":true,"listen":{"mqtt":"127.0.0.1:5","ws":"127.0.0.1:6"}}"#;
-        assert_eq!(mqtt_address(line).as_deref(), Some("127.0.0.1:5"));
-        assert_eq!(mqtt_address("starting"), None);
+        let expected = ("127.0.0.1:5".to_owned(), "127.0.0.1:6".to_owned());
+        assert_eq!(addresses(line), Some(expected));
+        assert_eq!(addresses("starting"), None);
     }
 }

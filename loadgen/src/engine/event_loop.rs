@@ -39,7 +39,6 @@ pub(super) fn run<S: Scenario>(
     let mut this = Loop {
         io,
         buffer: vec![0; READ_BUFFER_BYTES],
-        wire: target.wire,
     };
     let mut events = Vec::with_capacity(EVENTS_MAX);
     let mut cpu = CpuMeter::default();
@@ -75,7 +74,6 @@ fn over(schedule: Schedule, now_ns: u64, drained: bool) -> bool {
 struct Loop {
     io: Io,
     buffer: Vec<u8>,
-    wire: crate::protocol::Wire,
 }
 
 impl Loop {
@@ -188,8 +186,11 @@ impl Loop {
         tag: u32,
         bytes: &[u8],
     ) -> Result<usize, Malformed> {
+        let Some(wire) = self.io.conn_mut(id).map(|conn| conn.wire) else {
+            return Ok(bytes.len());
+        };
         let mut used = 0;
-        while let Some((packet, len)) = next_packet(self.wire, bytes.get(used..).unwrap_or_default())? {
+        while let Some((packet, len)) = next_packet(wire, bytes.get(used..).unwrap_or_default())? {
             let frame = bytes.get(used..used + len).unwrap_or_default();
             used += len;
             scenario.packet(&mut self.io, id, tag, packet, frame);
@@ -215,13 +216,17 @@ impl Loop {
             used += len;
             match frame {
                 Frame::Open => scenario.opened(&mut self.io, id, tag),
-                Frame::Data(data) if ws.partial.is_empty() => {
-                    let taken = self.packets(scenario, id, tag, data)?;
-                    self.hold_partial(id, data.get(taken..).unwrap_or_default());
+                Frame::Data {
+                    bytes,
+                    readable: false,
+                } => ws.partial.extend_from_slice(bytes),
+                Frame::Data { bytes, .. } if ws.partial.is_empty() => {
+                    let taken = self.packets(scenario, id, tag, bytes)?;
+                    self.hold_partial(id, bytes.get(taken..).unwrap_or_default());
                 }
-                Frame::Data(data) => {
+                Frame::Data { bytes, .. } => {
                     let mut joined = std::mem::take(&mut ws.partial);
-                    joined.extend_from_slice(data);
+                    joined.extend_from_slice(bytes);
                     let taken = self.packets(scenario, id, tag, &joined)?;
                     self.hold_partial(id, joined.get(taken..).unwrap_or_default());
                 }

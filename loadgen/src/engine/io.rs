@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::timeline::{Counters, Shared};
 use crate::protocol::Wire;
-use crate::protocol::ws::WsState;
+use crate::protocol::ws::{Subprotocol, WsState};
 
 /// Names a connection of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +38,22 @@ impl ConnId {
     }
 }
 
-/// Where connections go and what they speak.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The server.
+/// A listener of the server, and what is spoken to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
     pub server: SocketAddr,
     /// What flows inside.
     pub wire: Wire,
-    /// WebSocket path, where MQTT goes over WebSocket.
+    /// WebSocket path, where it goes over WebSocket.
     pub ws_path: Option<String>,
+}
+
+/// Where connections go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The listeners; connections name theirs by its place.
+    pub endpoints: Vec<Endpoint>,
     /// How many loopback source addresses (127.0.0.2 and up) connections are spread over; 0: the system's choice.
     pub sources: u32,
 }
@@ -60,6 +67,8 @@ pub(super) struct Conn {
     /// Received bytes of a frame that is not complete.
     pub(super) spill: Vec<u8>,
     pub(super) ws: Option<Box<WsState>>,
+    pub(super) wire: Wire,
+    endpoint: usize,
     pub(super) tag: u32,
     pub(super) connected: bool,
     dirty: bool,
@@ -127,27 +136,29 @@ impl Io {
         self.shared.counters.get(self.thread).unwrap_or(&NONE)
     }
 
-    /// Starts a connection; `opened` or `closed` of the scenario follows, with `tag`.
+    /// Starts a connection to an endpoint; `opened` or `closed` of the scenario follows, with `tag`.
     ///
     /// # Errors
     /// What the system says: no more files or ports.
-    pub fn open(&mut self, tag: u32) -> io::Result<ConnId> {
-        let socket = Socket::new(
-            Domain::for_address(self.target.server),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+    pub fn open(&mut self, tag: u32, endpoint: usize) -> io::Result<ConnId> {
+        let target = Arc::clone(&self.target);
+        let to = target.endpoints.get(endpoint).ok_or(ErrorKind::NotFound)?;
+        let socket = Socket::new(Domain::for_address(to.server), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        if let Some(source) = self.source() {
+        if let Some(source) = self.source(to.server) {
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        match socket.connect(&self.target.server.into()) {
+        match socket.connect(&to.server.into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error),
         }
-        let ws = self.target.ws_path.as_ref().map(|_| Box::<WsState>::default());
+        let subprotocol = match to.wire {
+            Wire::Xmpp => Subprotocol::Xmpp,
+            Wire::Mqtt(_) | Wire::Raw { .. } => Subprotocol::Mqtt,
+        };
+        let ws = to.ws_path.as_ref().map(|_| Box::new(WsState::new(subprotocol)));
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -168,6 +179,8 @@ impl Io {
             written: 0,
             spill: Vec::new(),
             ws,
+            wire: to.wire,
+            endpoint,
             tag,
             connected: false,
             dirty: false,
@@ -191,9 +204,8 @@ impl Io {
     }
 
     /// The next loopback source address, 127.0.0.2 and up, in turn.
-    fn source(&mut self) -> Option<IpAddr> {
-        if self.target.sources == 0 || !self.target.server.ip().is_loopback() || !self.target.server.is_ipv4()
-        {
+    fn source(&mut self, server: SocketAddr) -> Option<IpAddr> {
+        if self.target.sources == 0 || !server.ip().is_loopback() || !server.is_ipv4() {
             return None;
         }
         let turn = u32::try_from(self.opened % u64::from(self.target.sources)).unwrap_or(0);
@@ -222,12 +234,12 @@ impl Io {
             Ok(Some(error)) | Err(error) => return Err(format!("connect: {error}")),
         }
         conn.connected = true;
-        let (Some(ws), Some(path)) = (conn.ws.as_mut(), &target.ws_path) else {
+        let to = target.endpoints.get(conn.endpoint);
+        let path = to.and_then(|to| Some((to, to.ws_path.as_deref()?)));
+        let (Some(ws), Some((to, path))) = (conn.ws.as_mut(), path) else {
             return Ok(true);
         };
-        let request = ws
-            .start(&target.server.to_string(), path, seed)
-            .map_err(|e| e.0)?;
+        let request = ws.start(&to.server.to_string(), path, seed).map_err(|e| e.0)?;
         conn.out.extend_from_slice(&request);
         self.mark(id);
         Ok(false)
@@ -240,7 +252,7 @@ impl Io {
         };
         match conn.ws.as_mut() {
             None => conn.out.extend_from_slice(frame),
-            Some(ws) => ws.put_binary(frame, &mut conn.out),
+            Some(ws) => ws.put_message(frame, &mut conn.out),
         }
         if !conn.dirty {
             self.mark(id);

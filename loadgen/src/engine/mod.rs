@@ -8,7 +8,7 @@ mod timeline;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub use io::{ConnId, Io, Target};
+pub use io::{ConnId, Endpoint, Io, Target};
 pub use pace::Pace;
 pub use timeline::{Counters, Schedule, Shared, add};
 

@@ -1,11 +1,32 @@
-//! Bytes on the wire: MQTT through `mqttbytes`, WebSocket through `tungstenite`, raw fixed-size messages.
+//! Bytes on the wire: MQTT through `mqttbytes`, XMPP through `quick-xml`, WebSocket through `tungstenite`, raw
+//! fixed-size messages.
 //!
-//! Frames are encoded once per sender and patched in place for each message; received PUBLISHes are borrowed
-//! from the read buffer. Nothing here owns a socket.
+//! Frames are encoded once per sender and patched in place for each message; what is received is borrowed from the
+//! read buffer. Nothing here owns a socket. Another protocol is another [`Wire`]: a module that reads and writes its
+//! frames, its steps in [`login`], its requests in [`api`].
 
+pub mod api;
+pub mod login;
 pub mod mqtt;
 pub mod stamp;
+pub mod template;
 pub mod ws;
+pub mod xmpp;
+
+use std::borrow::Cow;
+
+use stamp::Form;
+use template::Template;
+pub use xmpp::Stanza;
+
+/// Account and secret of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user name.
+    pub account: String,
+    /// The password.
+    pub secret: String,
+}
 
 /// Protocol version of an MQTT connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +42,8 @@ pub enum Version {
 pub enum Wire {
     /// MQTT control packets.
     Mqtt(Version),
+    /// XMPP elements, each in a text message of WebSocket.
+    Xmpp,
     /// Messages of exactly `frame_bytes` bytes whose last `payload_bytes` are the payload; for bare relays.
     Raw {
         /// Length of one message.
@@ -30,7 +53,60 @@ pub enum Wire {
     },
 }
 
-/// A received control packet, borrowed from the read buffer.
+impl Wire {
+    /// The MQTT version; `None` for other protocols.
+    pub fn mqtt_version(self) -> Option<Version> {
+        match self {
+            Self::Mqtt(version) => Some(version),
+            Self::Xmpp | Self::Raw { .. } => None,
+        }
+    }
+
+    /// How a message's stamp is written.
+    pub fn stamp_form(self) -> Form {
+        match self {
+            Self::Xmpp => Form::Text,
+            Self::Mqtt(_) | Self::Raw { .. } => Form::Binary,
+        }
+    }
+
+    /// What keeps an idle connection alive.
+    pub fn ping(self) -> Vec<u8> {
+        match self {
+            Self::Mqtt(_) => mqtt::PINGREQ.to_vec(),
+            Self::Xmpp => xmpp::ping(),
+            Self::Raw { .. } => Vec::new(),
+        }
+    }
+
+    /// What ends a connection in its protocol.
+    pub fn good_bye(self) -> Vec<u8> {
+        match self {
+            Self::Mqtt(_) => mqtt::DISCONNECT.to_vec(),
+            Self::Xmpp => xmpp::close(),
+            Self::Raw { .. } => Vec::new(),
+        }
+    }
+
+    /// The template of a message of `payload` to `channel`. Raw messages are as long as the 3.1.1 PUBLISH.
+    ///
+    /// # Errors
+    /// [`Malformed`] for what the protocol cannot carry.
+    pub fn publish(self, channel: &str, qos: u8, payload: &[u8]) -> Result<Template, Malformed> {
+        match self {
+            Self::Xmpp => {
+                let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
+                Ok(xmpp::publish(channel, text))
+            }
+            _ => {
+                let version = self.mqtt_version().unwrap_or(Version::V3);
+                mqtt::publish(version, channel, 0..0, qos, payload)
+            }
+        }
+    }
+}
+
+/// A received packet or element, borrowed from the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// CONNACK.
@@ -56,8 +132,40 @@ pub enum Packet<'a> {
     Publish(Publish<'a>),
     /// DISCONNECT of an MQTT 5.0 server, with its Reason Code.
     Disconnect(u8),
+    /// An element of XMPP.
+    Stanza(Stanza<'a>),
     /// A packet that changes nothing here (PINGRESP and the like).
     Other,
+}
+
+impl<'a> Packet<'a> {
+    /// What the server says where it ends the connection.
+    pub fn good_bye(&self) -> Option<String> {
+        match self {
+            Self::Disconnect(code) => Some(format!("DISCONNECT 0x{code:02x}")),
+            Self::Stanza(Stanza::StreamError(condition)) => Some(format!("stream error {condition}")),
+            Self::Stanza(Stanza::Close) => Some("the end of the stream".into()),
+            _ => None,
+        }
+    }
+
+    /// The payload of a message on a channel; `None` if it is none.
+    pub fn delivery(&self) -> Option<Cow<'a, [u8]>> {
+        match self {
+            Self::Publish(publish) => Some(Cow::Borrowed(publish.payload)),
+            Self::Stanza(Stanza::Message(message)) => Some(text_of(message.published?)),
+            _ => None,
+        }
+    }
+}
+
+/// An XML text without its references. One with references that do not exist stays as it is: it then differs from
+/// what was sent, and counts as wrong.
+fn text_of(escaped: &str) -> Cow<'_, [u8]> {
+    match quick_xml::escape::unescape(escaped) {
+        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        Ok(Cow::Borrowed(_)) | Err(_) => Cow::Borrowed(escaped.as_bytes()),
+    }
 }
 
 /// A received PUBLISH.
@@ -86,6 +194,9 @@ pub struct Malformed(pub String);
 pub fn next_packet(wire: Wire, bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
     match wire {
         Wire::Mqtt(version) => mqtt::next_packet(version, bytes),
+        // A message is one element.
+        Wire::Xmpp if bytes.is_empty() => Ok(None),
+        Wire::Xmpp => Ok(Some((Packet::Stanza(xmpp::read(bytes)?), bytes.len()))),
         Wire::Raw {
             frame_bytes,
             payload_bytes,

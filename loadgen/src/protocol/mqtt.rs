@@ -1,27 +1,21 @@
 //! MQTT 3.1.1 and 5.0 through `mqttbytes`.
 //!
-//! Everything sent is encoded by `mqttbytes`; a PUBLISH once per sender, as a [`PublishTemplate`] that is patched
-//! for each message. Everything received is framed by `mqttbytes::check` and decoded by `mqttbytes`, but for the
+//! Everything sent is encoded by `mqttbytes`; a PUBLISH once per sender, as a [`Template`] that is patched for each
+//! message. Everything received is framed by `mqttbytes::check` and decoded by `mqttbytes`, but for the
 //! fields of a PUBLISH and of a bare PUBACK: those are borrowed in place, because decoding into owned strings
 //! costs more than the rest of the receive path. [`decode_publish_owned`] is the slow form, for checks.
+
+use std::ops::Range;
 
 use bytes::BytesMut;
 use mqttbytes::{Error, PacketType, QoS, v4, v5};
 
-use super::{Malformed, Packet, Publish, Version};
-use crate::bytes_at::{patch, u16_at};
+use super::template::Template;
+use super::{Login, Malformed, Packet, Publish, Version};
+use crate::bytes_at::u16_at;
 
 /// The largest packet accepted from a server.
 pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// User name and password of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// The user name.
-    pub account: String,
-    /// The password.
-    pub secret: String,
-}
 
 impl From<Error> for Malformed {
     fn from(error: Error) -> Self {
@@ -103,72 +97,40 @@ pub const PINGREQ: [u8; 2] = [0xc0, 0];
 /// DISCONNECT, normal; the same in both versions.
 pub const DISCONNECT: [u8; 2] = [0xe0, 0];
 
-/// One encoded PUBLISH whose packet identifier and payload are overwritten for each message.
-#[derive(Clone, Debug)]
-pub struct PublishTemplate {
-    frame: Vec<u8>,
-    topic_at: usize,
-    packet_id_at: Option<usize>,
-    payload_at: usize,
-}
-
-impl PublishTemplate {
-    /// Encodes a PUBLISH of `payload` to `topic`.
-    ///
-    /// # Errors
-    /// [`Malformed`] for a packet too large for MQTT.
-    pub fn new(version: Version, topic: &str, qos: u8, payload: &[u8]) -> Result<Self, Malformed> {
-        let mut out = BytesMut::with_capacity(payload.len() + topic.len() + 16);
-        match version {
-            Version::V3 => {
-                let mut packet = v4::Publish::new(topic, quality(qos), payload);
-                packet.pkid = u16::from(qos > 0);
-                packet.write(&mut out)?;
-            }
-            Version::V5 => {
-                let mut packet = v5::Publish::new(topic, quality(qos), payload);
-                packet.pkid = u16::from(qos > 0);
-                packet.write(&mut out)?;
-            }
+/// The template of a PUBLISH of `payload` to `topic`; its key is the part `key` of the topic.
+///
+/// # Errors
+/// [`Malformed`] for a packet too large for MQTT.
+pub fn publish(
+    version: Version,
+    topic: &str,
+    key: Range<usize>,
+    qos: u8,
+    payload: &[u8],
+) -> Result<Template, Malformed> {
+    let mut out = BytesMut::with_capacity(payload.len() + topic.len() + 16);
+    match version {
+        Version::V3 => {
+            let mut packet = v4::Publish::new(topic, quality(qos), payload);
+            packet.pkid = u16::from(qos > 0);
+            packet.write(&mut out)?;
         }
-        let payload_at = out.len() - payload.len();
-        let properties_bytes = usize::from(version == Version::V5);
-        let packet_id_at = (qos > 0).then(|| payload_at - properties_bytes - 2);
-        let topic_at = packet_id_at.unwrap_or(payload_at - properties_bytes) - topic.len();
-        Ok(Self {
-            frame: out.to_vec(),
-            topic_at,
-            packet_id_at,
-            payload_at,
-        })
-    }
-
-    /// The frame as last patched.
-    pub fn frame(&self) -> &[u8] {
-        &self.frame
-    }
-
-    /// The payload as last patched.
-    pub fn payload(&self) -> &[u8] {
-        self.frame.get(self.payload_at..).unwrap_or_default()
-    }
-
-    /// The payload, to be overwritten.
-    pub fn payload_mut(&mut self) -> &mut [u8] {
-        self.frame.get_mut(self.payload_at..).unwrap_or_default()
-    }
-
-    /// Overwrites `with.len()` bytes of the Topic Name, from its byte `at` on.
-    pub fn patch_topic(&mut self, at: usize, with: &[u8]) {
-        patch(&mut self.frame, self.topic_at + at, with);
-    }
-
-    /// Sets the Packet Identifier; nothing at QoS 0.
-    pub fn set_packet_id(&mut self, packet_id: u16) {
-        if let Some(at) = self.packet_id_at {
-            patch(&mut self.frame, at, &packet_id.to_be_bytes());
+        Version::V5 => {
+            let mut packet = v5::Publish::new(topic, quality(qos), payload);
+            packet.pkid = u16::from(qos > 0);
+            packet.write(&mut out)?;
         }
     }
+    let payload_at = out.len() - payload.len();
+    let properties_bytes = usize::from(version == Version::V5);
+    let packet_id_at = (qos > 0).then(|| payload_at - properties_bytes - 2);
+    let topic_at = packet_id_at.unwrap_or(payload_at - properties_bytes) - topic.len();
+    Ok(Template {
+        key: topic_at + key.start..topic_at + key.end,
+        packet_id_at,
+        payload: payload_at..out.len(),
+        frame: out.to_vec(),
+    })
 }
 
 /// The Packet Identifier of the `sequence`-th QoS > 0 message of a connection: 1..=65,535, in turn.
@@ -191,7 +153,7 @@ pub fn next_packet(version: Version, bytes: &[u8]) -> Result<Option<(Packet<'_>,
         return Ok(None);
     };
     let packet = match header.packet_type()? {
-        PacketType::Publish => Packet::Publish(publish(version, frame)?),
+        PacketType::Publish => Packet::Publish(read_publish(version, frame)?),
         PacketType::PubAck if len == 4 => Packet::PubAck {
             packet_id: u16_at(frame, 2).unwrap_or(0),
             code: 0,
@@ -205,7 +167,7 @@ pub fn next_packet(version: Version, bytes: &[u8]) -> Result<Option<(Packet<'_>,
 }
 
 /// The fields of a PUBLISH that `mqttbytes::check` found complete, borrowed.
-fn publish(version: Version, frame: &[u8]) -> Result<Publish<'_>, Malformed> {
+fn read_publish(version: Version, frame: &[u8]) -> Result<Publish<'_>, Malformed> {
     let short = || Malformed("PUBLISH shorter than its fields".into());
     let first = *frame.first().ok_or_else(short)?;
     let length_bytes = frame.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
@@ -322,7 +284,7 @@ mod tests {
             for qos in [0, 1] {
                 for payload_bytes in [0, 1, 100, 127, 128, 20_000] {
                     let payload = vec![7; payload_bytes];
-                    let mut template = PublishTemplate::new(version, "load/é/1", qos, &payload).unwrap();
+                    let mut template = publish(version, "load/é/1", 0..0, qos, &payload).unwrap();
                     template.set_packet_id(0x1234);
                     let (packet, len) = next_packet(version, template.frame()).unwrap().unwrap();
                     let Packet::Publish(publish) = packet else {
@@ -343,7 +305,7 @@ mod tests {
     #[test]
     fn every_split_of_a_publish_asks_for_more() {
         both(|version| {
-            let template = PublishTemplate::new(version, "a/b", 1, &[1; 200]).unwrap();
+            let template = publish(version, "a/b", 0..0, 1, &[1; 200]).unwrap();
             for cut in 0..template.frame().len() {
                 assert_eq!(next_packet(version, &template.frame()[..cut]), Ok(None));
             }
@@ -351,10 +313,10 @@ mod tests {
     }
 
     #[test]
-    fn topic_bytes_are_patched_in_place() {
+    fn the_key_is_a_part_of_the_topic() {
         both(|version| {
-            let mut template = PublishTemplate::new(version, "a/----/b", 1, b"x").unwrap();
-            template.patch_topic(2, b"1234");
+            let mut template = publish(version, "a/----/b", 2..6, 1, b"x").unwrap();
+            template.set_key(b"1234");
             assert_eq!(
                 decode_publish_owned(version, template.frame()).unwrap().0,
                 "a/1234/b"

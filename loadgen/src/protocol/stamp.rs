@@ -1,11 +1,33 @@
 //! What every message carries: who sent it, its number, and when it was planned to be sent.
 //!
-//! Layout, big-endian: run (4 bytes), publisher (4), sequence (8), planned nanoseconds (8), then filler.
+//! Layout, big-endian: run (4 bytes), publisher (4), sequence (8), planned nanoseconds (8), then filler. Where a
+//! payload has to be text, the same bytes in hexadecimal digits.
 
-use crate::bytes_at::{patch, u32_at, u64_at};
+use crate::bytes_at::{from_hex16, hex16, patch, u64_at};
 
-/// Bytes of a stamp: the smallest payload.
-pub const STAMP_BYTES: usize = 24;
+/// How a stamp is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As bytes.
+    Binary,
+    /// As hexadecimal digits.
+    Text,
+}
+
+impl Form {
+    /// Bytes of a stamp: the smallest payload.
+    pub const fn bytes(self) -> usize {
+        self.number_bytes() * 3
+    }
+
+    /// Bytes of one of its three numbers.
+    const fn number_bytes(self) -> usize {
+        match self {
+            Self::Binary => 8,
+            Self::Text => 16,
+        }
+    }
+}
 
 /// The stamp of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,32 +44,46 @@ pub struct Stamp {
 
 impl Stamp {
     /// Writes the stamp to the start of `payload`, which must hold it.
-    pub fn write(&self, payload: &mut [u8]) {
-        let mut bytes = [0; STAMP_BYTES];
-        patch(&mut bytes, 0, &self.run.to_be_bytes());
-        patch(&mut bytes, 4, &self.publisher.to_be_bytes());
-        patch(&mut bytes, 8, &self.sequence.to_be_bytes());
-        patch(&mut bytes, 16, &self.planned_ns.to_be_bytes());
-        patch(payload, 0, &bytes);
+    pub fn write(&self, form: Form, payload: &mut [u8]) {
+        let who = u64::from(self.run) << 32 | u64::from(self.publisher);
+        for (turn, number) in [who, self.sequence, self.planned_ns].into_iter().enumerate() {
+            let at = turn * form.number_bytes();
+            match form {
+                Form::Binary => patch(payload, at, &number.to_be_bytes()),
+                Form::Text => patch(payload, at, &hex16(number)),
+            };
+        }
     }
 
     /// Reads the stamp at the start of `payload`.
-    pub fn read(payload: &[u8]) -> Option<Self> {
+    pub fn read(form: Form, payload: &[u8]) -> Option<Self> {
+        let number = |turn: usize| {
+            let at = turn * form.number_bytes();
+            match form {
+                Form::Binary => u64_at(payload, at),
+                Form::Text => from_hex16(payload.get(at..at + 16)?),
+            }
+        };
+        let who = number(0)?;
         Some(Self {
-            run: u32_at(payload, 0)?,
-            publisher: u32_at(payload, 4)?,
-            sequence: u64_at(payload, 8)?,
-            planned_ns: u64_at(payload, 16)?,
+            run: u32::try_from(who >> 32).ok()?,
+            publisher: u32::try_from(who & u64::from(u32::MAX)).ok()?,
+            sequence: number(1)?,
+            planned_ns: number(2)?,
         })
     }
 }
 
-/// A payload of `payload_bytes` (at least [`STAMP_BYTES`]) with printable filler after the room for the stamp.
-pub fn blank_payload(payload_bytes: usize) -> Vec<u8> {
-    (0..payload_bytes.max(STAMP_BYTES))
+/// A payload of `payload_bytes` (at least a stamp's) with printable filler after the room for the stamp.
+pub fn blank_payload(form: Form, payload_bytes: usize) -> Vec<u8> {
+    let room = match form {
+        Form::Binary => 0,
+        Form::Text => b'0',
+    };
+    (0..payload_bytes.max(form.bytes()))
         .map(|at| {
-            if at < STAMP_BYTES {
-                0
+            if at < form.bytes() {
+                room
             } else {
                 b'a' + u8::try_from(at % 26).unwrap_or(0)
             }
@@ -56,8 +92,8 @@ pub fn blank_payload(payload_bytes: usize) -> Vec<u8> {
 }
 
 /// True if everything after the stamp is the filler of [`blank_payload`], by comparison with a `blank` one.
-pub fn filler_intact(blank: &[u8], payload: &[u8]) -> bool {
-    blank.get(STAMP_BYTES..) == payload.get(STAMP_BYTES..)
+pub fn filler_intact(form: Form, blank: &[u8], payload: &[u8]) -> bool {
+    blank.get(form.bytes()..) == payload.get(form.bytes()..)
 }
 
 #[cfg(test)]
@@ -72,14 +108,17 @@ mod tests {
             sequence: u64::MAX - 1,
             planned_ns: 42,
         };
-        let blank = blank_payload(100);
-        let mut payload = blank.clone();
-        stamp.write(&mut payload);
-        assert_eq!(payload.len(), 100);
-        assert_eq!(Stamp::read(&payload), Some(stamp));
-        assert!(filler_intact(&blank, &payload));
-        payload[50] ^= 1;
-        assert!(!filler_intact(&blank, &payload));
-        assert_eq!(Stamp::read(&payload[..23]), None);
+        for form in [Form::Binary, Form::Text] {
+            let blank = blank_payload(form, 100);
+            let mut payload = blank.clone();
+            stamp.write(form, &mut payload);
+            assert_eq!(payload.len(), 100);
+            assert_eq!(Stamp::read(form, &payload), Some(stamp));
+            assert!(filler_intact(form, &blank, &payload));
+            payload[50] ^= 1;
+            assert!(!filler_intact(form, &blank, &payload));
+            assert_eq!(Stamp::read(form, &payload[..form.bytes() - 1]), None);
+            assert_eq!(std::str::from_utf8(&payload).is_ok(), form == Form::Text);
+        }
     }
 }

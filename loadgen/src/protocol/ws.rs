@@ -1,6 +1,7 @@
-//! MQTT over WebSocket (RFC 6455, MQTT 5.0 clause 6), through `tungstenite`'s handshake and frame headers.
+//! MQTT and XMPP over WebSocket (RFC 6455; MQTT 5.0 clause 6, RFC 7395), through `tungstenite`'s handshake and frame
+//! headers.
 //!
-//! One MQTT packet per binary message, as stock clients send it. The `tungstenite::WebSocket` type is not used:
+//! One MQTT packet per binary message, as stock clients send it; one XMPP element per text message. The `tungstenite::WebSocket` type is not used:
 //! it holds 128 KiB for each connection, and a generator holds tens of thousands.
 
 use std::io::Cursor;
@@ -16,12 +17,39 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use super::Malformed;
 use crate::bytes_at::u16_at;
 
+/// What is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subprotocol {
+    /// A stream of packets in binary messages, whose boundaries mean nothing.
+    Mqtt,
+    /// Elements, each a text message.
+    Xmpp,
+}
+
+impl Subprotocol {
+    /// Its name in the handshake.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Mqtt => "mqtt",
+            Self::Xmpp => "xmpp",
+        }
+    }
+
+    const fn opcode(self) -> OpCode {
+        match self {
+            Self::Mqtt => OpCode::Data(Data::Binary),
+            Self::Xmpp => OpCode::Data(Data::Text),
+        }
+    }
+}
+
 /// State of the WebSocket layer of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WsState {
+    subprotocol: Subprotocol,
     accept_key: String,
     open: bool,
-    /// MQTT bytes of a packet that spans messages.
+    /// Bytes of a packet that spans messages, or of an element that spans frames.
     pub partial: Vec<u8>,
     mask_seed: u32,
 }
@@ -31,8 +59,13 @@ pub struct WsState {
 pub enum Frame<'a> {
     /// The handshake was answered; the connection is open.
     Open,
-    /// MQTT bytes.
-    Data(&'a [u8]),
+    /// Payload.
+    Data {
+        /// Its bytes.
+        bytes: &'a [u8],
+        /// What they belong to may be read: always in a stream, else at the end of the message.
+        readable: bool,
+    },
     /// A ping, to be answered with these bytes.
     Ping(&'a [u8]),
     /// The server closes.
@@ -42,7 +75,18 @@ pub enum Frame<'a> {
 }
 
 impl WsState {
-    /// The opening request for `path` on `host`, with subprotocol `mqtt`.
+    /// A connection to be.
+    pub fn new(subprotocol: Subprotocol) -> Self {
+        Self {
+            subprotocol,
+            accept_key: String::new(),
+            open: false,
+            partial: Vec::new(),
+            mask_seed: 0,
+        }
+    }
+
+    /// The opening request for `path` on `host`.
     ///
     /// # Errors
     /// [`Malformed`] for a host or path that no request can carry.
@@ -51,9 +95,8 @@ impl WsState {
         let mut request = format!("ws://{host}{path}")
             .into_client_request()
             .map_err(|e| broken(&e))?;
-        request
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
+        let name = HeaderValue::from_static(self.subprotocol.name());
+        request.headers_mut().insert("Sec-WebSocket-Protocol", name);
         let (bytes, key) = generate_request(request).map_err(|e| broken(&e))?;
         self.accept_key = derive_accept_key(key.as_bytes());
         self.mask_seed = mask_seed | 1;
@@ -90,8 +133,18 @@ impl WsState {
             ));
         }
         let frame = match header.opcode {
-            OpCode::Data(Data::Binary | Data::Continue) => Frame::Data(payload),
-            OpCode::Data(_) => return Err(Malformed("the server sent a text message".into())),
+            OpCode::Data(kind)
+                if kind == Data::Continue || OpCode::Data(kind) == self.subprotocol.opcode() =>
+            {
+                Frame::Data {
+                    bytes: payload,
+                    readable: header.is_final || self.subprotocol == Subprotocol::Mqtt,
+                }
+            }
+            OpCode::Data(kind) => {
+                let name = self.subprotocol.name();
+                return Err(Malformed(format!("the server sent {name} in a {kind} message")));
+            }
             OpCode::Control(Control::Ping) => Frame::Ping(payload),
             OpCode::Control(Control::Close) => Frame::Close(u16_at(payload, 0).unwrap_or(1005)),
             OpCode::Control(_) => Frame::Other,
@@ -114,16 +167,17 @@ impl WsState {
         if header("Sec-WebSocket-Accept") != Some(&self.accept_key) {
             return Err(Malformed("WebSocket answer with another accept key".into()));
         }
-        if header("Sec-WebSocket-Protocol") != Some("mqtt") {
-            return Err(Malformed("WebSocket answer without subprotocol mqtt".into()));
+        let name = self.subprotocol.name();
+        if header("Sec-WebSocket-Protocol") != Some(name) {
+            return Err(Malformed(format!("WebSocket answer without subprotocol {name}")));
         }
         self.open = true;
         Ok(Some((Frame::Open, len)))
     }
 
-    /// Appends `payload` to `out` as one masked binary message.
-    pub fn put_binary(&mut self, payload: &[u8], out: &mut Vec<u8>) {
-        self.put(OpCode::Data(Data::Binary), payload, out);
+    /// Appends `payload` to `out` as one masked message.
+    pub fn put_message(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        self.put(self.subprotocol.opcode(), payload, out);
     }
 
     /// Appends the pong that answers a ping of `payload`.
@@ -169,17 +223,14 @@ impl WsState {
 mod tests {
     use super::*;
 
-    fn open_state() -> WsState {
-        let mut state = WsState::default();
-        let request = state.start("127.0.0.1:1", "/mqtt", 5).unwrap();
-        assert!(
-            String::from_utf8(request)
-                .unwrap()
-                .contains("Sec-WebSocket-Protocol: mqtt")
-        );
+    fn open_state(subprotocol: Subprotocol) -> WsState {
+        let mut state = WsState::new(subprotocol);
+        let request = state.start("127.0.0.1:1", "/path", 5).unwrap();
+        let named = format!("Sec-WebSocket-Protocol: {}\r\n", subprotocol.name());
+        assert!(String::from_utf8(request).unwrap().contains(&named));
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n",
+             Sec-WebSocket-Accept: {}\r\n{named}\r\n",
             state.accept_key
         );
         assert_eq!(state.next_frame(&answer.as_bytes()[..20]), Ok(None));
@@ -192,7 +243,7 @@ mod tests {
 
     #[test]
     fn rfc6455_4_1_an_answer_without_the_subprotocol_is_refused() {
-        let mut state = WsState::default();
+        let mut state = WsState::new(Subprotocol::Mqtt);
         state.start("h", "/mqtt", 5).unwrap();
         let answer = format!(
             "HTTP/1.1 101 X\r\nSec-WebSocket-Accept: {}\r\n\r\n",
@@ -204,11 +255,11 @@ mod tests {
 
     #[test]
     fn rfc6455_5_3_client_frames_are_masked_and_unmask_to_the_payload() {
-        let mut state = open_state();
+        let mut state = open_state(Subprotocol::Mqtt);
         for len in [0, 5, 125, 126, 70_000] {
             let payload: Vec<u8> = (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect();
             let mut out = Vec::new();
-            state.put_binary(&payload, &mut out);
+            state.put_message(&payload, &mut out);
             let mut cursor = Cursor::new(&out[..]);
             let (header, parsed) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
             let mask = header.mask.unwrap();
@@ -225,11 +276,29 @@ mod tests {
         }
     }
 
+    fn data(bytes: &[u8], readable: bool) -> Frame<'_> {
+        Frame::Data { bytes, readable }
+    }
+
+    #[test]
+    fn rfc7395_3_2_elements_are_text_messages_read_at_their_end() {
+        let mut state = open_state(Subprotocol::Xmpp);
+        let bytes = [0x01, 1, b'<', 0x80, 1, b'/', 0x81, 1, b'x', 0x82, 1, 0];
+        assert_eq!(state.next_frame(&bytes), Ok(Some((data(b"<", false), 3))));
+        assert_eq!(state.next_frame(&bytes[3..]), Ok(Some((data(b"/", true), 3))));
+        assert_eq!(state.next_frame(&bytes[6..]), Ok(Some((data(b"x", true), 3))));
+        assert!(state.next_frame(&bytes[9..]).is_err());
+        let mut out = Vec::new();
+        state.put_message(b"<", &mut out);
+        assert_eq!(out[0], 0x81);
+        assert!(open_state(Subprotocol::Mqtt).next_frame(&bytes[6..]).is_err());
+    }
+
     #[test]
     fn server_frames_are_taken_one_by_one() {
-        let mut state = open_state();
+        let mut state = open_state(Subprotocol::Mqtt);
         let bytes = [0x82, 2, 1, 2, 0x89, 1, 9, 0x88, 2, 0x03, 0xe9];
-        assert_eq!(state.next_frame(&bytes), Ok(Some((Frame::Data(&[1, 2]), 4))));
+        assert_eq!(state.next_frame(&bytes), Ok(Some((data(&[1, 2], true), 4))));
         assert_eq!(state.next_frame(&bytes[4..]), Ok(Some((Frame::Ping(&[9]), 3))));
         assert_eq!(state.next_frame(&bytes[7..]), Ok(Some((Frame::Close(1001), 4))));
         assert_eq!(state.next_frame(&bytes[..3]), Ok(None));

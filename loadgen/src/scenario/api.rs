@@ -1,23 +1,22 @@
-//! `api`: requests over MQTT to workers that answer them.
+//! `api`: requests to workers that answer them; requesters and workers may speak different protocols.
 //!
-//! A requester publishes to `$nexus/call/<id>/<app>/<cmd>` and gets `$nexus/reply/<id>`; a worker subscribes to
-//! `$nexus/listen/<cmd>/#`, gets `$nexus/listen/<cmd>/<token>/<app>/<uid>/<role>/<resource>` and publishes to
-//! `$nexus/answer/<token>`. The worker answers with the body it got, so that the requester can check every byte.
+//! The worker answers with the body it got, so that the requester can check every byte.
 
 use super::fleet::{Fleet, Member, index};
 use super::tracker::{Arrival, Tracker};
 use super::{Load, Settings, Tally};
 use crate::bytes_at::{from_hex16, hex16, patch};
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
-use crate::protocol::mqtt::{self, PublishTemplate, packet_id_of};
-use crate::protocol::{Packet, Publish, Version};
+use crate::protocol::api::{self, Asked, Outcome};
+use crate::protocol::login::Want;
+use crate::protocol::mqtt::{self, packet_id_of};
+use crate::protocol::template::Template;
+use crate::protocol::{Packet, Wire};
 
 /// A body is `{"seq":"<16 hex>","planned":"<16 hex>","pad":"…"}`.
 const SEQUENCE_AT: usize = 8;
 const PLANNED_AT: usize = 37;
 const BODY_BYTES_MIN: usize = 64;
-/// In a topic `$nexus/call/<16 hex>/…`.
-const ID_AT: usize = 12;
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 const BURST_MAX: usize = 4_096;
 
@@ -28,6 +27,10 @@ pub struct Parties {
     pub requesters: usize,
     /// Workers over all threads.
     pub workers: usize,
+    /// What workers speak, and to which endpoint.
+    pub worker_wire: Wire,
+    /// The place of that endpoint.
+    pub worker_endpoint: usize,
     /// The app called.
     pub app: String,
     /// The command called.
@@ -38,7 +41,7 @@ pub struct Parties {
 struct Requester {
     tag: u32,
     conn: Option<ConnId>,
-    template: PublishTemplate,
+    template: Template,
     tracker: Tracker,
     sent: u64,
     due: u64,
@@ -46,10 +49,10 @@ struct Requester {
     quota: u64,
 }
 
-/// A worker's answer, encoded once per token length.
+/// A worker's answer, encoded once per length of token and body.
 #[derive(Debug, Default)]
 struct Worker {
-    template: Option<(usize, PublishTemplate)>,
+    template: Option<Template>,
     answered: u64,
 }
 
@@ -66,7 +69,7 @@ pub struct Api {
     roles: Vec<Role>,
     requesters: Vec<Requester>,
     workers: Vec<Worker>,
-    version: Version,
+    worker_wire: Wire,
     qos: u8,
     load: Load,
     share: f64,
@@ -89,34 +92,33 @@ impl Api {
     /// The share of thread `thread` of `threads`.
     ///
     /// # Errors
-    /// A sentence, for names that MQTT cannot carry.
+    /// A sentence, for names that the protocol cannot carry.
     pub fn new(
         settings: &Settings,
         parties: &Parties,
         thread: usize,
         threads: usize,
     ) -> Result<Self, String> {
-        let version = settings.mqtt_version().ok_or("raw connections know no API")?;
         let mut members: Vec<Member> = Vec::new();
         let (mut roles, mut requesters, mut workers) = (Vec::new(), Vec::new(), Vec::new());
         for number in (thread..parties.workers).step_by(threads.max(1)) {
             roles.push(Role::Worker(workers.len()));
             workers.push(Worker::default());
-            members.push(settings.member(number, Some(format!("$nexus/listen/{}/#", parties.cmd))));
+            members.push(Member {
+                endpoint: parties.worker_endpoint,
+                wire: parties.worker_wire,
+                ..settings.member(number, Some(Want::Listener(parties.cmd.clone())))
+            });
         }
-        let topic = format!("$nexus/call/{:016x}/{}/{}", 0, parties.app, parties.cmd);
+        let body = blank_body(settings.payload_bytes);
+        let template = api::request(settings.wire, settings.qos, &parties.app, &parties.cmd, &body)
+            .map_err(|error| error.0)?;
         for number in (thread..parties.requesters).step_by(threads.max(1)) {
             roles.push(Role::Requester(requesters.len()));
             requesters.push(Requester {
                 tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
                 conn: None,
-                template: PublishTemplate::new(
-                    version,
-                    &topic,
-                    settings.qos,
-                    &blank_body(settings.payload_bytes),
-                )
-                .map_err(|error| error.0)?,
+                template: template.clone(),
                 tracker: Tracker::default(),
                 sent: 0,
                 due: 0,
@@ -131,7 +133,7 @@ impl Api {
             share: requesters.len() as f64 / parties.requesters.max(1) as f64,
             requesters,
             workers,
-            version,
+            worker_wire: parties.worker_wire,
             qos: settings.qos,
             load: settings.load,
             phase: thread as f64 / threads.max(1) as f64,
@@ -217,7 +219,7 @@ impl Api {
                 return;
             }
             let sequence = hex16(requester.sent);
-            requester.template.patch_topic(ID_AT, &sequence);
+            requester.template.set_key(&sequence);
             let body = requester.template.payload_mut();
             patch(body, SEQUENCE_AT, &sequence);
             patch(body, PLANNED_AT, &hex16(planned_ns));
@@ -229,39 +231,47 @@ impl Api {
     }
 
     /// Answers a request with its own body.
-    fn answer(&mut self, io: &mut Io, id: ConnId, who: usize, publish: &Publish<'_>) {
-        let token = publish.topic.split(|byte| *byte == b'/').nth(3);
-        let (Some(worker), Some(token)) = (self.workers.get_mut(who), token) else {
-            self.tally.wrong += 1;
+    fn answer(&mut self, io: &mut Io, id: ConnId, who: usize, asked: &Asked<'_>) {
+        let Some(worker) = self.workers.get_mut(who) else {
             return;
         };
-        let fits = worker.template.as_ref().is_some_and(|(token_bytes, template)| {
-            *token_bytes == token.len() && template.payload().len() == publish.payload.len()
+        let fits = worker.template.as_ref().is_some_and(|template| {
+            template.key_bytes() == asked.token.len() && template.payload().len() == asked.body.len()
         });
         if !fits {
-            let topic = format!("$nexus/answer/{}", String::from_utf8_lossy(token));
-            match PublishTemplate::new(self.version, &topic, self.qos, publish.payload) {
-                Ok(template) => worker.template = Some((token.len(), template)),
+            match api::answer(self.worker_wire, self.qos, asked) {
+                Ok(template) => worker.template = Some(template),
                 Err(error) => return io.shared().fail(error.0),
             }
         }
-        let Some((_, template)) = worker.template.as_mut() else {
+        let Some(template) = worker.template.as_mut() else {
             return;
         };
-        template.patch_topic("$nexus/answer/".len(), token);
-        patch(template.payload_mut(), 0, publish.payload);
+        template.set_key(asked.token);
+        patch(template.payload_mut(), 0, asked.body);
         template.set_packet_id(packet_id_of(worker.answered));
         worker.answered += 1;
         io.send(id, template.frame());
     }
 
+    fn acknowledged(&mut self, io: &mut Io, role: Role, code: u8) {
+        if code >= 0x80 {
+            self.tally.fail(format!("PUBACK 0x{code:02x}"));
+        }
+        if let Role::Requester(who) = role {
+            if let Some(requester) = self.requesters.get_mut(who) {
+                requester.acked += 1;
+            }
+            self.pump(io, who);
+        }
+    }
+
     /// Checks one outcome: the echo of the request, or the server's failure.
-    fn outcome(&mut self, io: &mut Io, who: usize, publish: &Publish<'_>) {
+    fn outcome(&mut self, io: &mut Io, who: usize, outcome: Outcome<'_>) {
         let Some(requester) = self.requesters.get_mut(who) else {
             return;
         };
-        let id = publish.topic.strip_prefix(b"$nexus/reply/").and_then(from_hex16);
-        let Some(sequence) = id.filter(|sequence| *sequence < requester.sent) else {
+        let Some(sequence) = outcome.number.filter(|sequence| *sequence < requester.sent) else {
             self.tally.wrong += 1;
             return;
         };
@@ -269,18 +279,16 @@ impl Api {
             self.tally.doubled += 1;
             return;
         }
-        let planned_ns = echo_planned_ns(requester.template.payload(), publish.payload, sequence);
-        match planned_ns {
-            Some(planned_ns) => {
+        let planned_ns = echo_planned_ns(requester.template.payload(), &outcome.body, sequence);
+        match (planned_ns, outcome.failure) {
+            (Some(planned_ns), _) => {
                 add(&io.counters().done, 1);
                 if self.schedule.is_some_and(|schedule| schedule.records(planned_ns)) {
                     self.tally.record(io.now_ns.saturating_sub(planned_ns));
                 }
             }
-            None => match failure_code(publish.payload) {
-                Some(code) => self.tally.fail(format!("code {code}")),
-                None => self.tally.wrong += 1,
-            },
+            (None, Some(failure)) => self.tally.fail(failure),
+            (None, None) => self.tally.wrong += 1,
         }
         if matches!(self.load, Load::Closed { .. }) {
             self.pump(io, who);
@@ -300,14 +308,6 @@ fn echo_planned_ns(sent: &[u8], reply: &[u8], sequence: u64) -> Option<u64> {
         return None;
     }
     hex(PLANNED_AT)
-}
-
-/// The `code` of a failure body.
-fn failure_code(body: &[u8]) -> Option<i64> {
-    serde_json::from_slice::<serde_json::Value>(body)
-        .ok()?
-        .get("code")?
-        .as_i64()
 }
 
 impl Scenario for Api {
@@ -347,32 +347,27 @@ impl Scenario for Api {
         if self.fleet.packet(io, id, tag, &packet) {
             return;
         }
-        match (self.roles.get(index(tag)).copied(), packet) {
-            (Some(role), Packet::Publish(publish)) => {
-                if publish.qos == 1 {
-                    io.send(id, &mqtt::puback(publish.packet_id));
-                }
-                match role {
-                    Role::Worker(who) => self.answer(io, id, who, &publish),
-                    Role::Requester(who) => self.outcome(io, who, &publish),
-                }
-            }
-            (Some(role), Packet::PubAck { code, .. }) => {
-                if code >= 0x80 {
-                    self.tally.fail(format!("PUBACK 0x{code:02x}"));
-                }
-                if let Role::Requester(who) = role {
-                    if let Some(requester) = self.requesters.get_mut(who) {
-                        requester.acked += 1;
-                    }
-                    self.pump(io, who);
-                }
-            }
-            (_, Packet::Disconnect(code)) => {
-                io.shared()
-                    .fail(format!("the server sent DISCONNECT 0x{code:02x}"));
-            }
-            _ => {}
+        if let Some(why) = packet.good_bye() {
+            return io.shared().fail(format!("the server sent {why}"));
+        }
+        let Some(role) = self.roles.get(index(tag)).copied() else {
+            return;
+        };
+        match &packet {
+            Packet::Publish(publish) if publish.qos == 1 => io.send(id, &mqtt::puback(publish.packet_id)),
+            Packet::PubAck { code, .. } => return self.acknowledged(io, role, *code),
+            Packet::Publish(_) | Packet::Stanza(_) => {}
+            _ => return,
+        }
+        match role {
+            Role::Worker(who) => match api::asked(&packet) {
+                Some(asked) => self.answer(io, id, who, &asked),
+                None => self.tally.wrong += 1,
+            },
+            Role::Requester(who) => match api::outcome(&packet) {
+                Some(outcome) => self.outcome(io, who, outcome),
+                None => self.tally.wrong += 1,
+            },
         }
     }
 
@@ -406,20 +401,5 @@ mod tests {
         altered[90] = b'!';
         assert_eq!(echo_planned_ns(&body, &altered, 5), None);
         assert_eq!(blank_body(1).len(), BODY_BYTES_MIN);
-    }
-
-    #[test]
-    fn the_id_lies_where_it_is_patched() {
-        let topic = format!("$nexus/call/{:016x}/app/cmd", 0xabu64);
-        assert_eq!(&topic[ID_AT..ID_AT + 16], "00000000000000ab");
-    }
-
-    #[test]
-    fn failures_are_told_from_replies() {
-        assert_eq!(
-            failure_code(br#"{"code":-2000,"error":"no free worker found."}"#),
-            Some(-2000)
-        );
-        assert_eq!(failure_code(b"[]"), None);
     }
 }

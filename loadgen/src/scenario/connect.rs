@@ -1,15 +1,15 @@
 //! `connect`: connections opened, logged in and ended, over and over.
 //!
 //! Closed loop: `concurrency` attempts in flight. Open loop: attempts at planned times; one that finds all slots
-//! taken waits, and its wait is part of its latency. The latency ends with the CONNACK.
+//! taken waits, and its wait is part of its latency. The latency ends with the CONNACK, in XMPP with the bound address.
 
 use super::{Load, Settings, Tally};
 use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
-use crate::protocol::mqtt::{self, Login};
-use crate::protocol::{Packet, Version};
+use crate::protocol::login::{Caller, Next, Step, Then};
+use crate::protocol::{Login, Malformed, Packet, Wire};
 
-/// An attempt without CONNACK for this long has failed.
+/// An attempt that is not logged in after this long has failed.
 const ATTEMPT_NS_MAX: u64 = 10 * SECOND_NS;
 
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +17,14 @@ struct Attempt {
     id: ConnId,
     number: u64,
     planned_ns: u64,
+    step: Option<Step>,
 }
 
 /// One thread's share of the storm.
 #[derive(Debug)]
 pub struct Storm {
-    version: Version,
+    wire: Wire,
+    domain: String,
     keepalive_s: u16,
     logins: Vec<Login>,
     run: u32,
@@ -50,8 +52,12 @@ impl Storm {
         threads: usize,
     ) -> Result<Self, String> {
         let slots = u32::try_from(concurrency.max(1)).map_err(|_| "too many connections at once")?;
+        if matches!(settings.wire, Wire::Raw { .. }) {
+            return Err("raw connections have no CONNECT".into());
+        }
         Ok(Self {
-            version: settings.mqtt_version().ok_or("raw connections have no CONNECT")?,
+            wire: settings.wire,
+            domain: settings.domain.clone(),
             keepalive_s: settings.keepalive_s,
             logins: settings.logins.clone(),
             run: settings.run,
@@ -81,12 +87,13 @@ impl Storm {
                 self.free.push(slot);
                 return Some(planned_ns).filter(|planned| *planned < schedule.until_ns);
             }
-            match io.open(slot) {
+            match io.open(slot, 0) {
                 Ok(id) => {
                     let attempt = Attempt {
                         id,
                         number: self.started,
                         planned_ns,
+                        step: None,
                     };
                     if let Some(place) = self.slots.get_mut(super::fleet::index(slot)) {
                         *place = Some(attempt);
@@ -109,6 +116,60 @@ impl Storm {
         Some(attempt)
     }
 
+    /// Takes one attempt a step further.
+    fn advance(
+        &mut self,
+        io: &mut Io,
+        id: ConnId,
+        tag: u32,
+        step: impl FnOnce(&Caller<'_>, Option<Step>) -> Result<Option<Next>, Malformed>,
+    ) {
+        let slot = super::fleet::index(tag);
+        let Some(attempt) = self.slots.get(slot).copied().flatten() else {
+            return;
+        };
+        let number = attempt.number * self.threads as u64 + self.thread as u64;
+        let turn = usize::try_from(number % self.logins.len().max(1) as u64).unwrap_or(0);
+        let caller = Caller {
+            wire: self.wire,
+            name: &format!("lg-{:08x}-{number}", self.run),
+            login: self.logins.get(turn),
+            want: None,
+            qos: 0,
+            keepalive_s: self.keepalive_s,
+            domain: &self.domain,
+        };
+        let next = match step(&caller, attempt.step) {
+            Ok(Some(next)) => next,
+            Ok(None) => return,
+            Err(Malformed(why)) => return io.shared().fail(why),
+        };
+        for frame in &next.send {
+            io.send(id, frame);
+        }
+        match next.then {
+            Then::Step(step) => {
+                if let Some(attempt) = self.slots.get_mut(slot).and_then(Option::as_mut) {
+                    attempt.step = Some(step);
+                }
+                return;
+            }
+            Then::Ready => {
+                add(&io.counters().done, 1);
+                if self
+                    .schedule
+                    .is_some_and(|schedule| schedule.records(attempt.planned_ns))
+                {
+                    self.tally.record(io.now_ns.saturating_sub(attempt.planned_ns));
+                }
+                io.send(id, &self.wire.good_bye());
+            }
+            Then::Refused(why) => self.tally.fail(why),
+        }
+        self.end(tag);
+        io.finish(id);
+    }
+
     fn expire(&mut self, io: &mut Io) {
         for slot in 0..self.slots.len() {
             let late = self.slots.get(slot).copied().flatten();
@@ -117,7 +178,7 @@ impl Storm {
                 continue;
             };
             io.finish(attempt.id);
-            self.tally.fail("no CONNACK in 10 s");
+            self.tally.fail("no login in 10 s");
             self.end(u32::try_from(slot).unwrap_or(u32::MAX));
         }
     }
@@ -155,38 +216,14 @@ impl Scenario for Storm {
     }
 
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
-        let Some(attempt) = self.slots.get(super::fleet::index(tag)).copied().flatten() else {
-            return;
-        };
-        let number = attempt.number * self.threads as u64 + self.thread as u64;
-        let client_id = format!("lg-{:08x}-{number}", self.run);
-        let turn = usize::try_from(number % self.logins.len().max(1) as u64).unwrap_or(0);
-        match mqtt::connect(self.version, &client_id, self.logins.get(turn), self.keepalive_s) {
-            Ok(frame) => io.send(id, &frame),
-            Err(error) => io.shared().fail(error.0),
-        }
+        self.advance(io, id, tag, |caller, _| caller.greet().map(Some));
     }
 
     fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: Packet<'_>, _frame: &[u8]) {
-        let Packet::ConnAck { code, .. } = packet else {
-            return;
-        };
-        let Some(attempt) = self.end(tag) else {
-            return;
-        };
-        if code == 0 {
-            add(&io.counters().done, 1);
-            if self
-                .schedule
-                .is_some_and(|schedule| schedule.records(attempt.planned_ns))
-            {
-                self.tally.record(io.now_ns.saturating_sub(attempt.planned_ns));
-            }
-            io.send(id, &mqtt::DISCONNECT);
-        } else {
-            self.tally.fail(format!("CONNACK 0x{code:02x}"));
-        }
-        io.finish(id);
+        self.advance(io, id, tag, |caller, step| match step {
+            Some(step) => caller.answer(step, &packet),
+            None => Ok(None),
+        });
     }
 
     fn closed(&mut self, _io: &mut Io, _id: ConnId, tag: u32, why: &str) {

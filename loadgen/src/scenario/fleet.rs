@@ -2,34 +2,38 @@
 
 use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, add};
-use crate::protocol::mqtt::{self, Login};
-use crate::protocol::{Packet, Version};
+use crate::protocol::login::{Caller, Next, Step, Then, Want};
+use crate::protocol::xmpp::{self, IqKind};
+use crate::protocol::{Login, Malformed, Packet, Stanza, Wire};
 
 /// One connection to be.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// Client Identifier.
+    /// Client Identifier, or resource.
     pub client_id: String,
     /// User name and password; `None` connects anonymously.
     pub login: Option<Login>,
-    /// Topic Filter subscribed to before the member is ready.
-    pub filter: Option<String>,
+    /// What it subscribes to before it is ready.
+    pub want: Option<Want>,
+    /// The listener it connects to, by its place among the run's.
+    pub endpoint: usize,
+    /// What it speaks.
+    pub wire: Wire,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unopened,
     Opening,
-    Connecting,
-    Subscribing,
+    LoggingIn(Step),
     Ready,
 }
 
 /// How a fleet is brought up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Manner {
-    /// `None`: raw connections, ready once established.
-    pub version: Option<Version>,
+    /// The domain that XMPP connections speak to.
+    pub domain: String,
     /// QoS of subscriptions.
     pub qos: u8,
     /// Keep Alive, seconds; 0 turns it off.
@@ -102,7 +106,8 @@ impl Fleet {
             let Ok(tag) = u32::try_from(self.next) else {
                 return;
             };
-            match io.open(tag) {
+            let endpoint = self.members.get(self.next).map_or(0, |member| member.endpoint);
+            match io.open(tag, endpoint) {
                 Ok(id) => {
                     self.set(tag, State::Opening);
                     if let Some(conn) = self.conns.get_mut(self.next) {
@@ -119,7 +124,7 @@ impl Fleet {
         }
     }
 
-    /// Spreads one PINGREQ per member over each half of the Keep Alive time.
+    /// Spreads one ping per member over each half of the Keep Alive time.
     fn keep_alive(&mut self, io: &mut Io) {
         let half_ns = u64::from(self.manner.keepalive_s) * SECOND_NS / 2;
         if self.keepalive_from_ns == 0 {
@@ -130,76 +135,74 @@ impl Fleet {
         let due = u64::try_from(since * count / u128::from(half_ns.max(1))).unwrap_or(u64::MAX);
         while self.pings < due {
             let member = usize::try_from(self.pings % self.members.len().max(1) as u64).unwrap_or(0);
-            if let Some(id) = self.conns.get(member).copied().flatten() {
-                io.send(id, &mqtt::PINGREQ);
+            let wire = self.members.get(member).map(|member| member.wire);
+            if let (Some(id), Some(wire)) = (self.conns.get(member).copied().flatten(), wire) {
+                io.send(id, &wire.ping());
             }
             self.pings += 1;
         }
     }
 
-    /// A member's connection is established.
-    pub fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
-        let Some(version) = self.manner.version else {
-            return self.become_ready(io, tag);
-        };
-        let Some(member) = self.members.get(index(tag)) else {
-            return;
-        };
-        match mqtt::connect(
-            version,
-            &member.client_id,
-            member.login.as_ref(),
-            self.manner.keepalive_s,
-        ) {
-            Ok(frame) => io.send(id, &frame),
-            Err(error) => return io.shared().fail(error.0),
-        }
-        self.set(tag, State::Connecting);
+    fn caller(&self, tag: u32) -> Option<Caller<'_>> {
+        let member = self.members.get(index(tag))?;
+        Some(Caller {
+            wire: member.wire,
+            name: &member.client_id,
+            login: member.login.as_ref(),
+            want: member.want.as_ref(),
+            qos: self.manner.qos,
+            keepalive_s: self.manner.keepalive_s,
+            domain: &self.manner.domain,
+        })
     }
 
-    /// Takes the packets of the opening; true if `packet` was one.
+    /// A member's connection is established.
+    pub fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
+        if let Some(next) = self.caller(tag).map(|caller| caller.greet()) {
+            self.go_on(io, id, tag, next.map(Some));
+        }
+    }
+
+    /// Takes the packets of the opening, and those that only keep a connection alive; true if `packet` was one.
     pub fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: &Packet<'_>) -> bool {
-        let state = self.states.get(index(tag)).copied().unwrap_or(State::Unopened);
-        match (state, packet) {
-            (State::Ready, _) => return false,
-            (State::Connecting, Packet::ConnAck { code: 0, receive_max }) => {
-                if let Some(place) = self.receive_max.get_mut(index(tag)) {
-                    *place = *receive_max;
+        if let Packet::Stanza(Stanza::Iq(iq)) = packet {
+            if iq.kind == IqKind::Get {
+                io.send(id, &xmpp::pong(iq.id));
+                return true;
+            }
+            if iq.id == xmpp::PING_ID {
+                return true;
+            }
+        }
+        match self.states.get(index(tag)).copied() {
+            Some(State::Ready) => return false,
+            Some(State::LoggingIn(step)) => {
+                if let Some(next) = self.caller(tag).map(|caller| caller.answer(step, packet)) {
+                    self.go_on(io, id, tag, next);
                 }
-                self.subscribe(io, id, tag);
-            }
-            (State::Connecting, Packet::ConnAck { code, .. }) => {
-                io.shared().fail(format!(
-                    "connection {tag} refused with code {code} (0x{code:02x})"
-                ));
-            }
-            (State::Subscribing, Packet::SubAck { granted: true }) => self.become_ready(io, tag),
-            (State::Subscribing, Packet::SubAck { granted: false }) => {
-                let filter = self
-                    .members
-                    .get(index(tag))
-                    .and_then(|m| m.filter.clone())
-                    .unwrap_or_default();
-                io.shared().fail(format!("subscription to {filter} refused"));
             }
             _ => {}
         }
         true
     }
 
-    fn subscribe(&mut self, io: &mut Io, id: ConnId, tag: u32) {
-        let filter = self
-            .members
-            .get(index(tag))
-            .and_then(|member| member.filter.as_deref());
-        let (Some(filter), Some(version)) = (filter, self.manner.version) else {
-            return self.become_ready(io, tag);
+    fn go_on(&mut self, io: &mut Io, id: ConnId, tag: u32, next: Result<Option<Next>, Malformed>) {
+        let next = match next {
+            Ok(Some(next)) => next,
+            Ok(None) => return,
+            Err(Malformed(why)) => return io.shared().fail(why),
         };
-        match mqtt::subscribe(version, 1, filter, self.manner.qos) {
-            Ok(frame) => io.send(id, &frame),
-            Err(error) => return io.shared().fail(error.0),
+        for frame in &next.send {
+            io.send(id, frame);
         }
-        self.set(tag, State::Subscribing);
+        if let (Some(told), Some(place)) = (next.receive_max, self.receive_max.get_mut(index(tag))) {
+            *place = told;
+        }
+        match next.then {
+            Then::Step(step) => self.set(tag, State::LoggingIn(step)),
+            Then::Ready => self.become_ready(io, tag),
+            Then::Refused(why) => io.shared().fail(format!("connection {tag} refused: {why}")),
+        }
     }
 
     fn become_ready(&mut self, io: &mut Io, tag: u32) {

@@ -11,9 +11,11 @@ use super::tracker::{Arrival, Tracker};
 use super::{Load, Settings, Tally};
 use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
-use crate::protocol::mqtt::{self, PublishTemplate, packet_id_of};
+use crate::protocol::login::Want;
+use crate::protocol::mqtt::{self, packet_id_of};
 use crate::protocol::stamp::{Stamp, blank_payload, filler_intact};
-use crate::protocol::{Packet, Publish, Version};
+use crate::protocol::template::Template;
+use crate::protocol::{Packet, Version, Wire};
 
 /// Output queued on one connection beyond which an open loop sends later.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
@@ -43,7 +45,7 @@ enum Role {
 struct Publisher {
     tag: u32,
     conn: Option<ConnId>,
-    template: PublishTemplate,
+    template: Template,
     subscribers: u64,
     sent: u64,
     /// Open loop: messages whose planned time has come.
@@ -71,7 +73,7 @@ pub struct Flow {
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     load: Load,
-    version: Option<Version>,
+    wire: Wire,
     qos: u8,
     run: u32,
     blank: Vec<u8>,
@@ -88,7 +90,7 @@ impl Flow {
     /// The share of thread `thread` of `threads`.
     ///
     /// # Errors
-    /// A sentence, for topics or payloads that MQTT cannot carry.
+    /// A sentence, for topics or payloads that the protocol cannot carry.
     pub fn new(settings: &Settings, shape: Shape, thread: usize, threads: usize) -> Result<Self, String> {
         let mut members = Vec::new();
         let mut flow = Self {
@@ -97,10 +99,10 @@ impl Flow {
             publishers: Vec::new(),
             subscribers: Vec::new(),
             load: settings.load,
-            version: settings.mqtt_version(),
+            wire: settings.wire,
             qos: settings.qos,
             run: settings.run,
-            blank: blank_payload(settings.payload_bytes),
+            blank: blank_payload(settings.wire.stamp_form(), settings.payload_bytes),
             share: 0.0,
             phase: thread as f64 / threads.max(1) as f64,
             pace: None,
@@ -116,10 +118,9 @@ impl Flow {
         flow.share = flow.publishers.len() as f64 / total.max(1) as f64;
         let manner = settings.manner();
         // A relay pairs connections by order of arrival: one at a time there.
-        let concurrency = if manner.version.is_none() {
-            1
-        } else {
-            manner.concurrency
+        let concurrency = match settings.wire {
+            Wire::Raw { .. } => 1,
+            Wire::Mqtt(_) | Wire::Xmpp => manner.concurrency,
         };
         flow.fleet = Fleet::new(
             Manner {
@@ -148,12 +149,14 @@ impl Flow {
                 trackers: vec![Tracker::default(); shape.publishers],
                 checked: false,
             });
-            members.push(settings.member(group * per_group + subscriber, Some(settings.filter_of(&topic))));
+            let want = Want::Channel(settings.filter_of(&topic));
+            members.push(settings.member(group * per_group + subscriber, Some(want)));
         }
         for publisher in 0..shape.publishers {
-            let version = settings.mqtt_version().unwrap_or(Version::V3);
-            let template =
-                PublishTemplate::new(version, &topic, self.qos, &self.blank).map_err(|error| error.0)?;
+            let template = settings
+                .wire
+                .publish(&topic, self.qos, &self.blank)
+                .map_err(|error| error.0)?;
             self.roles.push(Role::Publisher(self.publishers.len()));
             self.publishers.push(Publisher {
                 tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
@@ -269,7 +272,7 @@ impl Flow {
                 sequence: publisher.sent,
                 planned_ns,
             };
-            stamp.write(publisher.template.payload_mut());
+            stamp.write(self.wire.stamp_form(), publisher.template.payload_mut());
             publisher.template.set_packet_id(packet_id_of(publisher.sent));
             io.send(conn, publisher.template.frame());
             publisher.sent += 1;
@@ -278,15 +281,17 @@ impl Flow {
         add(&io.counters().sent, sent);
     }
 
-    fn delivered(&mut self, io: &mut Io, who: usize, publish: &Publish<'_>, frame: &[u8]) {
+    fn delivered(&mut self, io: &mut Io, who: usize, packet: &Packet<'_>, payload: &[u8], frame: &[u8]) {
         let Some(subscriber) = self.subscribers.get_mut(who) else {
             return;
         };
         if !subscriber.checked {
             subscriber.checked = true;
-            self.tally.wrong += u64::from(!borrowed_form_holds(self.version, publish, frame));
+            let holds = borrowed_form_holds(self.wire.mqtt_version(), packet, frame);
+            self.tally.wrong += u64::from(!holds);
         }
-        let stamp = Stamp::read(publish.payload).filter(|stamp| stamp.run == self.run);
+        let form = self.wire.stamp_form();
+        let stamp = Stamp::read(form, payload).filter(|stamp| stamp.run == self.run);
         let source = stamp.and_then(|stamp| {
             let publisher = index(stamp.publisher);
             let local = publisher.checked_sub(subscriber.first_publisher)?;
@@ -296,7 +301,7 @@ impl Flow {
             self.tally.wrong += 1;
             return;
         };
-        self.tally.wrong += u64::from(!filler_intact(&self.blank, publish.payload));
+        self.tally.wrong += u64::from(!filler_intact(form, &self.blank, payload));
         match tracker.arrived(stamp.sequence) {
             Arrival::Doubled => {
                 self.tally.doubled += 1;
@@ -347,9 +352,9 @@ impl Flow {
     }
 }
 
-/// The first delivery of each subscriber is decoded by `mqttbytes` as well.
-fn borrowed_form_holds(version: Option<Version>, publish: &Publish<'_>, frame: &[u8]) -> bool {
-    let Some(version) = version else {
+/// The first delivery of each MQTT subscriber is decoded by `mqttbytes` as well.
+fn borrowed_form_holds(version: Option<Version>, packet: &Packet<'_>, frame: &[u8]) -> bool {
+    let (Some(version), Packet::Publish(publish)) = (version, packet) else {
         return true;
     };
     mqtt::decode_publish_owned(version, frame)
@@ -395,25 +400,28 @@ impl Scenario for Flow {
         if self.fleet.packet(io, id, tag, &packet) {
             return;
         }
-        match (self.roles.get(index(tag)).copied(), packet) {
-            (Some(Role::Subscriber(who)), Packet::Publish(publish)) => {
-                if publish.qos == 1 {
-                    io.send(id, &mqtt::puback(publish.packet_id));
-                }
-                self.delivered(io, who, &publish, frame);
-            }
+        if let Some(why) = packet.good_bye() {
+            return io.shared().fail(format!("the server sent {why}"));
+        }
+        match (self.roles.get(index(tag)).copied(), &packet) {
             (Some(Role::Publisher(who)), Packet::PubAck { code, .. }) => {
                 if let Some(publisher) = self.publishers.get_mut(who) {
                     publisher.acked += 1;
                 }
-                if code >= 0x80 {
+                if *code >= 0x80 {
                     self.tally.fail(format!("PUBACK 0x{code:02x}"));
                 }
                 self.pump(io, who);
             }
-            (_, Packet::Disconnect(code)) => {
-                io.shared()
-                    .fail(format!("the server sent DISCONNECT 0x{code:02x}"));
+            (Some(Role::Subscriber(who)), _) => {
+                if let Packet::Publish(publish) = &packet
+                    && publish.qos == 1
+                {
+                    io.send(id, &mqtt::puback(publish.packet_id));
+                }
+                if let Some(payload) = packet.delivery() {
+                    self.delivered(io, who, &packet, &payload, frame);
+                }
             }
             _ => {}
         }

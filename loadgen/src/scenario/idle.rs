@@ -4,6 +4,7 @@ use super::fleet::Fleet;
 use super::{Settings, Tally};
 use crate::engine::{ConnId, Io, Scenario};
 use crate::protocol::Packet;
+use crate::protocol::login::Want;
 
 /// One thread's share of the fleet.
 #[derive(Debug)]
@@ -20,7 +21,10 @@ impl Idle {
     pub fn new(settings: &Settings, count: usize, thread: usize, threads: usize) -> Result<Self, String> {
         let members = (thread..count)
             .step_by(threads.max(1))
-            .map(|number| settings.member(number, Some(settings.filter_of(&settings.topic(number)))))
+            .map(|number| {
+                let filter = settings.filter_of(&settings.topic(number));
+                settings.member(number, Some(Want::Channel(filter)))
+            })
             .collect();
         Ok(Self {
             fleet: Fleet::new(settings.manner(), members),
@@ -56,14 +60,11 @@ impl Scenario for Idle {
         if self.fleet.packet(io, id, tag, &packet) {
             return;
         }
-        match packet {
-            Packet::Disconnect(code) => io
-                .shared()
-                .fail(format!("the server sent DISCONNECT 0x{code:02x}")),
-            // Nothing is published to these topics.
-            Packet::Publish(_) => self.tally.wrong += 1,
-            _ => {}
+        if let Some(why) = packet.good_bye() {
+            io.shared().fail(format!("the server sent {why}"));
         }
+        // Nothing is published to these channels.
+        self.tally.wrong += u64::from(packet.delivery().is_some());
     }
 
     fn closed(&mut self, io: &mut Io, _id: ConnId, tag: u32, why: &str) {

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::protocol::mqtt::Login;
-use crate::protocol::{Version, Wire};
+use crate::protocol::login::Want;
+use crate::protocol::{Login, Wire};
 use fleet::{Manner, Member};
 
 /// How much load.
@@ -35,6 +35,8 @@ pub enum Load {
 pub struct Settings {
     /// What flows inside a connection.
     pub wire: Wire,
+    /// The domain that XMPP connections speak to.
+    pub domain: String,
     /// Random number of this run.
     pub run: u32,
     /// Accounts, used in turn; none: anonymous.
@@ -54,18 +56,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The MQTT version; `None` for raw messages.
-    pub fn mqtt_version(&self) -> Option<Version> {
-        match self.wire {
-            Wire::Mqtt(version) => Some(version),
-            Wire::Raw { .. } => None,
-        }
-    }
-
     /// How connections are brought up.
     pub fn manner(&self) -> Manner {
         Manner {
-            version: self.mqtt_version(),
+            domain: self.domain.clone(),
             qos: self.qos,
             keepalive_s: self.keepalive_s,
             concurrency: self.concurrency,
@@ -82,12 +76,14 @@ impl Settings {
         format!("{}{topic}", self.filter_prefix)
     }
 
-    /// Connection `number` of the run.
-    pub fn member(&self, number: usize, filter: Option<String>) -> Member {
+    /// Connection `number` of the run, to its first endpoint.
+    pub fn member(&self, number: usize, want: Option<Want>) -> Member {
         Member {
             client_id: format!("lg-{:08x}-{number}", self.run),
             login: self.logins.get(number % self.logins.len().max(1)).cloned(),
-            filter,
+            want,
+            endpoint: 0,
+            wire: self.wire,
         }
     }
 }

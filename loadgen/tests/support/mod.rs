@@ -4,6 +4,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod websocket;
+pub(crate) mod xmpp;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,6 +30,18 @@ pub(crate) fn load(server: SocketAddr, line: &str) -> Result<Report, String> {
     let report = loadgen::run::execute(&cli.unwrap().scenario, &mut table)?;
     assert!(String::from_utf8(table).unwrap().contains("faults") || !report.clean);
     Ok(report)
+}
+
+/// A file of accounts; it stays until the test removes it.
+pub(crate) fn accounts_file(text: &str) -> std::path::PathBuf {
+    let name = format!(
+        "loadgen-accounts-{}-{}",
+        std::process::id(),
+        loadgen::clock::now_ns()
+    );
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
 }
 
 /// A relay of [`RAW_BYTES`] from the second connection to the first. `relay` gets each message's number and bytes and

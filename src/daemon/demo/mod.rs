@@ -1,17 +1,22 @@
 //! `nexusd demo`: a throw-away daemon with a sample app, and sample clients that show API, Direct and Channel
-//! going over real sockets.
+//! going across the protocols over real sockets.
 
-mod client;
+mod join;
+mod mqtt;
+mod show;
+mod worker;
+mod xml;
+mod xmpp;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use self::client::{Client, Login, Message, Transport, Version};
+use self::worker::Workers;
 use super::Fault;
 use super::control::{AccountSecret, OpenMode, Records, ServiceKind};
 use super::serve::{Addresses, Daemon};
@@ -21,11 +26,62 @@ use crate::route::{Role, Uid};
 const OWNER: &str = "0123456789abcdef01234567";
 const CUSTOMER: &str = "89abcdef0123456789abcdef";
 
-/// The sample accounts: the app's owner runs the worker, a customer with a service has a web page and a device.
+/// Who a sample client is.
+#[derive(Clone, Debug)]
+struct Login {
+    /// `<app>-<uid>-<role>`.
+    account: String,
+    /// Its secret.
+    secret: String,
+    /// What it is called among the blocks of its account.
+    resource: String,
+}
+
+impl Login {
+    /// The account as XMPP writes it.
+    fn account_at(&self, domain: &str) -> String {
+        format!("{}@{domain}", self.account)
+    }
+
+    /// Its full address.
+    fn address(&self, domain: &str) -> String {
+        format!("{}/{}", self.account_at(domain), self.resource)
+    }
+
+    /// As a sender in a topic of MQTT 3.1.1.
+    fn below(&self, topic: &str) -> String {
+        format!("{topic}/{}/{}", self.account.replace('-', "/"), self.resource)
+    }
+}
+
+/// The sample accounts: the app's owner runs two workers, a customer with a service has a web page and a device.
 struct Cast {
     worker: Login,
+    web_worker: Login,
     web: Login,
     device: Login,
+}
+
+impl Cast {
+    /// Worker w1, worker w2, the device, the web page.
+    const fn everybody(&self) -> [&Login; 4] {
+        [&self.worker, &self.web_worker, &self.device, &self.web]
+    }
+}
+
+/// Where it is shown, and with whom.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    cast: &'a Cast,
+    at: Addresses,
+    domain: &'a str,
+}
+
+/// How long a sample client waits for what is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    TenSeconds,
+    Endless,
 }
 
 /// Runs the demonstration. With `once` it ends after the exchange, else it stays up until SIGINT or SIGTERM.
@@ -41,19 +97,48 @@ pub fn demo(mut config: Config, keeps_store: bool, once: bool) -> Result<(), Fau
         Signals::new([SIGINT, SIGTERM]).map_err(|e| Fault::new(format!("cannot watch for signals: {e}")))?;
     let cast = cast(&config.data_dir)?;
     let daemon = Daemon::start(&config)?;
-    let at = daemon.addresses();
-    let shown = show(&cast, at);
-    if let Err(fault) = shown {
+    let stage = Stage {
+        cast: &cast,
+        at: daemon.addresses(),
+        domain: config.domains.first().map_or("localhost", |domain| domain),
+    };
+    if let Err(fault) = perform(&stage) {
         daemon.stop()?;
         return Err(fault);
     }
     if !once {
-        say(&how_to_join(&cast, at))?;
+        say(&join::how_to_join(&stage))?;
         if let Some(signal) = signals.forever().next() {
             say(&format!("\nSignal {signal}: stopping."))?;
         }
     }
     daemon.stop()
+}
+
+/// The exchange. The workers outlive it, for those who join in.
+fn perform(stage: &Stage<'_>) -> Result<(), Fault> {
+    introduce(stage)?;
+    let workers = Workers::start(stage)?;
+    // What became of a worker says more than that nothing came from it.
+    show::show(stage).map_err(|fault| workers.fault().unwrap_or(fault))
+}
+
+fn introduce(stage: &Stage<'_>) -> Result<(), Fault> {
+    let Stage { cast, at, domain } = *stage;
+    say(&format!(
+        "nexusd listens: MQTT on {}, XMPP on ws://{}/ws, MQTT over WebSocket on ws://{}/mqtt\n",
+        at.mqtt, at.ws, at.ws
+    ))?;
+    for (who, login, speaks) in [
+        ("worker w1", &cast.worker, "MQTT 5.0 over TCP"),
+        ("worker w2", &cast.web_worker, "XMPP over WebSocket"),
+        ("web page", &cast.web, "XMPP over WebSocket"),
+        ("device", &cast.device, "MQTT 3.1.1 over TCP"),
+    ] {
+        let address = login.address(domain);
+        say(&format!("  {who:<9}  {address:<52}  {speaks}"))?;
+    }
+    Ok(())
 }
 
 /// The configured addresses; where one is taken, any free port on it.
@@ -94,181 +179,20 @@ fn cast(data_dir: &Path) -> Result<Cast, Fault> {
     };
     Ok(Cast {
         worker: login(&owner, "w1"),
+        web_worker: login(&owner, "w2"),
         web: login(&customer, "web1"),
         device: login(&customer, "pump7"),
     })
 }
 
-fn show(cast: &Cast, at: Addresses) -> Result<(), Fault> {
-    say(&format!(
-        "nexusd listens: MQTT on {}, WebSocket on ws://{}/mqtt, metrics on http://{}/metrics\n",
-        at.mqtt, at.ws, at.http
-    ))?;
-    say(&format!(
-        "  worker  {}/{} (MQTT 5.0 over TCP)",
-        cast.worker.account, cast.worker.resource
-    ))?;
-    say(&format!(
-        "  web     {}/{} (MQTT 5.0 over WebSocket)",
-        cast.web.account, cast.web.resource
-    ))?;
-    say(&format!(
-        "  device  {}/{} (MQTT 3.1.1 over TCP)\n",
-        cast.device.account, cast.device.resource
-    ))?;
-    let worker = Client::connect(Version::V5, Transport::Tcp(at.mqtt), &cast.worker)?;
-    let worker = start_worker(worker)?;
-    let mut web = Client::connect(Version::V5, Transport::WebSocket(at.ws), &cast.web)?;
-    let mut device = Client::connect(Version::V311, Transport::Tcp(at.mqtt), &cast.device)?;
-    show_api(&mut web, &mut device)?;
-    show_direct(cast, &mut web, &mut device)?;
-    show_channel(cast, &mut web, &mut device)?;
-    web.publish("$nexus/direct/etest/w1", "stop", None)?;
-    match worker.join() {
-        Ok(result) => result,
-        Err(_) => Err(Fault::new("the sample worker panicked")),
-    }
-}
-
-/// The sample worker: multiplies, sends every Direct message back in capitals, ends when told `stop`.
-fn start_worker(mut worker: Client) -> Result<JoinHandle<Result<(), Fault>>, Fault> {
-    worker.subscribe("$nexus/listen/multiply")?;
-    worker.subscribe("$nexus/direct")?;
-    let work = move || loop {
-        let message = worker.message()?;
-        let sender = message
-            .sender()
-            .ok_or_else(|| Fault::new("a message came without its sender"))?;
-        match &message.response_topic {
-            Some(answer) => {
-                let reply = multiply(&message.text);
-                worker.publish(answer, &reply, None)?;
-            }
-            None if message.text == "stop" => return Ok(()),
-            None => {
-                let (account, resource) = sender.split_once('/').unwrap_or_default();
-                let app = account.split('-').next().unwrap_or_default();
-                let back = format!("$nexus/direct/{app}/{resource}");
-                worker.publish(&back, &message.text.to_uppercase(), None)?;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("sample worker".to_owned())
-        .spawn(work)
-        .map_err(|e| Fault::new(format!("cannot start the sample worker: {e}")))
-}
-
-fn multiply(body: &str) -> String {
-    let numbers = serde_json::from_str::<serde_json::Value>(body).ok();
-    let number = |name: &str| numbers.as_ref()?.get(name)?.as_i64();
-    match number("num1")
-        .zip(number("num2"))
-        .and_then(|(a, b)| a.checked_mul(b))
-    {
-        Some(result) => serde_json::json!({ "code": 0, "result": result }).to_string(),
-        None => serde_json::json!({ "code": -1, "error": "num1 and num2 are needed" }).to_string(),
-    }
-}
-
-fn show_api(web: &mut Client, device: &mut Client) -> Result<(), Fault> {
-    say("API: a request to a worker of the app `etest`, and its reply")?;
-    let body = r#"{"num1":10,"num2":5}"#;
-    web.publish("$nexus/api/etest/multiply", body, Some("my/replies"))?;
-    let reply = web.message()?;
-    report("web", "$nexus/api/etest/multiply", body, &reply)?;
-    expect("the reply", &reply.text, r#"{"code":0,"result":50}"#)?;
-    let body = r#"{"num1":6,"num2":7}"#;
-    device.publish("$nexus/call/r1/etest/multiply", body, None)?;
-    let reply = device.message()?;
-    report("device", "$nexus/call/r1/etest/multiply", body, &reply)?;
-    expect("the reply", &reply.text, r#"{"code":0,"result":42}"#)?;
-    web.publish("$nexus/api/etest/divide", "{}", Some("my/replies"))?;
-    let reply = web.message()?;
-    report("web", "$nexus/api/etest/divide", "{}", &reply)?;
-    expect(
-        "the reply",
-        &reply.text,
-        r#"{"code":-500,"error":"not implemented."}"#,
-    )
-}
-
-fn show_direct(cast: &Cast, web: &mut Client, device: &mut Client) -> Result<(), Fault> {
-    say(
-        "\nDirect: a one-way string to one worker by app and resource; this worker sends it back in capitals",
-    )?;
-    web.subscribe("$nexus/direct")?;
-    device.subscribe("$nexus/direct/#")?;
-    web.publish("$nexus/direct/etest/w1", "hello worker", None)?;
-    let back = web.message()?;
-    report("web", "$nexus/direct/etest/w1", "hello worker", &back)?;
-    expect("the message", &back.text, "HELLO WORKER")?;
-    device.publish("$nexus/direct/etest/w1", "pump ready", None)?;
-    let back = device.message()?;
-    report("device", "$nexus/direct/etest/w1", "pump ready", &back)?;
-    let worker = cast.worker.account.replace('-', "/");
-    expect("the topic", &back.topic, &format!("$nexus/direct/{worker}/w1"))
-}
-
-fn show_channel(cast: &Cast, web: &mut Client, device: &mut Client) -> Result<(), Fault> {
-    say("\nChannel: named publish/subscribe; every delivery names its sender")?;
-    web.subscribe("plant/+/temperature")?;
-    device.subscribe("$nexus/channel/+/+/+/+/plant/7/command")?;
-    device.publish("plant/7/temperature", "21.5", None)?;
-    let heard = web.message()?;
-    report("device", "plant/7/temperature", "21.5", &heard)?;
-    let device_address = format!("{}/{}", cast.device.account, cast.device.resource);
-    expect("the sender", &heard.sender().unwrap_or_default(), &device_address)?;
-    web.publish("plant/7/command", "fan on", None)?;
-    let heard = device.message()?;
-    report("web", "plant/7/command", "fan on", &heard)?;
-    let web_path = cast.web.account.replace('-', "/");
-    expect(
-        "the topic",
-        &heard.topic,
-        &format!("$nexus/channel/{web_path}/web1/plant/7/command"),
-    )
-}
-
-fn report(who: &str, topic: &str, sent: &str, got: &Message) -> Result<(), Fault> {
-    let sender = got
-        .sender()
-        .map(|sender| format!(" from {sender}"))
-        .unwrap_or_default();
-    say(&format!(
-        "  {who} -> {topic}  {sent}\n      <- {}  {}{sender}",
-        got.topic, got.text
-    ))
-}
-
-fn expect(what: &str, got: &str, wanted: &str) -> Result<(), Fault> {
-    if got == wanted {
-        Ok(())
-    } else {
-        Err(Fault::new(format!("{what} is {got:?}, expected {wanted:?}")))
-    }
-}
-
-fn how_to_join(cast: &Cast, at: Addresses) -> String {
-    let Cast { web, device, .. } = cast;
-    format!(
-        "\nAll of it worked. The daemon stays up; join in from another terminal:\n
-  mosquitto_sub -V mqttv5 -h {mqtt_ip} -p {mqtt_port} -i laptop -u {device} -P {device_secret} -t 'plant/#' -F '%t %p %P'
-  mosquitto_pub -h {mqtt_ip} -p {mqtt_port} -i probe -u {device} -P {device_secret} -t plant/7/temperature -m 22.5
-\nor from a web page or Node.js with mqtt.js:\n
-  const client = mqtt.connect('ws://{ws}/mqtt', {{ protocolVersion: 5, clientId: 'page',
-    username: '{web}', password: '{web_secret}' }})
-  client.subscribe('plant/#'); client.on('message', (topic, text, packet) => console.log(topic, `${{text}}`, packet.properties.userProperties))
-\nMetrics: http://{http}/metrics. Ctrl-C ends it and forgets everything.",
-        mqtt_ip = at.mqtt.ip(),
-        mqtt_port = at.mqtt.port(),
-        ws = at.ws,
-        http = at.http,
-        device = device.account,
-        device_secret = device.secret,
-        web = web.account,
-        web_secret = web.secret,
-    )
+fn open_tcp(address: SocketAddr, patience: Patience) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(match patience {
+        Patience::TenSeconds => Some(Duration::from_secs(10)),
+        Patience::Endless => None,
+    })?;
+    Ok(stream)
 }
 
 fn say(text: &str) -> Result<(), Fault> {

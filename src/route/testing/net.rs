@@ -128,13 +128,28 @@ impl Net {
 
     /// Lets a session join without waiting for its address.
     pub(crate) fn begin_join(&mut self, shard: u16, account: &str, resource: &str, grants: Grants) -> Block {
+        self.join(shard, account, resource, grants, false)
+    }
+
+    /// The same for one that takes no part in a fight for its address.
+    pub(crate) fn begin_join_damped(
+        &mut self,
+        shard: u16,
+        account: &str,
+        resource: &str,
+        grants: Grants,
+    ) -> Block {
+        self.join(shard, account, resource, grants, true)
+    }
+
+    fn join(&mut self, shard: u16, account: &str, resource: &str, grants: Grants, damped: bool) -> Block {
         let key = self.key(shard);
         let identity = Identity::new(&Account::parse(account).unwrap(), resource).unwrap();
         let block = Block { shard, key };
         self.ports[usize::from(shard)].live.insert(key, VecDeque::new());
         self.names.insert(block, identity.sender().address().into());
         self.on(shard, |router, now, port| {
-            router.join(now, port, key, identity, grants, false);
+            router.join(now, port, key, identity, grants, damped);
         });
         block
     }

@@ -127,3 +127,32 @@ fn a_thousand_racing_take_overs_leave_one_holder_each() {
         }
     }
 }
+
+#[test]
+fn p4_a_fight_for_an_address_is_damped_for_who_asks_for_it() {
+    on_any_shards(|mut net| {
+        let name = account("etest", 1, "owner");
+        let mut holder = net.block_on(0, &name, "r", Vec::new());
+        for take_over in 1..=3 {
+            let shard = u16::try_from(take_over).unwrap() % net.shards();
+            let newcomer = net.begin_join_damped(shard, &name, "r", grants());
+            net.run();
+            if take_over <= 2 {
+                assert_eq!(net.got(newcomer), [Got::Notice(Notice::Attached)]);
+                holder = newcomer;
+            } else {
+                assert_eq!(net.got(newcomer), [Got::Notice(Notice::Refused)]);
+                net.leave(newcomer);
+            }
+        }
+        net.run();
+        assert!(net.is_live(holder), "the one that was there stays");
+        let other = net.begin_join(0, &name, "r", grants());
+        net.run();
+        assert_eq!(
+            net.got(other),
+            [Got::Notice(Notice::Attached)],
+            "who is not damped takes over"
+        );
+    });
+}

@@ -339,3 +339,98 @@ fn p2_2_many_holders_of_one_name_cost_no_walk() {
     }
     assert_eq!(texts(&mut net, first).len(), 1_000);
 }
+
+fn to_account(net: &mut Net, from: Block, account: &str, text: &str) {
+    net.on(from.shard, |router, now, port| {
+        router.direct_to_account(now, port, from.key, account, text, &[]);
+    });
+}
+
+#[test]
+fn p4_a_message_to_an_account_reaches_all_its_blocks_that_take_direct() {
+    on_any_shards(|mut net| {
+        let name = account("etest", 1, "owner");
+        let mut blocks = ["a", "b", "c", "d"].map(|resource| receiver(&mut net, &name, resource));
+        let deaf = net.block(&name, "deaf");
+        // Of the same user: another role, another app.
+        let others = [account("etest", 1, "partner"), account("web", 1, "owner")]
+            .map(|other| receiver(&mut net, &other, "a"));
+        let sender = net.block(&account("web", 2, "user"), "page");
+        to_account(&mut net, sender, &name, "all");
+        net.run();
+        for block in &mut blocks {
+            assert_eq!(texts(&mut net, *block), ["all"]);
+        }
+        assert!(net.got(deaf).is_empty());
+        for other in others {
+            assert!(net.got(other).is_empty());
+        }
+        // The namesake of another app was thought of, and is counted.
+        assert_eq!(net.drops(Stage::Direct, DropReason::NoReceiver), 1);
+        to_account(&mut net, sender, "nobody", "x");
+        assert_eq!(net.drops(Stage::Direct, DropReason::Invalid), 1);
+    });
+}
+
+#[test]
+fn p4_who_may_not_call_a_restricted_app_reaches_none_of_an_account_s_blocks() {
+    on_any_shards(|mut net| {
+        restrict(&mut net, "etest");
+        let name = account("etest", 1, "owner");
+        let block = receiver(&mut net, &name, "a");
+        let stranger = net.block(&account("web", 2, "user"), "page");
+        net.listen_direct(stranger);
+        to_account(&mut net, stranger, &name, "x");
+        net.run();
+        assert!(net.got(block).is_empty());
+        assert_eq!(net.drops(Stage::Direct, DropReason::NotAuthorized), 1);
+        // An answer passes.
+        let question = Direct {
+            app: "web",
+            ..to("page", "?")
+        };
+        net.direct(block, &question);
+        net.got(stranger);
+        to_account(&mut net, stranger, &name, "answer");
+        net.run();
+        assert_eq!(texts(&mut net, block), ["answer"]);
+    });
+}
+
+#[test]
+fn p2_4_messages_to_a_block_and_to_its_account_keep_their_order() {
+    for seed in 0..20 {
+        let mut net = Net::configured(8, seed, |_| {});
+        net.delay_us = 1..20_000;
+        let name = account("etest", 1, "owner");
+        let worker = receiver(&mut net, &name, "w");
+        let sender = net.block(&account("web", 9, "user"), "page");
+        for n in 0..100 {
+            let text = n.to_string();
+            if n % 2 == 0 {
+                to_account(&mut net, sender, &name, &text);
+            } else {
+                net.on(sender.shard, |router, now, port| {
+                    router.direct(now, port, sender.key, &to("w", &text), None)
+                });
+            }
+            net.advance(Duration::from_micros(300));
+        }
+        net.run();
+        let expected: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        assert_eq!(texts(&mut net, worker), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_blocks_that_one_message_to_an_account_reaches_are_bounded_and_the_rest_counted() {
+    let mut net = Net::new(1);
+    let name = account("etest", 1, "owner");
+    let more = 3;
+    for n in 0..limits::DIRECT_ACCOUNT_BLOCKS_MAX + more {
+        receiver(&mut net, &name, &format!("r{n}"));
+    }
+    let sender = net.block(&account("web", 9, "user"), "page");
+    to_account(&mut net, sender, &name, "x");
+    assert_eq!(net.drops(Stage::Direct, DropReason::QueueFull), more as u64);
+}

@@ -30,6 +30,7 @@ use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, decode};
 use crate::limits;
 use crate::route::{Command, Completion, Delivery, Identity, Ticket, Undelivered};
+pub use crate::session::Passwords;
 use crate::session::{Disconnect, Ending, Frames, LoginFailure, Output, Scratch, Step, Will};
 use crate::time::{Instant, Now};
 
@@ -38,15 +39,6 @@ use outbound::Outbound;
 use reason::{Carrier, Reason};
 pub use settings::Settings;
 use subscribe::ReplyFilter;
-
-/// Whether the connection may carry a password in clear, as the listener knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passwords {
-    /// Under TLS, on loopback, or where the operator configured it.
-    Taken,
-    /// A CONNECT with a password is refused without looking at it.
-    Refused,
-}
 
 /// Where in its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

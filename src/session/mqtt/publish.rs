@@ -101,13 +101,7 @@ impl Session {
         ticket: Option<Ticket>,
         scratch: &'a mut Scratch,
     ) -> Result<Command<'a>, Stop> {
-        let Scratch {
-            name,
-            attributes,
-            label,
-            ..
-        } = scratch;
-        let topic = self.topic(publish, name).map_err(Stop::Quit)?;
+        let topic = self.topic(publish, &mut scratch.name).map_err(Stop::Quit)?;
         let target =
             control::target(topic).map_err(|(stage, refusal)| Stop::Drop(stage, Reason::Refused(refusal)))?;
         let stop = |reason| Stop::Drop(target.stage(), reason);
@@ -123,16 +117,16 @@ impl Session {
                 let message = ChannelMessage {
                     channel,
                     payload: publish.payload,
-                    attributes: forwarded(publish.properties, attributes),
+                    attributes: forwarded(publish.properties, &mut scratch.attributes),
                     qos,
                     retain: publish.retain,
                     expires: expiry_s.map(|s| now.instant + Duration::from_secs(u64::from(s))),
                 };
                 Ok(Command::Publish { message, ticket })
             }
-            Target::Api(callee) => api_request(publish, callee, ticket, label).map_err(stop),
+            Target::Api(callee) => api_request(publish, callee, ticket, &mut scratch.label).map_err(stop),
             Target::Call(id, callee) => {
-                request(publish, callee, ReplyTo::Call(id), ticket, label).map_err(stop)
+                request(publish, callee, ReplyTo::Call(id), ticket, &mut scratch.label).map_err(stop)
             }
             Target::Answer(token) => {
                 let answer = Answer {

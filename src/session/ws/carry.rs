@@ -1,18 +1,22 @@
 //! From the payload of frames to the carried session's packets.
 
-use super::{Carried, Session, Stage, WsOutput};
+use super::{Carried, MessageKind, Session, Stage};
 use crate::codec::ws::{CloseCode, CloseFrame};
 use crate::limits;
 use crate::route::Command;
 use crate::session::{Disconnect, Output, Scratch, Step};
 use crate::time::Now;
 
-/// The beginning of a packet that spans frames. It never holds more than the carried session asked for.
+/// The beginning of a packet or an element that spans frames. Of a packet, it never holds more than the carried
+/// session asked for.
 #[derive(Debug, Default)]
 pub(super) struct Spill {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Bytes from the packet's beginning without which the carried session can achieve nothing.
     need: usize,
+    /// Bytes at the front of the receive buffer that are a header, read but not consumed: of the empty frame that
+    /// ends an element which the carried session did not take. Were they consumed, nothing would be left to come again.
+    pub(super) head: usize,
 }
 
 #[cfg(test)]
@@ -41,10 +45,16 @@ impl<S: Carried> Session<S> {
         }
         let ready = head + usize_of(self.ready);
         let payload = bytes.get_mut(head..ready).unwrap_or_default();
+        let Stage::Open(carried) = &self.stage else {
+            return Ok(Step::Hold);
+        };
+        if carried.kind() == MessageKind::Elements {
+            return self.element(now, payload, head, scratch, out);
+        }
         if payload.is_empty() {
             return Ok(consumed_or(head, Step::Need(1)));
         }
-        let lacking = S::packet_len(payload).saturating_sub(payload.len());
+        let lacking = carried.packet_len(payload).saturating_sub(payload.len());
         if self.spill.is_some() || lacking as u64 > self.decoder.payload_left() {
             self.across_frames(now, payload, head, scratch, out)
         } else {
@@ -64,7 +74,7 @@ impl<S: Carried> Session<S> {
         let Stage::Open(carried) = &mut self.stage else {
             return Ok(Step::Hold);
         };
-        match carried.receive(now, payload, scratch, &mut WsOutput(out)) {
+        match carried.receive(now, payload, scratch, out) {
             Ok(Step::Done { used, command }) => Ok(self.done(head, used, command, out)),
             Ok(waits) => Ok(consumed_or(head, waits)),
             Err(disconnect) => Err(self.fault(disconnect, out)),
@@ -99,7 +109,7 @@ impl<S: Carried> Session<S> {
         packet.extend_from_slice(self.spill.as_ref().map_or(&[], |spill| spill.bytes.as_slice()));
         packet.extend_from_slice(piece);
         let inner = inner.get_or_insert_with(Box::default);
-        match carried.receive(now, packet, inner, &mut WsOutput(out)) {
+        match carried.receive(now, packet, inner, out) {
             Ok(Step::Done { used, command }) => {
                 match &mut self.spill {
                     Some(spill) if used < kept => {
@@ -141,7 +151,7 @@ impl<S: Carried> Session<S> {
     }
 
     /// The carried session consumed `used` bytes of this frame's payload.
-    fn done<'a, O: Output>(
+    pub(super) fn done<'a, O: Output>(
         &mut self,
         head: usize,
         used: usize,
@@ -159,7 +169,7 @@ impl<S: Carried> Session<S> {
         }
     }
 
-    fn take(&mut self, used: usize) {
+    pub(super) fn take(&mut self, used: usize) {
         self.ready = self.ready.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
     }
 }
@@ -171,7 +181,7 @@ const fn usize_of(ready: u32) -> usize {
 }
 
 /// A header that was read is consumed, whatever the payload waits for.
-fn consumed_or(head: usize, waits: Step<'_>) -> Step<'_> {
+pub(super) fn consumed_or(head: usize, waits: Step<'_>) -> Step<'_> {
     if head > 0 {
         return Step::Done {
             used: head,

@@ -16,21 +16,31 @@ use crate::session::Disconnect;
 pub enum Subprotocol {
     /// MQTT control packets in binary messages (MQTT 5.0, 6).
     Mqtt,
+    /// XMPP elements in text messages (RFC 7395).
+    Xmpp,
 }
+
+/// What is spoken where. A path has one subprotocol; paths are compared byte for byte.
+const PATHS: &[(&str, Subprotocol)] = &[
+    ("/mqtt", Subprotocol::Mqtt),
+    ("/ws", Subprotocol::Xmpp),
+    ("/xmpp-websocket", Subprotocol::Xmpp),
+];
 
 impl Subprotocol {
     /// What is spoken at a path.
-    fn at(path: &str) -> Option<Self> {
-        match path {
-            "/mqtt" => Some(Self::Mqtt),
-            _ => None,
-        }
+    pub(super) fn at(path: &str) -> Option<Self> {
+        PATHS
+            .iter()
+            .find(|(spoken_at, _)| *spoken_at == path)
+            .map(|(_, subprotocol)| *subprotocol)
     }
 
     /// As registered with IANA.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Mqtt => "mqtt",
+            Self::Xmpp => "xmpp",
         }
     }
 }
@@ -135,7 +145,7 @@ impl Refusal {
             Self::Path => (
                 "404 Not Found",
                 "",
-                "Nothing is here; MQTT over WebSocket is at /mqtt.",
+                "Nothing is here; MQTT over WebSocket is at /mqtt, XMPP at /ws.",
             ),
             Self::Host => ("400 Bad Request", "", "The request must have exactly one Host."),
             Self::Body => ("400 Bad Request", "", "The request must not have a body."),
@@ -158,6 +168,11 @@ impl Refusal {
                 "400 Bad Request",
                 "",
                 "Sec-WebSocket-Protocol must offer mqtt, the only subprotocol of this path.",
+            ),
+            Self::Subprotocol(Subprotocol::Xmpp) => (
+                "400 Bad Request",
+                "",
+                "Sec-WebSocket-Protocol must offer xmpp, the only subprotocol of this path.",
             ),
             Self::TimedOut => ("408 Request Timeout", "", "The request did not arrive in time."),
             Self::Unavailable => (
@@ -182,8 +197,13 @@ impl Refusal {
 }
 
 /// Reads the request at the front of `bytes`, of which the first `scanned` were there at the call before;
-/// `None` if its end is not there. Each byte is looked at once, the request is parsed once.
-pub(super) fn read(bytes: &[u8], scanned: usize) -> Result<Option<Accepted>, Refusal> {
+/// `None` if its end is not there. Each byte is looked at once, the request is parsed once. Paths whose subprotocol
+/// is not `spoken` do not exist.
+pub(super) fn read(
+    bytes: &[u8],
+    scanned: usize,
+    spoken: impl Fn(Subprotocol) -> bool,
+) -> Result<Option<Accepted>, Refusal> {
     // No method begins with anything else, so that a stranger's protocol is told at once.
     if bytes.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
         return Err(Refusal::NotHttp);
@@ -198,7 +218,7 @@ pub(super) fn read(bytes: &[u8], scanned: usize) -> Result<Option<Accepted>, Ref
         return Err(Refusal::HeadTooLarge);
     }
     match Request::try_parse(bytes.get(..len).unwrap_or_default()) {
-        Ok(Some((parsed, request))) if parsed == len => check(&request, len).map(Some),
+        Ok(Some((parsed, request))) if parsed == len => check(&request, len, spoken).map(Some),
         Ok(_) => Err(Refusal::NotHttp),
         Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => Err(Refusal::Method),
         Err(Error::Protocol(ProtocolError::WrongHttpVersion)) => Err(Refusal::HttpVersion),
@@ -228,8 +248,10 @@ fn end_of_head(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Refusal> {
 }
 
 /// What a request must be (4.2.1), in the order in which it is most useful to be told.
-fn check(request: &Request, len: usize) -> Result<Accepted, Refusal> {
-    let subprotocol = Subprotocol::at(request.uri().path()).ok_or(Refusal::Path)?;
+fn check(request: &Request, len: usize, spoken: impl Fn(Subprotocol) -> bool) -> Result<Accepted, Refusal> {
+    let subprotocol = Subprotocol::at(request.uri().path())
+        .filter(|at_path| spoken(*at_path))
+        .ok_or(Refusal::Path)?;
     if only(request, "host").is_none() {
         return Err(Refusal::Host);
     }

@@ -1,11 +1,12 @@
 //! WebSocket (RFC 6455) around another protocol's session.
 //!
-//! Invariants: the carried session never learns that it is carried; it reads packets and writes packets.
-//! A packet that lies whole in one frame is read in the receive buffer. Only one that spans frames is put
-//! together elsewhere, in a spill that exists no longer than the packet is incomplete. After a Close frame
-//! nothing is written and nothing is read.
+//! Invariants: the carried session reads packets or elements, never frames, and says by its output in which frames
+//! it writes. A packet or an element that lies whole in one frame is read in the receive buffer. Only one that
+//! spans frames is put together elsewhere, in a spill that exists no longer than it is incomplete. After a Close
+//! frame nothing is written and nothing is read.
 
 mod carry;
+mod elements;
 mod handshake;
 mod output;
 
@@ -15,27 +16,74 @@ mod tests;
 use std::time::Duration;
 
 pub use handshake::Subprotocol;
-pub use output::WsOutput;
+pub use output::{BinaryOutput, TextOutput, WsOutput};
 
 use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Step, Will};
 use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
-use crate::route::{Command, Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::route::{Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 use carry::Spill;
 
-/// A protocol that WebSocket can carry in binary messages.
+/// How a carried protocol lies in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// In binary messages, whose boundaries mean nothing (MQTT 5.0, 6).
+    Stream,
+    /// In text messages, each of which is one element (RFC 7395, 3.2 and 3.3.3).
+    Elements,
+}
+
+impl MessageKind {
+    /// The messages that are taken.
+    const fn frames(self) -> Kind {
+        match self {
+            Self::Stream => Kind::Binary,
+            Self::Elements => Kind::Text,
+        }
+    }
+
+    /// What a peer is told that sends others.
+    const fn refusal(self) -> &'static str {
+        match self {
+            Self::Stream => "binary messages only",
+            Self::Elements => "text messages only",
+        }
+    }
+}
+
+/// A protocol that WebSocket can carry, or several of which the handshake chooses one.
+///
+/// The [`Output`] its methods get is the connection's own: it frames what it writes, in a [`BinaryOutput`] or a
+/// [`TextOutput`]. The Close frame is written around it, behind its good-bye.
+///
+/// What `receive` is called with, and may answer, depends on [`Carried::kind`]:
+///
+/// - [`MessageKind::Stream`]: as on any transport.
+/// - [`MessageKind::Elements`]: exactly the bytes of one whole message. They are UTF-8, at least one, and at most
+///   [`limits::PRELOGIN_BYTES_MAX`] before the login and [`limits::STANZA_BYTES_MAX`] after it. The answer is
+///   `Done` with all of them consumed; `Done` with a command and nothing consumed, or `Hold`: then the same message
+///   is shown again; or `Err` once the good-bye is written, above all for a message that is not one whole element.
+///   Other answers (`Need`, a part consumed) break this contract and end the connection as [`Disconnect::Malformed`]
+///   without a good-bye of the carried protocol.
 pub trait Carried: super::Session + Sized {
     /// What a session is made from once the handshake has chosen it.
     type Opening: Clone + std::fmt::Debug;
 
-    /// A session on a connection accepted at `accepted`, whose deadline to log in began then.
+    /// Whether a subprotocol is offered to this connection; the paths of others do not exist.
+    fn speaks(opening: &Self::Opening, subprotocol: Subprotocol) -> bool;
+
+    /// A session of a subprotocol that is offered, on a connection accepted at `accepted`, whose deadline to log in
+    /// began then.
     fn open(opening: &Self::Opening, subprotocol: Subprotocol, accepted: Now) -> Self;
 
-    /// How many bytes the packet at the front of `bytes` has, as far as they tell: at most `bytes.len()` if
-    /// it is complete or malformed, else the least that must be there. Looks at its length alone.
-    fn packet_len(bytes: &[u8]) -> usize;
+    /// How it lies in messages; always the same for one session.
+    fn kind(&self) -> MessageKind;
+
+    /// Of a stream: how many bytes the packet at the front of `bytes` has, as far as they tell: at most
+    /// `bytes.len()` if it is complete or malformed, else the least that must be there. Looks at its length alone.
+    fn packet_len(&self, bytes: &[u8]) -> usize;
 }
 
 /// One WebSocket connection and the session it carries.
@@ -43,13 +91,13 @@ pub trait Carried: super::Session + Sized {
 pub struct Session<S: Carried> {
     stage: Stage<S>,
     decoder: Decoder,
-    /// The packet that began in an earlier frame.
+    /// The packet or element that began in an earlier frame.
     spill: Option<Box<Spill>>,
     /// When the count of overhead frames began.
     overhead_since: Instant,
     /// Bytes at the front of the receive buffer that are payload and unmasked, but not consumed.
     ready: u32,
-    /// Frames since then that completed no packet.
+    /// Frames since then that completed no packet or element.
     overhead: u16,
     /// The carried session has logged in.
     attached: bool,
@@ -111,7 +159,8 @@ impl<S: Carried> Session<S> {
         let Stage::Handshake(opening) = &mut self.stage else {
             return Ok(Step::Hold);
         };
-        match handshake::read(bytes, opening.scanned) {
+        let speaks = |subprotocol| S::speaks(&opening.carried, subprotocol);
+        match handshake::read(bytes, opening.scanned, speaks) {
             Ok(None) => {
                 opening.scanned = bytes.len();
                 Ok(Step::Need(bytes.len() + 1))
@@ -143,22 +192,33 @@ impl<S: Carried> Session<S> {
         scratch: &'a mut Scratch,
         out: &mut O,
     ) -> Result<Step<'a>, Disconnect> {
-        let (frame, used) = match self.decoder.decode(bytes, limits::WS_FRAME_BYTES_MAX) {
+        let Stage::Open(carried) = &self.stage else {
+            return Ok(Step::Hold);
+        };
+        let messages = carried.kind();
+        let payload_bytes_max = match messages {
+            MessageKind::Stream => limits::WS_FRAME_BYTES_MAX,
+            MessageKind::Elements => self.element_bytes_left(),
+        };
+        let (frame, used) = match self.decoder.decode(bytes, payload_bytes_max) {
             Ok(Decode::Frame { frame, len }) => (frame, len),
             Ok(Decode::Need(need)) => return Ok(Step::Need(need)),
             Err(malformed) => return Err(self.malformed(malformed, out)),
         };
         let mut command = None;
         match frame {
-            Frame::Data { kind: Kind::Text, .. } => {
-                // [MQTT-6.0.0-1]
-                let reason = "binary messages only";
+            // [MQTT-6.0.0-1]; RFC 7395, 3.2
+            Frame::Data { kind, .. } if kind != messages.frames() => {
+                let reason = messages.refusal();
                 self.close(CloseFrame::new(CloseCode::UNSUPPORTED_DATA, reason), out);
                 return Err(Disconnect::ProtocolError);
             }
-            Frame::Data { len, .. } => {
+            Frame::Data { len, last, .. } => {
                 if len < limits::WS_SMALL_FRAME_BYTES {
                     self.charge(now, out)?;
+                }
+                if messages == MessageKind::Elements && !last {
+                    self.begin_element();
                 }
                 return self.payload(now, bytes, used, scratch, out);
             }
@@ -180,7 +240,7 @@ impl<S: Carried> Session<S> {
         Ok(Step::Done { used, command })
     }
 
-    /// Counts a frame that may turn out to be overhead. A completed packet makes up for all before it.
+    /// Counts a frame that may turn out to be overhead. A completed packet or element makes up for all before it.
     fn charge<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
         let window = Duration::from_millis(limits::WS_OVERHEAD_MS);
         if self.overhead == 0 || now.instant - self.overhead_since >= window {
@@ -262,15 +322,16 @@ impl<S: Carried> super::Session for Session<S> {
         if let Stage::Handshake(_) = self.stage {
             return self.handshake(bytes, out);
         }
-        if self.ready > 0 || self.decoder.payload_left() > 0 {
-            return self.payload(now, bytes, 0, scratch, out);
+        let head = self.spill.as_ref().map_or(0, |spill| spill.head);
+        if self.ready > 0 || self.decoder.payload_left() > 0 || head > 0 {
+            return self.payload(now, bytes, head, scratch, out);
         }
         self.frame(now, bytes, scratch, out)
     }
 
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
         let Some(carried) = self.carried() else { return };
-        carried.attached(now, verdict, &mut WsOutput(out));
+        carried.attached(now, verdict, out);
         match verdict {
             Ok(_) => self.attached = true,
             Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
@@ -282,13 +343,13 @@ impl<S: Carried> super::Session for Session<S> {
 
     fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
         if let Some(carried) = self.carried() {
-            carried.proven(now, verdict, &mut WsOutput(out));
+            carried.proven(now, verdict, out);
         }
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
         if let Some(carried) = self.carried() {
-            carried.completed(now, ticket, completion, &mut WsOutput(out));
+            carried.completed(now, ticket, completion, out);
         }
     }
 
@@ -300,7 +361,7 @@ impl<S: Carried> super::Session for Session<S> {
         out: &mut O,
     ) -> Result<(), Undelivered> {
         let carried = self.carried().ok_or(Undelivered::Gone)?;
-        carried.deliver(now, delivery, frames, &mut WsOutput(out))
+        carried.deliver(now, delivery, frames, out)
     }
 
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
@@ -311,7 +372,7 @@ impl<S: Carried> super::Session for Session<S> {
             Stage::Handshake(opening) if now.instant < opening.deadline() => Ok(()),
             Stage::Handshake(_) => Err(self.refuse(handshake::Refusal::TimedOut, out)),
             Stage::Open(carried) => carried
-                .timeout(now, &mut WsOutput(out))
+                .timeout(now, out)
                 .map_err(|disconnect| self.fault(disconnect, out)),
         }
     }
@@ -331,6 +392,13 @@ impl<S: Carried> super::Session for Session<S> {
         }
     }
 
+    fn takes_direct(&self) -> Option<SubscriptionOptions> {
+        match &self.stage {
+            Stage::Handshake(_) => None,
+            Stage::Open(carried) => carried.takes_direct(),
+        }
+    }
+
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         if self.closed {
             return;
@@ -338,7 +406,7 @@ impl<S: Carried> super::Session for Session<S> {
         match &mut self.stage {
             Stage::Handshake(_) => _ = self.refuse(handshake::Refusal::Unavailable, out),
             Stage::Open(carried) => {
-                carried.end(now, ending, &mut WsOutput(out));
+                carried.end(now, ending, out);
                 let (code, reason) = ending_code(ending);
                 self.close(CloseFrame::new(code, reason), out);
             }

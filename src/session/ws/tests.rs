@@ -1,6 +1,7 @@
 //! A carried protocol made for the tests, and a driver that does what a shard does with a session.
 
 mod carried;
+mod elements;
 mod handshake;
 mod mqtt;
 
@@ -61,9 +62,9 @@ impl<S: Carried> Shard<S> {
         }
     }
 
-    /// Calls the session as long as it achieves something.
+    /// Calls the session as long as there are bytes and it achieves something.
     pub(super) fn resume(&mut self) {
-        while !matches!(self.events.last(), Some(Event::Leave | Event::Ended(_))) {
+        while !self.buffer.is_empty() && !matches!(self.events.last(), Some(Event::Leave | Event::Ended(_))) {
             let have = self.buffer.len();
             let step = self
                 .session
@@ -212,6 +213,10 @@ pub(super) struct Fake {
 impl Carried for Fake {
     type Opening = Opened;
 
+    fn speaks(_: &Opened, subprotocol: Subprotocol) -> bool {
+        subprotocol == Subprotocol::Mqtt
+    }
+
     fn open(_: &Opened, subprotocol: Subprotocol, accepted: Now) -> Self {
         assert_eq!(subprotocol, Subprotocol::Mqtt);
         Self {
@@ -229,12 +234,37 @@ impl Carried for Fake {
         }
     }
 
-    fn packet_len(bytes: &[u8]) -> usize {
+    fn kind(&self) -> MessageKind {
+        MessageKind::Stream
+    }
+
+    fn packet_len(&self, bytes: &[u8]) -> usize {
         body_len(bytes).map_or(4, |len| 4 + len)
     }
 }
 
-fn publish(payload: &[u8]) -> Command<'_> {
+/// Delivers `delivery` as any of the fake protocols does.
+pub(super) fn share<O: Output>(
+    delivery: &Delivery<'_>,
+    frames: &mut Frames<O::Shared>,
+    out: &mut O,
+) -> Result<(), Undelivered> {
+    let &Delivery::Direct { text, .. } = delivery else {
+        return Err(Undelivered::NotText);
+    };
+    let variant = u32::from(O::FRAMING);
+    let frame = frames.get_or_encode(variant, || {
+        out.share(text.len(), |buffer| buffer.extend_from_slice(text.as_bytes()))
+    });
+    out.push(&frame);
+    Ok(())
+}
+
+pub(super) fn say<O: Output>(text: &[u8], out: &mut O) {
+    out.write(text.len(), |buffer| buffer.extend_from_slice(text));
+}
+
+pub(super) fn publish(payload: &[u8]) -> Command<'_> {
     Command::Publish {
         message: ChannelMessage {
             channel: "c",
@@ -294,7 +324,7 @@ impl crate::session::Session for Fake {
                 Some(publish(body))
             }
             ECHO => {
-                out.write(len, |buffer| buffer.extend_from_slice(body));
+                say(body, &mut BinaryOutput::new(out));
                 None
             }
             NOTHING => None,
@@ -303,7 +333,7 @@ impl crate::session::Session for Fake {
                 Some(Command::Leave)
             }
             _ => {
-                out.write(3, |buffer| buffer.extend_from_slice(b"bad"));
+                say(b"bad", &mut BinaryOutput::new(out));
                 return Err(Disconnect::Malformed);
             }
         };
@@ -313,12 +343,12 @@ impl crate::session::Session for Fake {
     fn attached<O: Output>(&mut self, _: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
         self.waiting = false;
         if verdict.is_err() {
-            out.write(2, |buffer| buffer.extend_from_slice(b"no"));
+            say(b"no", &mut BinaryOutput::new(out));
         }
     }
 
     fn completed<O: Output>(&mut self, _: Now, _: Ticket, _: &Completion, out: &mut O) {
-        out.write(4, |buffer| buffer.extend_from_slice(b"done"));
+        say(b"done", &mut BinaryOutput::new(out));
     }
 
     fn deliver<O: Output>(
@@ -328,22 +358,14 @@ impl crate::session::Session for Fake {
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
-        let &Delivery::Direct { text, .. } = delivery else {
-            return Err(Undelivered::NotText);
-        };
-        let variant = u32::from(O::FRAMING);
-        let frame = frames.get_or_encode(variant, || {
-            out.share(text.len(), |buffer| buffer.extend_from_slice(text.as_bytes()))
-        });
-        out.push(&frame);
-        Ok(())
+        share(delivery, frames, &mut BinaryOutput::new(out))
     }
 
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
         if Some(now.instant) < self.next_timeout() {
             return Ok(());
         }
-        out.write(4, |buffer| buffer.extend_from_slice(b"late"));
+        say(b"late", &mut BinaryOutput::new(out));
         Err(Disconnect::TimedOut)
     }
 
@@ -356,6 +378,6 @@ impl crate::session::Session for Fake {
     }
 
     fn end<O: Output>(&mut self, _: Now, _: Ending, out: &mut O) {
-        out.write(3, |buffer| buffer.extend_from_slice(b"bye"));
+        say(b"bye", &mut BinaryOutput::new(out));
     }
 }

@@ -341,9 +341,8 @@ fn direct_to_all(shard: &mut Shard) -> Result<(), Undelivered> {
         options: SubscriptionOptions::default(),
     };
     let mut frames = Frames::default();
-    let mut plain = Fake::open(&Opened::default(), Subprotocol::Mqtt, shard.now);
     let mut plain_out = Recorder::default();
-    plain.deliver(shard.now, &delivery, &mut frames, &mut plain_out)?;
+    share(&delivery, &mut frames, &mut plain_out)?;
     assert_eq!(plain_out.take(), b"hello");
     for _ in 0..2 {
         shard

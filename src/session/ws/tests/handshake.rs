@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// A good request for XMPP at `path`.
+pub(super) fn xmpp_request(path: &str) -> String {
+    request("")
+        .replace("/mqtt ", &format!("{path} "))
+        .replace("mqttv3.1, mqtt", "xmpp")
+}
+
 /// A good request with `extra` header fields.
 pub(super) fn request(extra: &str) -> String {
     format!(
@@ -150,6 +157,33 @@ fn other_paths_are_not_found_whatever_is_asked_of_them() {
         );
         let plain = format!("GET {path} HTTP/1.1\r\nHost: nexus.example\r\n\r\n");
         refused(&plain, "404 Not Found", Disconnect::ProtocolError);
+    }
+}
+
+#[test]
+fn each_path_has_one_subprotocol() {
+    for (path, subprotocol) in [
+        ("/mqtt", Some(Subprotocol::Mqtt)),
+        ("/ws", Some(Subprotocol::Xmpp)),
+        ("/xmpp-websocket", Some(Subprotocol::Xmpp)),
+        ("/", None),
+        ("/ws/", None),
+        ("/WS", None),
+        ("/xmpp", None),
+        ("/http-bind", None),
+    ] {
+        assert_eq!(Subprotocol::at(path), subprotocol, "{path}");
+    }
+    assert_eq!(
+        (Subprotocol::Mqtt.name(), Subprotocol::Xmpp.name()),
+        ("mqtt", "xmpp")
+    );
+}
+
+#[test]
+fn paths_of_what_is_not_spoken_do_not_exist() {
+    for path in ["/ws", "/xmpp-websocket"] {
+        refused(&xmpp_request(path), "404 Not Found", Disconnect::ProtocolError);
     }
 }
 

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use super::*;
 use crate::codec::mqtt::packet::{Connect, Packet, Publish, QoS, Version};
 use crate::codec::mqtt::property::Properties;
-use crate::session::any::MqttOpening;
+use crate::session::any::{Carrying, Opening};
 use crate::session::mqtt::{self, Passwords};
 use crate::session::testing::{UID, identity};
+use crate::session::xmpp;
 
 fn encoded(packet: &Packet<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -40,9 +41,10 @@ fn publish(payload: &[u8]) -> Vec<u8> {
     }))
 }
 
-fn open() -> Shard<mqtt::Session> {
-    let mut shard = Shard::accept_for(&MqttOpening {
-        settings: Rc::default(),
+fn open() -> Shard<Carrying> {
+    let mut shard = Shard::accept_for(&Opening {
+        mqtt: Rc::default(),
+        xmpp: Rc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
         passwords: Passwords::Taken,
     });
     shard.receive(handshake::request("").as_bytes());
@@ -50,7 +52,7 @@ fn open() -> Shard<mqtt::Session> {
     shard
 }
 
-fn attach(shard: &mut Shard<mqtt::Session>) {
+fn attach(shard: &mut Shard<Carrying>) {
     let identity = identity("etest", "owner", "w1");
     shard.session.attached(shard.now, Ok(&identity), &mut shard.out);
     shard.resume();
@@ -153,8 +155,5 @@ fn mqtt_bytes_that_are_malformed_close_with_1002() {
 
 #[test]
 fn an_open_connection_costs_40_bytes_beside_its_mqtt_session() {
-    assert_eq!(
-        size_of::<Session<mqtt::Session>>(),
-        size_of::<mqtt::Session>() + 40
-    );
+    assert_eq!(size_of::<Session<Carrying>>(), size_of::<mqtt::Session>() + 40);
 }

@@ -1,22 +1,18 @@
-//! The sample clients' connection: MQTT 3.1.1 or 5.0 through `mqttbytes`, over TCP or WebSocket, blocking.
+//! The sample device's and worker's connection: MQTT 3.1.1 or 5.0 through `mqttbytes`, over TCP, blocking.
 //! It shares nothing with the daemon's own codec: the demonstration goes over real sockets.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use mqttbytes::{QoS, v4, v5};
-use tungstenite::WebSocket;
-use tungstenite::client::IntoClientRequest;
-use tungstenite::http::HeaderValue;
 
+use super::{Login, Patience, open_tcp};
 use crate::daemon::Fault;
-use crate::daemon::clock::Clock;
 
-/// How long a sample client waits for anything.
-const PATIENCE: Duration = Duration::from_secs(10);
 const PACKET_BYTES_MAX: usize = 1_024 * 1_024;
+/// None: the sample clients are silent as long as nobody wants anything of them.
+const KEEP_ALIVE_S: u16 = 0;
 
 /// What a sample client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,26 +21,6 @@ pub(super) enum Version {
     V311,
     /// MQTT 5.0.
     V5,
-}
-
-/// What carries it.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Transport {
-    /// TCP to this address.
-    Tcp(SocketAddr),
-    /// WebSocket to this address, path `/mqtt`.
-    WebSocket(SocketAddr),
-}
-
-/// Who a sample client is.
-#[derive(Clone, Debug)]
-pub(super) struct Login {
-    /// `<app>-<uid>-<role>`.
-    pub(super) account: String,
-    /// Its secret.
-    pub(super) secret: String,
-    /// The Client Identifier.
-    pub(super) resource: String,
 }
 
 /// A message that arrived.
@@ -79,14 +55,9 @@ impl Message {
     }
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    WebSocket(Box<WebSocket<TcpStream>>),
-}
-
 /// A connected sample client.
 pub(super) struct Client {
-    stream: Stream,
+    stream: TcpStream,
     version: Version,
     inbox: BytesMut,
     packet_id: u16,
@@ -94,9 +65,14 @@ pub(super) struct Client {
 
 impl Client {
     /// Connects and logs in.
-    pub(super) fn connect(version: Version, transport: Transport, login: &Login) -> Result<Self, Fault> {
-        let stream =
-            open(transport).map_err(|e| Fault::new(format!("{} cannot connect: {e}", login.resource)))?;
+    pub(super) fn connect(
+        version: Version,
+        address: SocketAddr,
+        login: &Login,
+        patience: Patience,
+    ) -> Result<Self, Fault> {
+        let stream = open_tcp(address, patience)
+            .map_err(|e| Fault::new(format!("{} cannot connect: {e}", login.resource)))?;
         let mut client = Self {
             stream,
             version,
@@ -108,11 +84,13 @@ impl Client {
         match version {
             Version::V311 => {
                 let mut connect = v4::Connect::new(&login.resource);
+                connect.keep_alive = KEEP_ALIVE_S;
                 connect.set_login(account, secret);
                 connect.write(&mut out)
             }
             Version::V5 => {
                 let mut connect = v5::Connect::new(&login.resource);
+                connect.keep_alive = KEEP_ALIVE_S;
                 connect.set_login(account, secret);
                 connect.write(&mut out)
             }
@@ -218,19 +196,12 @@ impl Client {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream
-                .write_all(bytes)
-                .map_err(|e| Fault::new(format!("cannot send: {e}"))),
-            Stream::WebSocket(socket) => socket
-                .send(tungstenite::Message::Binary(bytes.to_vec().into()))
-                .map_err(|e| Fault::new(format!("cannot send: {e}"))),
-        }
+        self.stream
+            .write_all(bytes)
+            .map_err(|e| Fault::new(format!("cannot send: {e}")))
     }
 
     fn packet(&mut self) -> Result<Packet, Fault> {
-        let clock = Clock::start();
-        let deadline = clock.now().instant + PATIENCE;
         loop {
             let packet = match self.version {
                 Version::V311 => v4::read(&mut self.inbox, PACKET_BYTES_MAX).map(Packet::from_v4),
@@ -241,62 +212,26 @@ impl Client {
                 Err(mqttbytes::Error::InsufficientBytes(_)) => {}
                 Err(error) => return Err(malformed(error)),
             }
-            if clock.now().instant > deadline {
-                return Err(Fault::new("nothing arrived for 10 seconds"));
-            }
             self.fill()?;
         }
     }
 
     fn fill(&mut self) -> Result<(), Fault> {
-        let gone = |why: String| Fault::new(format!("the connection ended: {why}"));
-        match &mut self.stream {
-            Stream::Tcp(stream) => {
-                let mut chunk = [0; 4_096];
-                match stream.read(&mut chunk) {
-                    Ok(0) => Err(gone("closed by the daemon".to_owned())),
-                    Ok(count) => {
-                        self.inbox
-                            .extend_from_slice(chunk.get(..count).unwrap_or_default());
-                        Ok(())
-                    }
-                    Err(error) => Err(gone(error.to_string())),
-                }
+        let mut chunk = [0; 4_096];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(Fault::new("the connection ended: closed by the daemon")),
+            Ok(count) => {
+                self.inbox
+                    .extend_from_slice(chunk.get(..count).unwrap_or_default());
+                Ok(())
             }
-            Stream::WebSocket(socket) => match socket.read() {
-                Ok(tungstenite::Message::Binary(bytes)) => {
-                    self.inbox.extend_from_slice(&bytes);
-                    Ok(())
-                }
-                Ok(_) => Ok(()),
-                Err(error) => Err(gone(error.to_string())),
-            },
+            Err(error) => Err(Fault::new(format!("the connection ended: {error}"))),
         }
     }
 }
 
 fn malformed(error: mqttbytes::Error) -> Fault {
     Fault::new(format!("the sample client's codec refused a packet: {error:?}"))
-}
-
-fn open(transport: Transport) -> Result<Stream, String> {
-    let (Transport::Tcp(address) | Transport::WebSocket(address)) = transport;
-    let stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
-    stream
-        .set_read_timeout(Some(PATIENCE))
-        .map_err(|e| e.to_string())?;
-    let Transport::WebSocket(address) = transport else {
-        return Ok(Stream::Tcp(stream));
-    };
-    let mut request = format!("ws://{address}/mqtt")
-        .into_client_request()
-        .map_err(|e| e.to_string())?;
-    request
-        .headers_mut()
-        .insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
-    let (socket, _) = tungstenite::client(request, stream).map_err(|e| e.to_string())?;
-    Ok(Stream::WebSocket(Box::new(socket)))
 }
 
 /// The packets the sample clients care about, whatever the version.

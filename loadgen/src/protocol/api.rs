@@ -1,0 +1,162 @@
+//! API requests, answers and outcomes, in either protocol.
+//!
+//! MQTT: a requester publishes to `$nexus/call/<number>/<app>/<cmd>` and gets `$nexus/reply/<number>`; a worker gets
+//! `$nexus/listen/<cmd>/<token>/<app>/<uid>/<role>/<resource>` and publishes to `$nexus/answer/<token>`.
+//! XMPP: a request is an iq whose id is the number, at the worker one whose id is the token.
+
+use std::borrow::Cow;
+
+use super::template::Template;
+use super::xmpp::IqKind;
+use super::{Malformed, Packet, Stanza, Wire, mqtt, text_of, xmpp};
+use crate::bytes_at::from_hex16;
+
+/// A request as a worker got it. `body` is as it lies on the wire: what [`answer`] takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// Names the request.
+    pub token: &'a [u8],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// The number of the request.
+    pub number: Option<u64>,
+    /// The reply's body; empty for a failure without one.
+    pub body: Cow<'a, [u8]>,
+    /// What failed.
+    pub failure: Option<String>,
+}
+
+/// The template of a request, whose key is its number in 16 digits.
+///
+/// # Errors
+/// [`Malformed`] for names that the protocol cannot carry.
+pub fn request(wire: Wire, qos: u8, app: &str, cmd: &str, body: &[u8]) -> Result<Template, Malformed> {
+    match wire {
+        Wire::Mqtt(version) => {
+            let head = "$nexus/call/";
+            let topic = format!("{head}{:016x}/{app}/{cmd}", 0);
+            mqtt::publish(version, &topic, head.len()..head.len() + 16, qos, body)
+        }
+        Wire::Xmpp => Ok(xmpp::request(app, cmd, text(body)?)),
+        Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
+    }
+}
+
+/// The template of a worker's answer, whose key is the token.
+///
+/// # Errors
+/// [`Malformed`] for an answer that the protocol cannot carry.
+pub fn answer(wire: Wire, qos: u8, asked: &Asked<'_>) -> Result<Template, Malformed> {
+    let token = text(asked.token)?;
+    match wire {
+        Wire::Mqtt(version) => {
+            let head = "$nexus/answer/";
+            let topic = format!("{head}{token}");
+            mqtt::publish(version, &topic, head.len()..topic.len(), qos, asked.body)
+        }
+        Wire::Xmpp => Ok(xmpp::answer(token, text(asked.body)?)),
+        Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|error| Malformed(error.to_string()))
+}
+
+/// The request in a packet that a worker received.
+pub fn asked<'a>(packet: &Packet<'a>) -> Option<Asked<'a>> {
+    match packet {
+        Packet::Publish(publish) => Some(Asked {
+            token: publish.topic.split(|byte| *byte == b'/').nth(3)?,
+            body: publish.payload,
+        }),
+        Packet::Stanza(Stanza::Iq(iq)) if iq.kind == IqKind::Set => Some(Asked {
+            token: iq.id.as_bytes(),
+            body: iq.json?.as_bytes(),
+        }),
+        _ => None,
+    }
+}
+
+/// The outcome in a packet that a requester received.
+pub fn outcome<'a>(packet: &Packet<'a>) -> Option<Outcome<'a>> {
+    match packet {
+        Packet::Publish(publish) => Some(Outcome {
+            number: publish.topic.strip_prefix(b"$nexus/reply/").and_then(from_hex16),
+            body: Cow::Borrowed(publish.payload),
+            failure: failure_code(publish.payload).map(|code| format!("code {code}")),
+        }),
+        Packet::Stanza(Stanza::Iq(iq)) if matches!(iq.kind, IqKind::Result | IqKind::Error) => {
+            let failure = || match iq.code {
+                Some(code) => format!("code {code}"),
+                None => format!("error {}", iq.condition),
+            };
+            Some(Outcome {
+                number: from_hex16(iq.id.as_bytes()),
+                body: text_of(iq.json.unwrap_or_default()),
+                failure: (iq.kind == IqKind::Error).then(failure),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The `code` of a failure body. Echoes, which have none, are not parsed: they start with their number.
+fn failure_code(body: &[u8]) -> Option<i64> {
+    if body.starts_with(br#"{"seq":"#) {
+        return None;
+    }
+    serde_json::from_slice::<serde_json::Value>(body)
+        .ok()?
+        .get("code")?
+        .as_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Version, next_packet};
+
+    #[test]
+    fn requests_and_answers_carry_their_keys_in_every_protocol() {
+        for wire in [Wire::Mqtt(Version::V3), Wire::Mqtt(Version::V5), Wire::Xmpp] {
+            let mut request = request(wire, 0, "app", "cmd", b"{}").unwrap();
+            request.set_key(b"00000000000000ab");
+            let frame = String::from_utf8_lossy(request.frame()).into_owned();
+            assert!(frame.contains("00000000000000ab"), "{frame}");
+            let asked = Asked {
+                token: b"t0",
+                body: b"{}",
+            };
+            let mut answer = answer(wire, 0, &asked).unwrap();
+            answer.set_key(b"t1");
+            let (packet, _) = next_packet(wire, answer.frame()).unwrap().unwrap();
+            match packet {
+                Packet::Publish(publish) => assert_eq!(publish.topic, b"$nexus/answer/t1"),
+                Packet::Stanza(Stanza::Iq(iq)) => assert_eq!((iq.id, iq.json), ("t1", Some("{}"))),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn failures_are_told_from_replies() {
+        assert_eq!(
+            failure_code(br#"{"code":-2000,"error":"no free worker found."}"#),
+            Some(-2000)
+        );
+        assert_eq!(failure_code(b"[]"), None);
+        let text = "<iq xmlns='jabber:client' type='error' id='00000000000000ab'><error type='auth'><forbidden xmlns='e'/></error></iq>";
+        let (packet, _) = next_packet(Wire::Xmpp, text.as_bytes()).unwrap().unwrap();
+        let outcome = outcome(&packet).unwrap();
+        assert_eq!(
+            (outcome.number, outcome.failure.as_deref()),
+            (Some(0xab), Some("error forbidden"))
+        );
+    }
+}

@@ -1,0 +1,282 @@
+//! From an established connection to a ready one: what is sent and what must come back, in either protocol.
+
+use super::xmpp::{BIND_ID, IqKind, WANT_ID};
+use super::{Login, Malformed, Packet, Stanza, Wire, mqtt, xmpp};
+
+/// What a connection is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Messages of a channel; in MQTT any Topic Filter.
+    Channel(String),
+    /// Requests of this command.
+    Listener(String),
+}
+
+impl Want {
+    /// The Topic Filter that says so.
+    fn filter(&self) -> String {
+        match self {
+            Self::Channel(filter) => filter.clone(),
+            Self::Listener(cmd) => format!("$nexus/listen/{cmd}/#"),
+        }
+    }
+}
+
+/// Who a connection is.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// What it speaks.
+    pub wire: Wire,
+    /// Client Identifier, or resource.
+    pub name: &'a str,
+    /// `None`: anonymous, where the protocol knows that.
+    pub login: Option<&'a Login>,
+    /// What it subscribes to before it is ready.
+    pub want: Option<&'a Want>,
+    /// QoS of its subscription.
+    pub qos: u8,
+    /// Keep Alive, seconds.
+    pub keepalive_s: u16,
+    /// The domain it speaks to.
+    pub domain: &'a str,
+}
+
+/// How far a login is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// MQTT: CONNECT is sent.
+    Connecting,
+    /// XMPP: the stream is opened.
+    Opening,
+    /// XMPP: the proof is sent.
+    Proving,
+    /// XMPP: the stream is opened again.
+    Reopening,
+    /// XMPP: the resource is asked for.
+    Binding,
+    /// What it is for is asked for.
+    Wanting,
+}
+
+/// Where a login goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// On.
+    Step(Step),
+    /// The connection is ready.
+    Ready,
+    /// The server refused, as it says here.
+    Refused(String),
+}
+
+/// What is to be done next: frames to send, then where that leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// Frames, each a message of its own.
+    pub send: Vec<Vec<u8>>,
+    /// Receive Maximum of the server, where it just named one.
+    pub receive_max: Option<u16>,
+    /// Where it leads.
+    pub then: Then,
+}
+
+impl Next {
+    fn new(send: Vec<Vec<u8>>, then: Then) -> Self {
+        Self {
+            send,
+            receive_max: None,
+            then,
+        }
+    }
+
+    fn step(frame: Vec<u8>, step: Step) -> Self {
+        Self::new(vec![frame], Then::Step(step))
+    }
+
+    fn refused(why: impl Into<String>) -> Self {
+        Self::new(Vec::new(), Then::Refused(why.into()))
+    }
+}
+
+impl Caller<'_> {
+    /// The connection is established.
+    ///
+    /// # Errors
+    /// [`Malformed`] for names that the protocol cannot carry, and for XMPP without a login.
+    pub fn greet(&self) -> Result<Next, Malformed> {
+        Ok(match self.wire {
+            Wire::Raw { .. } => Next::new(Vec::new(), Then::Ready),
+            Wire::Mqtt(version) => {
+                let connect = mqtt::connect(version, self.name, self.login, self.keepalive_s)?;
+                Next::step(connect, Step::Connecting)
+            }
+            Wire::Xmpp if self.login.is_none() => return Err(Malformed("XMPP needs an account".into())),
+            Wire::Xmpp => Next::step(xmpp::open(self.domain), Step::Opening),
+        })
+    }
+
+    /// A packet came at `at`; `None` if it changes nothing.
+    ///
+    /// # Errors
+    /// [`Malformed`] for a filter that the protocol cannot carry.
+    pub fn answer(&self, at: Step, packet: &Packet<'_>) -> Result<Option<Next>, Malformed> {
+        if let Some(why) = packet.good_bye() {
+            return Ok(Some(Next::refused(why)));
+        }
+        Ok(Some(match (at, packet) {
+            (_, Packet::Stanza(stanza)) => return self.stanza(at, stanza),
+            (Step::Connecting, Packet::ConnAck { code: 0, receive_max }) => Next {
+                receive_max: Some(*receive_max),
+                ..self.wish(Vec::new())?
+            },
+            (Step::Connecting, Packet::ConnAck { code, .. }) => {
+                Next::refused(format!("CONNACK 0x{code:02x}"))
+            }
+            (Step::Wanting, Packet::SubAck { granted: true }) => Next::new(Vec::new(), Then::Ready),
+            (Step::Wanting, Packet::SubAck { granted: false }) => self.wish_refused("SUBACK"),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn stanza(&self, at: Step, stanza: &Stanza<'_>) -> Result<Option<Next>, Malformed> {
+        Ok(Some(match (at, stanza) {
+            (Step::Opening, Stanza::Features { plain: true, .. }) => {
+                let login = self.login.ok_or_else(|| Malformed("no account".into()))?;
+                Next::step(xmpp::auth(login), Step::Proving)
+            }
+            (Step::Opening, Stanza::Features { plain: false, .. }) => {
+                Next::refused("SASL PLAIN is not offered")
+            }
+            (Step::Proving, Stanza::Success) => Next::step(xmpp::open(self.domain), Step::Reopening),
+            (Step::Proving, Stanza::Failure(condition)) => Next::refused(format!("SASL {condition}")),
+            (Step::Reopening, Stanza::Features { bind: true, .. }) => {
+                Next::step(xmpp::bind(self.name), Step::Binding)
+            }
+            (Step::Binding, Stanza::Iq(iq)) if iq.id == BIND_ID => match iq.kind {
+                IqKind::Result => self.wish(vec![xmpp::presence()])?,
+                _ => Next::refused(format!("bind {}", iq.condition)),
+            },
+            (Step::Wanting, Stanza::Iq(iq)) if iq.id == WANT_ID => match iq.kind {
+                IqKind::Result => Next::new(Vec::new(), Then::Ready),
+                _ => self.wish_refused(iq.condition),
+            },
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Behind `send`, asks for what the connection is for.
+    fn wish(&self, mut send: Vec<Vec<u8>>) -> Result<Next, Malformed> {
+        let Some(want) = self.want else {
+            return Ok(Next::new(send, Then::Ready));
+        };
+        send.push(match (self.wire, want) {
+            (Wire::Mqtt(version), want) => mqtt::subscribe(version, 1, &want.filter(), self.qos)?,
+            (_, Want::Channel(channel)) => xmpp::subscribe(channel),
+            (_, Want::Listener(cmd)) => xmpp::listen(cmd),
+        });
+        Ok(Next::new(send, Then::Step(Step::Wanting)))
+    }
+
+    fn wish_refused(&self, how: &str) -> Next {
+        let filter = self.want.map(Want::filter).unwrap_or_default();
+        Next::refused(format!("subscription to {filter}: {how}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::next_packet;
+
+    #[test]
+    fn rfc7395_a_login_goes_step_by_step_and_takes_plain() {
+        let login = Login {
+            account: "a".into(),
+            secret: "s".into(),
+        };
+        let want = Want::Channel("c".into());
+        let caller = Caller {
+            wire: Wire::Xmpp,
+            name: "r",
+            login: Some(&login),
+            want: Some(&want),
+            qos: 0,
+            keepalive_s: 0,
+            domain: "d",
+        };
+        let answers = [
+            "<stream:features xmlns:stream='s'><mechanisms xmlns='m'><mechanism>SCRAM-SHA-256</mechanism>\
+             <mechanism>PLAIN</mechanism></mechanisms></stream:features>",
+            "<success xmlns='s'/>",
+            "<stream:features xmlns:stream='s'><bind xmlns='b'/></stream:features>",
+            "<iq xmlns='jabber:client' type='result' id='bind'/>",
+            "<iq xmlns='jabber:client' type='result' id='want'/>",
+        ];
+        let mut next = caller.greet().unwrap();
+        let mut sent = Vec::new();
+        for answer in answers {
+            let Then::Step(at) = next.then else {
+                panic!("{next:?}")
+            };
+            sent.append(&mut next.send);
+            let (packet, _) = next_packet(Wire::Xmpp, answer.as_bytes()).unwrap().unwrap();
+            next = caller.answer(at, &packet).unwrap().unwrap();
+        }
+        assert_eq!(next, Next::new(Vec::new(), Then::Ready));
+        let sent: Vec<_> = sent.iter().map(|frame| String::from_utf8_lossy(frame)).collect();
+        for (frame, start) in sent
+            .iter()
+            .zip(["<open ", "<auth ", "<open ", "<iq ", "<presence ", "<iq "])
+        {
+            assert!(frame.starts_with(start), "{sent:?}");
+        }
+        assert_eq!(sent.len(), 6);
+        let anonymous = Caller {
+            login: None,
+            ..caller
+        };
+        assert!(anonymous.greet().is_err());
+    }
+
+    #[test]
+    fn refusals_say_what_was_refused() {
+        let login = Login {
+            account: "a".into(),
+            secret: "s".into(),
+        };
+        let caller = Caller {
+            wire: Wire::Xmpp,
+            name: "r",
+            login: Some(&login),
+            want: None,
+            qos: 0,
+            keepalive_s: 0,
+            domain: "d",
+        };
+        for (at, answer, why) in [
+            (
+                Step::Proving,
+                "<failure xmlns='s'><not-authorized/></failure>",
+                "SASL not-authorized",
+            ),
+            (
+                Step::Opening,
+                "<stream:features xmlns:stream='s'/>",
+                "SASL PLAIN is not offered",
+            ),
+            (
+                Step::Binding,
+                "<iq xmlns='jabber:client' type='error' id='bind'><error><conflict xmlns='e'/></error></iq>",
+                "bind conflict",
+            ),
+            (
+                Step::Proving,
+                "<stream:error xmlns:stream='s'><reset xmlns='e'/></stream:error>",
+                "stream error reset",
+            ),
+        ] {
+            let (packet, _) = next_packet(Wire::Xmpp, answer.as_bytes()).unwrap().unwrap();
+            assert_eq!(caller.answer(at, &packet).unwrap(), Some(Next::refused(why)));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! XMPP (RFC 6120) over WebSocket (RFC 7395), through `quick-xml`.
+//!
+//! One element is one text message. Everything sent is written by `quick-xml`, what is sent often as a
+//! [`Template`](super::template::Template); everything received is read by `quick-xml`, its texts borrowed as they
+//! lie on the wire.
+
+mod read;
+mod write;
+
+pub use read::read;
+pub use write::{answer, auth, bind, close, listen, open, ping, pong, presence, publish, request, subscribe};
+
+/// The namespace of `<open/>` and `<close/>`.
+const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
+/// The namespace of stanzas.
+const CLIENT: &str = "jabber:client";
+/// The namespace of requests, listeners and channels.
+const NEXUS: &str = "urn:nexus:1";
+/// The namespace of JSON containers (XEP-0335).
+const JSON: &str = "urn:xmpp:json:0";
+
+/// The id of the request to bind.
+pub const BIND_ID: &str = "bind";
+/// The id of a subscription, or of the registration of a listener.
+pub const WANT_ID: &str = "want";
+/// The id of the client's pings.
+pub const PING_ID: &str = "ping";
+
+/// A received element, borrowed from the read buffer. Texts are as they lie on the wire: with their references.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stanza<'a> {
+    /// `<open/>`.
+    Open,
+    /// `<stream:features/>`.
+    Features {
+        /// SASL PLAIN is offered.
+        plain: bool,
+        /// A resource can be bound.
+        bind: bool,
+    },
+    /// SASL's `<success/>`.
+    Success,
+    /// SASL's `<failure/>` with its condition.
+    Failure(&'a str),
+    /// `<iq/>`.
+    Iq(Iq<'a>),
+    /// `<message/>`.
+    Message(Message<'a>),
+    /// `<stream:error/>` with its condition.
+    StreamError(&'a str),
+    /// `<close/>`.
+    Close,
+    /// An element that changes nothing here (presence and the like).
+    Other,
+}
+
+/// What an iq is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IqKind {
+    /// It asks.
+    Get,
+    /// It asks for a change.
+    Set,
+    /// It answers.
+    Result,
+    /// It refuses.
+    #[default]
+    Error,
+}
+
+/// A received iq.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Iq<'a> {
+    /// Its type.
+    pub kind: IqKind,
+    /// Its id.
+    pub id: &'a str,
+    /// It is a ping (XEP-0199).
+    pub ping: bool,
+    /// The JSON of its container; `None` where it has none.
+    pub json: Option<&'a str>,
+    /// The condition of an error.
+    pub condition: &'a str,
+    /// The code of a failed request.
+    pub code: Option<i32>,
+}
+
+/// A received message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The channel's text, where it came from one.
+    pub published: Option<&'a str>,
+}

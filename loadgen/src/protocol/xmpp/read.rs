@@ -1,0 +1,309 @@
+//! From one text message to what it means here.
+
+use quick_xml::Reader;
+use quick_xml::events::attributes::Attributes;
+use quick_xml::events::{BytesStart, Event};
+
+use super::{CLIENT, FRAMING, Iq, IqKind, Message, Stanza};
+use crate::protocol::Malformed;
+
+/// Reads one message, which is one element.
+///
+/// # Errors
+/// [`Malformed`] where `quick-xml` refuses it, or it is not exactly one element in its namespace.
+pub fn read(message: &[u8]) -> Result<Stanza<'_>, Malformed> {
+    let text = std::str::from_utf8(message).map_err(|error| broken(&error))?;
+    let mut walk = Walk {
+        text,
+        reader: Reader::from_str(text),
+    };
+    let (root, leaf) = walk.element()?.ok_or_else(|| Malformed("no element".into()))?;
+    let mut found = Found::default();
+    if !leaf {
+        walk.contents(&mut found)?;
+    }
+    match walk.reader.read_event() {
+        Ok(Event::Eof) => stanza(&root, &found),
+        _ => Err(Malformed("more than one element in a message".into())),
+    }
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Malformed {
+    Malformed(format!("quick-xml: {error}"))
+}
+
+/// A start tag.
+struct Tag<'a> {
+    /// Without its prefix.
+    name: &'a str,
+    attributes: Attributes<'a>,
+}
+
+impl<'a> Tag<'a> {
+    /// The value of an attribute, as it lies on the wire.
+    fn attribute(&self, name: &str) -> Option<&'a str> {
+        let mut all = self.attributes.clone().filter_map(Result::ok);
+        match all.find(|attribute| attribute.key.as_ref() == name)?.value {
+            std::borrow::Cow::Borrowed(value) => Some(value),
+            std::borrow::Cow::Owned(_) => None,
+        }
+    }
+}
+
+/// What is looked for within the root.
+#[derive(Default)]
+struct Found<'a> {
+    first: Option<&'a str>,
+    condition: Option<&'a str>,
+    code: Option<i32>,
+    json: Option<&'a str>,
+    published: Option<&'a str>,
+    plain: bool,
+    bind: bool,
+    ping: bool,
+}
+
+struct Walk<'a> {
+    text: &'a str,
+    reader: Reader<&'a [u8]>,
+}
+
+impl<'a> Walk<'a> {
+    fn position(&self) -> usize {
+        usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX)
+    }
+
+    /// The root's start tag, and whether that is all of it.
+    fn element(&mut self) -> Result<Option<(Tag<'a>, bool)>, Malformed> {
+        let from = self.position();
+        match self.reader.read_event().map_err(|error| broken(&error))? {
+            Event::Start(start) => Ok(Some((self.tag(&start, from), false))),
+            Event::Empty(start) => Ok(Some((self.tag(&start, from), true))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The tag that began at `from` and was just read, borrowed from the message.
+    fn tag(&self, start: &BytesStart<'_>, from: usize) -> Tag<'a> {
+        // Behind the `<`; name and attributes are as long as the event's.
+        let inside = self
+            .text
+            .get(from + 1..from + 1 + start.len())
+            .unwrap_or_default();
+        let full = start.name().as_ref().len();
+        let name = inside.get(..full).unwrap_or_default();
+        let mut attributes = Attributes::new(inside, full);
+        attributes.with_checks(false);
+        Tag {
+            name: name.rsplit(':').next().unwrap_or_default(),
+            attributes,
+        }
+    }
+
+    /// Everything to the root's end.
+    fn contents(&mut self, found: &mut Found<'a>) -> Result<(), Malformed> {
+        let mut depth = 1;
+        let mut in_error = false;
+        loop {
+            let from = self.position();
+            let event = self.reader.read_event().map_err(|error| broken(&error))?;
+            match event {
+                Event::Start(start) => {
+                    let tag = self.tag(&start, from);
+                    if matches!(tag.name, "json" | "publish" | "mechanism") {
+                        let inner = self.position();
+                        let end = self
+                            .reader
+                            .read_to_end(start.name())
+                            .map_err(|error| broken(&error))?
+                            .end;
+                        let end = usize::try_from(end).unwrap_or(usize::MAX);
+                        found.text(&tag, self.text.get(inner..end).unwrap_or_default());
+                        continue;
+                    }
+                    found.tag(&tag, depth, in_error);
+                    in_error |= depth == 1 && tag.name == "error";
+                    depth += 1;
+                }
+                Event::Empty(start) => {
+                    let tag = self.tag(&start, from);
+                    found.text(&tag, "");
+                    found.tag(&tag, depth, in_error);
+                }
+                Event::End(_) => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                }
+                Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {}
+                Event::Eof => return Err(Malformed("an element without its end".into())),
+                Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
+                    return Err(Malformed("what RFC 6120, 11.1 forbids".into()));
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    fn text(&mut self, tag: &Tag<'a>, text: &'a str) {
+        match tag.name {
+            "json" => self.json = Some(text),
+            "publish" => self.published = Some(text),
+            "mechanism" => self.plain |= text == "PLAIN",
+            _ => {}
+        }
+    }
+
+    fn tag(&mut self, tag: &Tag<'a>, depth: usize, in_error: bool) {
+        if depth == 1 {
+            self.first.get_or_insert(tag.name);
+            self.bind |= tag.name == "bind";
+            self.ping |= tag.name == "ping";
+        } else if in_error && tag.name == "failure" {
+            self.code = tag.attribute("code").and_then(|code| code.parse().ok());
+        } else if in_error && tag.name != "text" {
+            self.condition.get_or_insert(tag.name);
+        }
+    }
+}
+
+fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed> {
+    let namespace = match root.name {
+        "open" | "close" => FRAMING,
+        "iq" | "message" | "presence" => CLIENT,
+        _ => "",
+    };
+    if !namespace.is_empty() && root.attribute("xmlns") != Some(namespace) {
+        return Err(Malformed(format!("<{}/> in another namespace", root.name)));
+    }
+    let first = found.first.unwrap_or("undefined-condition");
+    Ok(match root.name {
+        "open" => Stanza::Open,
+        "close" => Stanza::Close,
+        "features" => Stanza::Features {
+            plain: found.plain,
+            bind: found.bind,
+        },
+        "success" => Stanza::Success,
+        "failure" => Stanza::Failure(first),
+        "error" => Stanza::StreamError(first),
+        "iq" => Stanza::Iq(Iq {
+            kind: match root.attribute("type") {
+                Some("get") => IqKind::Get,
+                Some("set") => IqKind::Set,
+                Some("result") => IqKind::Result,
+                Some("error") => IqKind::Error,
+                _ => return Err(Malformed("an iq without type".into())),
+            },
+            id: root.attribute("id").unwrap_or_default(),
+            ping: found.ping,
+            json: found.json,
+            condition: found.condition.unwrap_or("undefined-condition"),
+            code: found.code,
+        }),
+        "message" => Stanza::Message(Message {
+            published: found.published,
+        }),
+        _ => Stanza::Other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7395_the_elements_of_a_login_are_told_apart() {
+        let of = |text: &'static str| read(text.as_bytes()).unwrap();
+        assert_eq!(
+            of("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' version='1.0'/>"),
+            Stanza::Open
+        );
+        assert_eq!(
+            of(
+                "<stream:features xmlns:stream='http://etherx.jabber.org/streams'><mechanisms xmlns='x'>\
+                <mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism></mechanisms></stream:features>"
+            ),
+            Stanza::Features {
+                plain: true,
+                bind: false
+            }
+        );
+        assert_eq!(
+            of("<stream:features xmlns:stream='s'><bind xmlns='b'/></stream:features>"),
+            Stanza::Features {
+                plain: false,
+                bind: true
+            }
+        );
+        assert_eq!(of("<success xmlns='s'/>"), Stanza::Success);
+        assert_eq!(
+            of("<failure xmlns='s'><not-authorized/></failure>"),
+            Stanza::Failure("not-authorized")
+        );
+        assert_eq!(
+            of("<stream:error xmlns:stream='s'><conflict xmlns='c'/><text xmlns='c'>x</text></stream:error>"),
+            Stanza::StreamError("conflict")
+        );
+        assert_eq!(of("<presence xmlns='jabber:client'/>"), Stanza::Other);
+    }
+
+    #[test]
+    fn an_iq_shows_its_body_or_why_there_is_none() {
+        let reply = "<iq xmlns='jabber:client' type='result' id='7'><api xmlns='urn:nexus:1' code='0'>\
+            <sender app='a'/><json xmlns='urn:xmpp:json:0'>{\"a\":\"&lt;\"}</json></api></iq>";
+        let expected = Iq {
+            kind: IqKind::Result,
+            id: "7",
+            json: Some("{\"a\":\"&lt;\"}"),
+            condition: "undefined-condition",
+            ..Iq::default()
+        };
+        assert_eq!(read(reply.as_bytes()), Ok(Stanza::Iq(expected)));
+        let failure = "<iq xmlns='jabber:client' type='error' id='8'><error type='cancel'><item-not-found xmlns='e'/>\
+            <text xmlns='e'>no</text><failure xmlns='urn:nexus:1' code='-2000'/></error></iq>";
+        let Ok(Stanza::Iq(iq)) = read(failure.as_bytes()) else {
+            panic!()
+        };
+        assert_eq!(
+            (iq.kind, iq.condition, iq.code, iq.json),
+            (IqKind::Error, "item-not-found", Some(-2000), None)
+        );
+        let ping = b"<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>";
+        assert!(matches!(
+            read(ping),
+            Ok(Stanza::Iq(Iq {
+                ping: true,
+                id: "p",
+                ..
+            }))
+        ));
+    }
+
+    #[test]
+    fn a_message_shows_what_was_published() {
+        let text = "<message xmlns='jabber:client'><publish xmlns='urn:nexus:1' channel='c'>a&amp;b</publish></message>";
+        let published = Some("a&amp;b");
+        assert_eq!(read(text.as_bytes()), Ok(Stanza::Message(Message { published })));
+    }
+
+    #[test]
+    fn what_is_not_one_element_is_refused() {
+        for text in [
+            "",
+            "x",
+            "<iq",
+            "<iq xmlns='jabber:client' type='get'>",
+            "<a/><b/>",
+            "<a></b>",
+            "<a><!-- x --></a>",
+            "<iq xmlns='other' type='get' id='1'/>",
+            "<iq xmlns='jabber:client' id='1'/>",
+        ] {
+            assert!(read(text.as_bytes()).is_err(), "{text}");
+        }
+        assert!(read(b"<a>\xff</a>").is_err());
+    }
+}

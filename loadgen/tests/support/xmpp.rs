@@ -1,0 +1,318 @@
+//! An XMPP server over WebSocket for one test: a thread for each connection, through `tungstenite`'s own server and
+//! `quick-xml`. It knows one account, `ok` with the secret `s`; names are matched exactly.
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test server may block; nothing of it is measured"
+)]
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quick_xml::events::Event;
+use quick_xml::{Reader, XmlVersion};
+use tungstenite::handshake::server::{Request, Response};
+use tungstenite::http::HeaderValue;
+use tungstenite::{Error, Message, WebSocket};
+
+const STREAM: &str = "xmlns:stream='http://etherx.jabber.org/streams'";
+const PLAIN_OK: &str = "AG9rAHM=";
+
+/// What the server does wrong; numbers count the requests or published messages of the whole server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Answers this request with a failure.
+    Fails(u64),
+    /// Drops this request or message.
+    Drops(u64),
+    /// Sends a stream error instead of its answer.
+    StreamError(u64),
+    /// Ends the stream instead.
+    Closes(u64),
+    /// Breaks the connection instead.
+    Breaks(u64),
+    /// Sends a stream error instead of the second `<open/>`.
+    RefusesStream,
+}
+
+#[derive(Default)]
+struct State {
+    count: u64,
+    /// Command or channel and who wants it.
+    wanted: Vec<(String, Sender<String>)>,
+    /// Requests by token: who asked, and under which id.
+    asked: HashMap<String, (Sender<String>, String)>,
+}
+
+/// Starts the server. Requests without a listener are answered by it with their own body.
+pub(crate) fn start(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = Arc::<Mutex<State>>::default();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            let state = Arc::clone(&state);
+            std::thread::spawn(move || Connection::accept(stream, state, fault).serve());
+        }
+    });
+    address
+}
+
+struct Connection {
+    socket: WebSocket<TcpStream>,
+    state: Arc<Mutex<State>>,
+    fault: Fault,
+    proven: bool,
+    own: Sender<String>,
+    queue: Receiver<String>,
+}
+
+impl Connection {
+    #[allow(clippy::result_large_err, reason = "the signature tungstenite asks for")]
+    fn accept(stream: TcpStream, state: Arc<Mutex<State>>, fault: Fault) -> Self {
+        let socket = tungstenite::accept_hdr(stream, |request: &Request, mut response: Response| {
+            assert_eq!(request.uri().path(), "/ws");
+            assert_eq!(request.headers()["Sec-WebSocket-Protocol"], "xmpp");
+            let name = HeaderValue::from_static("xmpp");
+            response.headers_mut().insert("Sec-WebSocket-Protocol", name);
+            Ok(response)
+        })
+        .unwrap();
+        let soon = Some(Duration::from_micros(200));
+        socket.get_ref().set_read_timeout(soon).unwrap();
+        let (own, queue) = channel();
+        Self {
+            socket,
+            state,
+            fault,
+            proven: false,
+            own,
+            queue,
+        }
+    }
+
+    fn serve(mut self) {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => {
+                    if !self.element(&text) {
+                        let _ = self.socket.close(None);
+                        let _ = self.socket.flush();
+                        return;
+                    }
+                }
+                Ok(other) => assert!(!other.is_binary(), "RFC 7395, 3.2: text messages only"),
+                Err(Error::Io(error))
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(_) => return,
+            }
+            while let Ok(text) = self.queue.try_recv() {
+                if self.socket.send(Message::text(text)).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn say(&self, text: impl Into<String>) {
+        self.own.send(text.into()).unwrap();
+    }
+
+    /// Sends at once what is the last thing said.
+    fn last_words(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).unwrap();
+        false
+    }
+
+    /// Does what one element asks for; false if the connection ends.
+    fn element(&mut self, text: &str) -> bool {
+        let element = Element::read(text);
+        match element.names.join("/").as_str() {
+            "open" => return self.open(),
+            "auth" if element.text == PLAIN_OK => {
+                self.proven = true;
+                self.say("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+            }
+            "auth" => {
+                self.say("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
+            }
+            "iq/bind/resource" => self.result(&element, "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"),
+            "iq/ping" => self.result(&element, ""),
+            "iq/subscribe" | "iq/listen" => {
+                let name = element.get("channel").or_else(|| element.get("cmd")).unwrap();
+                let wanted = (name.to_owned(), self.own.clone());
+                self.state.lock().unwrap().wanted.push(wanted);
+                self.result(&element, "");
+            }
+            "iq/api/json" if element.get("type") == Some("set") => return self.request(&element),
+            "iq/api/json" => {
+                let (who, id) = self.state.lock().unwrap().asked[element.get("id").unwrap()].clone();
+                // Whoever asked may have gone.
+                let _ = who.send(reply(&id, &element.text));
+            }
+            "message/publish" => return self.publish(&element),
+            "presence" => {}
+            "close" => return false,
+            other => panic!("the load generator sent {other}: {text}"),
+        }
+        true
+    }
+
+    fn open(&mut self) -> bool {
+        if self.proven && self.fault == Fault::RefusesStream {
+            return self.stream_error();
+        }
+        self.say("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' version='1.0'/>");
+        let features = if self.proven {
+            "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"
+        } else {
+            "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256</mechanism>\
+             <mechanism>PLAIN</mechanism></mechanisms>"
+        };
+        self.say(format!("<stream:features {STREAM}>{features}</stream:features>"));
+        true
+    }
+
+    fn stream_error(&mut self) -> bool {
+        self.last_words(&format!(
+            "<stream:error {STREAM}><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+        ))
+    }
+
+    fn result(&self, asked: &Element, payload: &str) {
+        let id = asked.get("id").unwrap();
+        self.say(format!(
+            "<iq xmlns='jabber:client' type='result' id='{id}'>{payload}</iq>"
+        ));
+    }
+
+    /// Counts a request or message and does what is wrong with it; `None` if nothing is.
+    fn faulty(&mut self) -> Option<bool> {
+        let number = {
+            let mut state = self.state.lock().unwrap();
+            state.count += 1;
+            state.count
+        };
+        match self.fault {
+            Fault::Drops(at) if at == number => Some(true),
+            Fault::StreamError(at) if at == number => Some(self.stream_error()),
+            Fault::Closes(at) if at == number => {
+                Some(self.last_words("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"))
+            }
+            Fault::Breaks(at) if at == number => {
+                self.socket.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
+                Some(false)
+            }
+            _ => None,
+        }
+    }
+
+    fn request(&mut self, request: &Element) -> bool {
+        if let Some(stays) = self.faulty() {
+            return stays;
+        }
+        let id = request.get("id").unwrap();
+        let mut state = self.state.lock().unwrap();
+        if self.fault == Fault::Fails(state.count) {
+            drop(state);
+            self.say(format!(
+                "<iq xmlns='jabber:client' type='error' id='{id}'><error type='cancel'>\
+                 <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+                 <failure xmlns='urn:nexus:1' code='-2000'/></error></iq>"
+            ));
+            return true;
+        }
+        let cmd = request.get("cmd");
+        let worker = state.wanted.iter().find(|(name, _)| Some(name.as_str()) == cmd);
+        let Some((cmd, worker)) = worker.cloned() else {
+            drop(state);
+            self.say(reply(id, &request.text));
+            return true;
+        };
+        let token = format!("{:032x}", state.asked.len() + 1);
+        state
+            .asked
+            .insert(token.clone(), (self.own.clone(), id.to_owned()));
+        let body = &request.text;
+        let asked = format!(
+            "<iq xmlns='jabber:client' type='set' id='{token}'><api xmlns='urn:nexus:1' cmd='{cmd}'>\
+             <sender xmlns='urn:nexus:1' app='a'/><json xmlns='urn:xmpp:json:0'>{body}</json></api></iq>"
+        );
+        worker.send(asked).unwrap();
+        true
+    }
+
+    fn publish(&mut self, message: &Element) -> bool {
+        if let Some(stays) = self.faulty() {
+            return stays;
+        }
+        let channel = message.get("channel").unwrap();
+        let text = &message.text;
+        for (name, subscriber) in &self.state.lock().unwrap().wanted {
+            if name == channel {
+                let delivered = format!(
+                    "<message xmlns='jabber:client' type='normal'><publish xmlns='urn:nexus:1' channel='{channel}'>\
+                     {text}</publish><sender xmlns='urn:nexus:1' app='a'/></message>"
+                );
+                let _ = subscriber.send(delivered);
+            }
+        }
+        true
+    }
+}
+
+/// Quotes become references, as some servers write them: the client has to read them.
+fn reply(id: &str, body: &str) -> String {
+    let body = body.replace('"', "&quot;");
+    format!(
+        "<iq xmlns='jabber:client' type='result' id='{id}'><api xmlns='urn:nexus:1' code='0'>\
+         <json xmlns='urn:xmpp:json:0'>{body}</json></api></iq>"
+    )
+}
+
+/// An element with its names from the root inwards, all attributes and its text.
+struct Element {
+    names: Vec<String>,
+    attributes: HashMap<String, String>,
+    text: String,
+}
+
+impl Element {
+    fn read(text: &str) -> Self {
+        let mut element = Self {
+            names: Vec::new(),
+            attributes: HashMap::new(),
+            text: String::new(),
+        };
+        let mut reader = Reader::from_str(text);
+        loop {
+            match reader.read_event().unwrap() {
+                Event::Start(tag) | Event::Empty(tag) => {
+                    element.names.push(tag.name().as_ref().to_owned());
+                    for attribute in tag.attributes() {
+                        let attribute = attribute.unwrap();
+                        let value = attribute
+                            .normalized_value(XmlVersion::Implicit1_0)
+                            .unwrap()
+                            .into_owned();
+                        element
+                            .attributes
+                            .insert(attribute.key.as_ref().to_owned(), value);
+                    }
+                }
+                Event::Text(text) => element.text.push_str(&text),
+                Event::End(_) => {}
+                Event::Eof => return element,
+                other => panic!("the load generator sent {other:?}"),
+            }
+        }
+    }
+
+    fn get(&self, attribute: &str) -> Option<&str> {
+        self.attributes.get(attribute).map(String::as_str)
+    }
+}

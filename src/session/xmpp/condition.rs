@@ -1,0 +1,197 @@
+//! Why the session says no, and the one function per kind of element that turns it into the standard's word.
+
+use crate::codec::xmpp::Malformed;
+use crate::route::Refusal;
+use crate::session::{Disconnect, Ending};
+
+/// What ends a stream (RFC 6120, 4.9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fatal {
+    /// Bytes that are no XML, or XML that XMPP does not allow.
+    Malformed(Malformed),
+    /// An element that has no business there.
+    UnsupportedStanza,
+    /// `<open/>` or a stanza in a namespace that is not its own.
+    InvalidNamespace,
+    /// `<open/>` for a domain that is not served.
+    HostUnknown,
+    /// A version before 1.0.
+    UnsupportedVersion,
+    /// A stanza before the login is complete.
+    NotAuthorized,
+    /// Attempts to log in, or to open the stream, over the bound.
+    TooManyAttempts,
+    /// Login not complete in time.
+    LoginTimeout,
+    /// Nothing was heard, not even an answer to a ping.
+    Silent,
+    /// Does not read what it is sent.
+    SlowReceiver,
+    /// A newer session has the address, or keeps it.
+    Conflict,
+    /// The proof was accepted, but not for this.
+    Refused,
+    /// It could not be decided just now.
+    Unavailable,
+    /// The daemon ends the session.
+    Ending(Ending),
+}
+
+impl Fatal {
+    /// The stream error's condition.
+    pub(super) const fn condition(self) -> &'static str {
+        match self {
+            Self::Malformed(malformed) => condition_of(malformed),
+            Self::UnsupportedStanza => "unsupported-stanza-type",
+            Self::InvalidNamespace => "invalid-namespace",
+            Self::HostUnknown => "host-unknown",
+            Self::UnsupportedVersion => "unsupported-version",
+            Self::NotAuthorized | Self::Refused => "not-authorized",
+            Self::TooManyAttempts | Self::SlowReceiver => "policy-violation",
+            Self::LoginTimeout | Self::Silent => "connection-timeout",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "resource-constraint",
+            Self::Ending(ending) => match ending {
+                Ending::TakenOver => "conflict",
+                Ending::Revoked => "not-authorized",
+                Ending::Shutdown => "system-shutdown",
+                Ending::SlowReceiver => "policy-violation",
+            },
+        }
+    }
+
+    /// What the peer is told beside the condition, if that helps.
+    pub(super) const fn text(self) -> Option<&'static str> {
+        match self {
+            Self::Malformed(malformed) => Some(malformed.as_str()),
+            Self::NotAuthorized => Some("log in and bind a resource first"),
+            Self::TooManyAttempts => Some("too many attempts"),
+            Self::LoginTimeout => Some("the login took too long"),
+            Self::Silent => Some("no answer to a ping"),
+            Self::SlowReceiver | Self::Ending(Ending::SlowReceiver) => Some("what is sent is not read"),
+            Self::Conflict => Some("the address is in use"),
+            Self::Refused => Some("the secret is good for another resource"),
+            Self::Ending(Ending::TakenOver) => Some("a newer session took the address"),
+            Self::Ending(Ending::Revoked) => Some("the account or secret was revoked"),
+            Self::UnsupportedStanza
+            | Self::InvalidNamespace
+            | Self::HostUnknown
+            | Self::UnsupportedVersion
+            | Self::Unavailable
+            | Self::Ending(Ending::Shutdown) => None,
+        }
+    }
+
+    /// How it is counted.
+    pub(super) const fn disconnect(self) -> Disconnect {
+        match self {
+            Self::Malformed(malformed) if is_too_much(malformed) => Disconnect::TooLarge,
+            Self::Malformed(_) => Disconnect::Malformed,
+            Self::UnsupportedStanza | Self::InvalidNamespace | Self::NotAuthorized | Self::HostUnknown => {
+                Disconnect::ProtocolError
+            }
+            Self::UnsupportedVersion => Disconnect::UnsupportedVersion,
+            Self::TooManyAttempts => Disconnect::QuotaExceeded,
+            Self::LoginTimeout | Self::Silent => Disconnect::TimedOut,
+            Self::SlowReceiver | Self::Ending(_) => Disconnect::SlowReceiver,
+            Self::Conflict | Self::Refused => Disconnect::BadCredentials,
+            Self::Unavailable => Disconnect::Unavailable,
+        }
+    }
+}
+
+/// RFC 6120, 4.9.3.13, 4.9.3.14, 4.9.3.18 and 4.9.3.22.
+const fn condition_of(malformed: Malformed) -> &'static str {
+    match malformed {
+        Malformed::Utf8 => "unsupported-encoding",
+        Malformed::Doctype | Malformed::Instruction | Malformed::Comment | Malformed::Reference => {
+            "restricted-xml"
+        }
+        _ if is_too_much(malformed) => "policy-violation",
+        _ => "not-well-formed",
+    }
+}
+
+const fn is_too_much(malformed: Malformed) -> bool {
+    matches!(
+        malformed,
+        Malformed::TooLarge
+            | Malformed::TooDeep
+            | Malformed::NameTooLong
+            | Malformed::TooManyAttributes
+            | Malformed::TooManyPrefixes
+    )
+}
+
+/// Why a login attempt failed; the connection stays (RFC 6120, 6.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SaslFailure {
+    Aborted,
+    EncryptionRequired,
+    IncorrectEncoding,
+    InvalidAuthzid,
+    InvalidMechanism,
+    MalformedRequest,
+    NotAuthorized,
+    TemporaryAuthFailure,
+}
+
+impl SaslFailure {
+    /// The failure's condition.
+    pub(super) const fn condition(self) -> &'static str {
+        match self {
+            Self::Aborted => "aborted",
+            Self::EncryptionRequired => "encryption-required",
+            Self::IncorrectEncoding => "incorrect-encoding",
+            Self::InvalidAuthzid => "invalid-authzid",
+            Self::InvalidMechanism => "invalid-mechanism",
+            Self::MalformedRequest => "malformed-request",
+            Self::NotAuthorized => "not-authorized",
+            Self::TemporaryAuthFailure => "temporary-auth-failure",
+        }
+    }
+}
+
+/// A stanza error (RFC 6120, 8.3): its type and condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StanzaError {
+    pub(super) kind: &'static str,
+    pub(super) condition: &'static str,
+}
+
+impl StanzaError {
+    const fn new(kind: &'static str, condition: &'static str) -> Self {
+        Self { kind, condition }
+    }
+
+    pub(super) const BAD_REQUEST: Self = Self::new("modify", "bad-request");
+    pub(super) const ITEM_NOT_FOUND: Self = Self::new("cancel", "item-not-found");
+    pub(super) const NOT_ALLOWED: Self = Self::new("cancel", "not-allowed");
+    pub(super) const SERVICE_UNAVAILABLE: Self = Self::new("cancel", "service-unavailable");
+
+    /// What the router refused.
+    pub(super) const fn of_refusal(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotAuthorized => Self::new("auth", "forbidden"),
+            Refusal::InvalidName => Self::BAD_REQUEST,
+            Refusal::NotSupported => Self::new("cancel", "feature-not-implemented"),
+            Refusal::TooLarge => Self::new("modify", "policy-violation"),
+            Refusal::QuotaExceeded | Refusal::Busy => Self::new("wait", "resource-constraint"),
+        }
+    }
+
+    /// An outcome that the daemon gave to a request (PROTOCOL section 4).
+    pub(super) const fn of_outcome(code: i32) -> Self {
+        match code {
+            -2000 => Self::ITEM_NOT_FOUND,
+            -500 => Self::new("cancel", "feature-not-implemented"),
+            -3000 => Self::new("auth", "forbidden"),
+            -2001 => Self::new("wait", "recipient-unavailable"),
+            -2002 => Self::new("wait", "resource-constraint"),
+            -2003 => Self::new("modify", "policy-violation"),
+            -2004 => Self::BAD_REQUEST,
+            -408 => Self::new("wait", "remote-server-timeout"),
+            _ => Self::new("cancel", "undefined-condition"),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! From an open stream to an address: SASL (RFC 6120 section 6), then resource binding (section 7).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::condition::{Fatal, SaslFailure, StanzaError};
+use super::names::{BIND, CLIENT, SASL};
+use super::{Passwords, Session, State, write};
+use crate::codec::sasl::{self, SaslError, ScramFinal, ScramFirst};
+use crate::codec::xmpp::{Element, Piece};
+use crate::limits;
+use crate::route::identity::check_resource;
+use crate::route::{Authenticate, Command, Identity, Proof, ScramHash};
+use crate::session::{LoginFailure, Output, Proven, Scratch};
+
+/// What is kept of a login until it is complete.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    /// Attempts so far.
+    attempts: u8,
+    mechanism: Option<Mechanism>,
+    /// SCRAM, from its first message to its last.
+    scram: Scram,
+    /// The id of the request to bind.
+    bind_id: String,
+}
+
+/// How the client proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mechanism {
+    Plain,
+    Scram(ScramHash),
+}
+
+/// An exchange of SCRAM (RFC 5802 section 5).
+#[derive(Debug, Default)]
+struct Scram {
+    account: String,
+    /// The client's first message.
+    first: String,
+    /// The server's answer; empty until it is written.
+    challenge: String,
+    /// The client's part of the nonce and the server's.
+    nonce: String,
+}
+
+impl Session {
+    fn login(&mut self) -> &mut Login {
+        self.login.get_or_insert_default()
+    }
+
+    /// An element of SASL.
+    pub(super) fn sasl<'a, O: Output>(
+        &mut self,
+        element: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Fatal> {
+        if element.namespace() != SASL {
+            return Err(Fatal::NotAuthorized);
+        }
+        self.bound_attempts()?;
+        let attempt = match (element.name(), self.state) {
+            ("auth", State::Negotiating) => self.auth(element, scratch, out),
+            ("response", State::Challenged) => self.response(element, scratch),
+            ("abort", _) => Err(SaslFailure::Aborted),
+            _ => return Err(Fatal::UnsupportedStanza),
+        };
+        match attempt {
+            Ok(command) => Ok(command),
+            Err(failure) => {
+                self.fail(failure, out);
+                self.bound_attempts()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Further attempts than [`limits::XMPP_ATTEMPTS_MAX`] end the stream (RFC 6120, 6.4.5).
+    fn bound_attempts(&mut self) -> Result<(), Fatal> {
+        if self.login().attempts >= limits::XMPP_ATTEMPTS_MAX {
+            return Err(Fatal::TooManyAttempts);
+        }
+        Ok(())
+    }
+
+    /// `<auth/>`: an attempt begins.
+    fn auth<'a, O: Output>(
+        &mut self,
+        auth: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, SaslFailure> {
+        let mechanism = auth.attribute("mechanism").and_then(|name| name.plain());
+        let mechanism = match mechanism {
+            Some("PLAIN") if self.passwords == Passwords::Refused => {
+                return Err(SaslFailure::EncryptionRequired);
+            }
+            Some("PLAIN") => Mechanism::Plain,
+            Some("SCRAM-SHA-256") => Mechanism::Scram(ScramHash::Sha256),
+            Some("SCRAM-SHA-1") => Mechanism::Scram(ScramHash::Sha1),
+            _ => return Err(SaslFailure::InvalidMechanism),
+        };
+        let login = self.login();
+        login.mechanism = Some(mechanism);
+        login.scram = Scram::default();
+        if auth.text().raw().trim().is_empty() {
+            // RFC 6120, 6.4.2: no initial response; an empty challenge asks for it.
+            self.state = State::Challenged;
+            write_sasl(out, "challenge", "");
+            return Ok(None);
+        }
+        self.proof(auth, scratch)
+    }
+
+    /// `<response/>`: the initial response, if it did not come with the attempt, or SCRAM's last message.
+    fn response<'a>(
+        &mut self,
+        response: &Element<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Option<Command<'a>>, SaslFailure> {
+        if self.login().scram.challenge.is_empty() {
+            self.proof(response, scratch)
+        } else {
+            self.scram_final(response, scratch)
+        }
+    }
+
+    /// The client's first message, of whichever mechanism.
+    fn proof<'a>(
+        &mut self,
+        element: &Element<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Option<Command<'a>>, SaslFailure> {
+        let Scratch { name, text, .. } = scratch;
+        decode(element, text)?;
+        match self.login().mechanism {
+            Some(Mechanism::Plain) => {
+                let plain = sasl::plain(text).map_err(failure)?;
+                let account = self.account(plain.authcid, plain.authzid)?;
+                name.clear();
+                name.extend_from_slice(account.as_bytes());
+                self.state = State::Deciding;
+                Ok(Some(Command::Authenticate(Authenticate {
+                    account: std::str::from_utf8(name).unwrap_or_default(),
+                    proof: Proof::Password(plain.password),
+                })))
+            }
+            Some(Mechanism::Scram(hash)) => {
+                let message = std::str::from_utf8(text).map_err(|_| SaslFailure::MalformedRequest)?;
+                let first = ScramFirst::parse(message).map_err(failure)?;
+                let account = self.account(&first.user, first.authzid)?.to_owned();
+                name.clear();
+                name.extend_from_slice(account.as_bytes());
+                self.login().scram = Scram {
+                    account,
+                    first: message.to_owned(),
+                    ..Scram::default()
+                };
+                self.state = State::Deciding;
+                Ok(Some(Command::Authenticate(Authenticate {
+                    account: std::str::from_utf8(name).unwrap_or_default(),
+                    proof: Proof::ScramFirst(hash),
+                })))
+            }
+            None => Err(SaslFailure::MalformedRequest),
+        }
+    }
+
+    /// SCRAM's last message of the client (RFC 5802 section 3).
+    fn scram_final<'a>(
+        &mut self,
+        response: &Element<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Option<Command<'a>>, SaslFailure> {
+        let Scratch {
+            name,
+            text,
+            attributes,
+            ..
+        } = scratch;
+        decode(response, text)?;
+        let message = std::str::from_utf8(text).map_err(|_| SaslFailure::MalformedRequest)?;
+        let last = ScramFinal::parse(message).map_err(failure)?;
+        let login = self.login();
+        let Some(Mechanism::Scram(hash)) = login.mechanism else {
+            return Err(SaslFailure::MalformedRequest);
+        };
+        let scram = &login.scram;
+        let first = ScramFirst::parse(&scram.first).map_err(failure)?;
+        last.check(first.gs2_header, &scram.nonce).map_err(failure)?;
+        attributes.clear();
+        let message = sasl::auth_message(first.bare, &scram.challenge, last.without_proof);
+        attributes.extend_from_slice(message.as_bytes());
+        let message_len = attributes.len();
+        attributes.extend_from_slice(&last.proof);
+        let (auth_message, client_proof) = attributes.split_at(message_len);
+        name.clear();
+        name.extend_from_slice(scram.account.as_bytes());
+        self.state = State::Deciding;
+        Ok(Some(Command::Authenticate(Authenticate {
+            account: std::str::from_utf8(name).unwrap_or_default(),
+            proof: Proof::Scram {
+                hash,
+                auth_message,
+                client_proof,
+            },
+        })))
+    }
+
+    /// The account a client claims to be. It may name one of our domains; to act for another than itself, nobody may.
+    fn account<'n>(&self, name: &'n str, authzid: &str) -> Result<&'n str, SaslFailure> {
+        let account = match name.split_once('@') {
+            Some((account, domain)) if self.settings.domain_of(domain).is_some() => account,
+            Some(_) => return Err(SaslFailure::NotAuthorized),
+            None => name,
+        };
+        let own = authzid.is_empty()
+            || authzid
+                .split_once('@')
+                .is_some_and(|(who, domain)| who == account && self.settings.domain_of(domain).is_some());
+        if !own {
+            return Err(SaslFailure::InvalidAuthzid);
+        }
+        Ok(account)
+    }
+
+    /// The verdict on a proof.
+    pub(super) fn decided<O: Output>(&mut self, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+        match verdict {
+            Ok(Proven::Challenge { salt, iterations }) => self.challenge(salt, iterations, out),
+            Ok(Proven::Account { server_signature }) => {
+                let last = match self.login().mechanism {
+                    Some(Mechanism::Scram(_)) => STANDARD.encode(sasl::server_final(server_signature)),
+                    Some(Mechanism::Plain) | None => String::new(),
+                };
+                self.login().scram = Scram::default();
+                self.state = State::Proven;
+                write_sasl(out, "success", &last);
+            }
+            Err(LoginFailure::Unavailable) => self.fail(SaslFailure::TemporaryAuthFailure, out),
+            Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
+                self.fail(SaslFailure::NotAuthorized, out);
+            }
+        }
+    }
+
+    fn challenge<O: Output>(&mut self, salt: &[u8], iterations: u32, out: &mut O) {
+        let server_nonce = self.settings.nonce();
+        let scram = &mut self.login().scram;
+        let Ok(first) = ScramFirst::parse(&scram.first) else {
+            return self.fail(SaslFailure::MalformedRequest, out);
+        };
+        scram.nonce = format!("{}{server_nonce}", first.nonce);
+        scram.challenge = first.challenge(&server_nonce, salt, iterations);
+        let challenge = STANDARD.encode(&scram.challenge);
+        self.state = State::Challenged;
+        write_sasl(out, "challenge", &challenge);
+    }
+
+    /// `<failure/>`: another attempt may follow.
+    fn fail<O: Output>(&mut self, failure: SaslFailure, out: &mut O) {
+        let login = self.login();
+        login.attempts = login.attempts.saturating_add(1);
+        login.mechanism = None;
+        login.scram = Scram::default();
+        self.state = State::Negotiating;
+        write(
+            out,
+            &[
+                Piece::Raw("<failure xmlns='"),
+                Piece::Raw(SASL),
+                Piece::Raw("'><"),
+                Piece::Raw(failure.condition()),
+                Piece::Raw("/></failure>"),
+            ],
+        );
+    }
+
+    /// A stanza of a client that was proven: to bind a resource is all it may ask for.
+    pub(super) fn bind<'a, O: Output>(
+        &mut self,
+        stanza: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Fatal> {
+        let asks = stanza.is(CLIENT, "iq") && stanza.attribute("type").is_some_and(|kind| kind.is("set"));
+        let bind = stanza.child(BIND, "bind").filter(|_| asks);
+        let bind = bind.ok_or(Fatal::NotAuthorized)?;
+        let mut id = Vec::new();
+        if let Some(given) = stanza.attribute("id") {
+            given.append_to(&mut id);
+        }
+        let id = String::from_utf8_lossy(&id).into_owned();
+        let name = &mut scratch.name;
+        name.clear();
+        if let Some(resource) = bind.child(BIND, "resource") {
+            resource.text().append_to(name);
+        }
+        let resource = std::str::from_utf8(name).unwrap_or_default();
+        if id.is_empty() || (!resource.is_empty() && check_resource(resource).is_err()) {
+            super::iq::write_error(out, "", &id, StanzaError::BAD_REQUEST);
+            return Ok(None);
+        }
+        self.login().bind_id = id;
+        self.state = State::Claiming;
+        Ok(Some(Command::Bind { resource }))
+    }
+
+    /// The address is the session's (RFC 6120, 7.6).
+    pub(super) fn bound<O: Output>(&mut self, identity: &Identity, out: &mut O) {
+        let sender = identity.sender();
+        let jid = format!("{}@{}/{}", sender.account(), self.domain(), sender.resource());
+        let login = self.login.take().unwrap_or_default();
+        write(
+            out,
+            &[
+                Piece::Raw("<iq xmlns='jabber:client' type='result' id='"),
+                Piece::Attribute(&login.bind_id),
+                Piece::Raw("'><bind xmlns='"),
+                Piece::Raw(BIND),
+                Piece::Raw("'><jid>"),
+                Piece::Text(&jid),
+                Piece::Raw("</jid></bind></iq>"),
+            ],
+        );
+        self.address = jid.into_boxed_str();
+        self.state = State::Attached;
+    }
+}
+
+/// RFC 6120, 6.3.6 and 6.4.2: base64 without anything else in it; `=` is the empty string.
+fn decode(element: &Element<'_>, into: &mut Vec<u8>) -> Result<(), SaslFailure> {
+    into.clear();
+    let text = element
+        .text()
+        .plain()
+        .ok_or(SaslFailure::IncorrectEncoding)?
+        .trim();
+    if text == "=" {
+        return Ok(());
+    }
+    STANDARD
+        .decode_vec(text, into)
+        .map_err(|_| SaslFailure::IncorrectEncoding)
+}
+
+/// What a client is told of a message that is refused (RFC 6120, 6.5). That channel binding is not offered, it was told
+/// before: no mechanism's name ends in `-PLUS`.
+const fn failure(error: SaslError) -> SaslFailure {
+    match error {
+        SaslError::Malformed
+        | SaslError::TooLong
+        | SaslError::ChannelBindingUnsupported
+        | SaslError::ExtensionUnsupported => SaslFailure::MalformedRequest,
+        SaslError::ChannelBindingMismatch | SaslError::NonceMismatch => SaslFailure::NotAuthorized,
+    }
+}
+
+fn write_sasl<O: Output>(out: &mut O, name: &str, base64: &str) {
+    write(
+        out,
+        &[
+            Piece::Raw("<"),
+            Piece::Raw(name),
+            Piece::Raw(" xmlns='"),
+            Piece::Raw(SASL),
+            Piece::Raw("'>"),
+            Piece::Raw(base64),
+            Piece::Raw("</"),
+            Piece::Raw(name),
+            Piece::Raw(">"),
+        ],
+    );
+}

@@ -1,0 +1,319 @@
+//! The XMPP session: one connection's protocol state (PROTOCOL section 4), carried by WebSocket (RFC 7395).
+//!
+//! Invariants: a word of the standards that reaches a client comes from [`condition`]; `from` of what a client sends
+//! is never read; a session that has logged in holds no heap but its address and what a command waits for.
+
+mod attributes;
+mod condition;
+mod deliver;
+mod iq;
+mod label;
+mod login;
+mod message;
+mod names;
+mod native;
+mod presence;
+mod settings;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::codec::xmpp::{Element, Piece, write as pieces};
+use crate::limits;
+use crate::route::{Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::session::{
+    Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
+};
+use crate::time::{Instant, Now};
+
+use condition::Fatal;
+use iq::Waiting;
+use login::Login;
+pub use settings::Settings;
+
+/// Where in its life a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The stream is to be opened.
+    Closed,
+    /// It is open; the client is to prove who it is.
+    Negotiating,
+    /// The client has to answer a challenge.
+    Challenged,
+    /// The proof is being decided.
+    Deciding,
+    /// It was accepted; the stream is to be opened again.
+    Proven,
+    /// The client is to bind a resource.
+    Binding,
+    /// The address is being claimed.
+    Claiming,
+    /// Logged in.
+    Attached,
+    /// The good-bye is written or read.
+    Ended,
+}
+
+/// One XMPP connection.
+#[derive(Debug)]
+pub struct Session {
+    settings: Rc<Settings>,
+    /// When the last element came; until the login is complete, when the connection did.
+    heard: Instant,
+    /// Since when the send queue was found over its bound.
+    blocked_since: Option<Instant>,
+    /// What the login needs, until it is complete.
+    login: Option<Box<Login>>,
+    /// `<account>@<domain>/<resource>`, once it is the session's.
+    address: Box<str>,
+    /// An iq that waits for its completion.
+    waiting: Option<Box<Waiting>>,
+    /// The domain that the client opened its stream to.
+    domain: u16,
+    /// The priority of an available client.
+    presence: Option<i8>,
+    state: State,
+    passwords: Passwords,
+    /// A ping is not answered.
+    pinged: bool,
+}
+
+impl Session {
+    /// A connection accepted `now`, of which nothing has been read.
+    pub fn new(settings: &Rc<Settings>, passwords: Passwords, now: Now) -> Self {
+        Self {
+            settings: Rc::clone(settings),
+            heard: now.instant,
+            blocked_since: None,
+            login: Some(Box::default()),
+            address: Box::default(),
+            waiting: None,
+            domain: 0,
+            presence: None,
+            state: State::Closed,
+            passwords,
+            pinged: false,
+        }
+    }
+
+    /// The domain this client speaks to.
+    fn domain(&self) -> &str {
+        self.settings.domain(self.domain)
+    }
+
+    /// What one element asks for.
+    fn element<'a, O: Output>(
+        &mut self,
+        element: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Fatal> {
+        if element.namespace() == names::FRAMING {
+            return self.framing(element, out);
+        }
+        match self.state {
+            State::Closed if element.name() == "open" => Err(Fatal::InvalidNamespace),
+            State::Closed | State::Proven => Err(Fatal::NotAuthorized),
+            State::Negotiating | State::Challenged => self.sasl(element, scratch, out),
+            State::Binding => self.bind(element, scratch, out),
+            State::Attached => self.stanza(element, scratch, out),
+            State::Deciding | State::Claiming | State::Ended => Ok(None),
+        }
+    }
+
+    /// A stanza of a client that has logged in.
+    fn stanza<'a, O: Output>(
+        &mut self,
+        stanza: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Fatal> {
+        // XEP-0352: accepted; what a page in the background is sent waits for nothing here.
+        if stanza.namespace() == names::CLIENT_STATE {
+            return Ok(None);
+        }
+        if stanza.namespace() != names::CLIENT {
+            return Err(Fatal::InvalidNamespace);
+        }
+        match stanza.name() {
+            "iq" => Ok(self.iq(stanza, scratch, out)),
+            "message" => Ok(self.message(stanza, scratch)),
+            "presence" => {
+                self.presence(stanza, out);
+                Ok(None)
+            }
+            _ => Err(Fatal::UnsupportedStanza),
+        }
+    }
+
+    /// Ends the session by its peer's fault.
+    fn quit<O: Output>(&mut self, fatal: Fatal, out: &mut O) -> Disconnect {
+        self.say_good_bye(fatal, out);
+        fatal.disconnect()
+    }
+
+    fn ping_deadline(&self) -> Option<Instant> {
+        let idle_s = u64::from(self.settings.ping_s);
+        let wait_ms = if self.pinged { limits::XMPP_PING_WAIT_MS } else { 0 };
+        (idle_s != 0).then(|| self.heard + Duration::from_millis(idle_s * 1_000 + wait_ms))
+    }
+
+    fn blocked_deadline(&self) -> Option<Instant> {
+        self.blocked_since
+            .map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
+    }
+
+    /// XEP-0199 from the server: any stanza of the client answers it.
+    fn ping<O: Output>(&mut self, out: &mut O) {
+        self.pinged = true;
+        write(
+            out,
+            &[
+                Piece::Raw("<iq xmlns='jabber:client' type='get' id='"),
+                Piece::Raw(names::PING_ID),
+                Piece::Raw("' from='"),
+                Piece::Attribute(self.domain()),
+                Piece::Raw("'><ping xmlns='urn:xmpp:ping'/></iq>"),
+            ],
+        );
+    }
+}
+
+/// Appends one element.
+fn write<O: Output>(out: &mut O, element: &[Piece<'_>]) {
+    out.write(pieces::len(element), |buffer| pieces::put(element, buffer));
+}
+
+impl super::Session for Session {
+    fn receive<'a, O: Output>(
+        &mut self,
+        now: Now,
+        bytes: &'a mut [u8],
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Step<'a>, Disconnect> {
+        let bytes: &'a [u8] = bytes;
+        let used = bytes.len();
+        match self.state {
+            State::Deciding | State::Claiming => return Ok(Step::Hold),
+            State::Ended => return Ok(Step::Done { used, command: None }),
+            _ => {}
+        }
+        let element = match stream::read(bytes) {
+            Ok(element) => element,
+            Err(malformed) => return Err(self.quit(Fatal::Malformed(malformed), out)),
+        };
+        if self.state == State::Attached {
+            self.heard = now.instant;
+            self.pinged = false;
+            // Answers are never dropped, so who only asks and never reads is not read any more.
+            if out.queued() > limits::SEND_QUEUE_ANSWERS_BYTES_MAX {
+                return Err(self.quit(Fatal::SlowReceiver, out));
+            }
+        }
+        match self.element(&element, scratch, out) {
+            Ok(command) => Ok(Step::Done { used, command }),
+            Err(fatal) => Err(self.quit(fatal, out)),
+        }
+    }
+
+    fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
+        if self.state != State::Claiming {
+            return;
+        }
+        match verdict {
+            Ok(identity) => {
+                self.heard = now.instant;
+                self.bound(identity, out);
+            }
+            Err(failure) => {
+                let fatal = match failure {
+                    LoginFailure::Denied => Fatal::NotAuthorized,
+                    LoginFailure::Unavailable => Fatal::Unavailable,
+                    LoginFailure::ResourceRefused => Fatal::Refused,
+                    LoginFailure::Conflict => Fatal::Conflict,
+                };
+                self.say_good_bye(fatal, out);
+            }
+        }
+    }
+
+    fn proven<O: Output>(&mut self, _now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+        if self.state == State::Deciding {
+            self.decided(verdict, out);
+        }
+    }
+
+    fn completed<O: Output>(&mut self, _now: Now, _ticket: Ticket, completion: &Completion, out: &mut O) {
+        if self.state == State::Attached {
+            self.iq_completed(completion, out);
+        }
+    }
+
+    fn deliver<O: Output>(
+        &mut self,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        if self.state != State::Attached {
+            return Err(Undelivered::Gone);
+        }
+        self.delivery(now, delivery, frames, out)
+    }
+
+    fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
+        match self.state {
+            State::Ended => {}
+            State::Attached => {
+                if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
+                    self.blocked_since = None;
+                }
+                if passed(self.blocked_deadline()) {
+                    return Err(self.quit(Fatal::SlowReceiver, out));
+                }
+                if passed(self.ping_deadline()) {
+                    if self.pinged {
+                        return Err(self.quit(Fatal::Silent, out));
+                    }
+                    self.ping(out);
+                }
+            }
+            _ => {
+                if passed(super::Session::next_timeout(self)) {
+                    return Err(self.quit(Fatal::LoginTimeout, out));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Ended => None,
+            State::Attached => match (self.ping_deadline(), self.blocked_deadline()) {
+                (Some(ping), Some(blocked)) => Some(ping.min(blocked)),
+                (deadline, None) | (None, deadline) => deadline,
+            },
+            _ => Some(self.heard + Duration::from_millis(limits::PRELOGIN_MS_MAX)),
+        }
+    }
+
+    fn take_will(&mut self) -> Option<Box<Will>> {
+        None
+    }
+
+    fn takes_direct(&self) -> Option<SubscriptionOptions> {
+        Some(SubscriptionOptions::default())
+    }
+
+    fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {
+        self.say_good_bye(Fatal::Ending(ending), out);
+    }
+}

@@ -1,0 +1,82 @@
+//! What all XMPP sessions of one shard have in common.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::limits;
+use crate::observe::ShardMetrics;
+
+/// What the operator decided for XMPP, where the sessions of one shard draw what must not be guessed, and where they
+/// count what they drop.
+pub struct Settings {
+    /// The domains served here, aliases of one name space; the first is the default.
+    pub domains: Vec<Box<str>>,
+    /// A client of which nothing was heard for this long is pinged; 0 never pings. Seconds.
+    pub ping_s: u32,
+    /// The counters of the shard.
+    pub metrics: Arc<ShardMetrics>,
+    /// Stream identifiers and SASL nonces are drawn from it.
+    random: RefCell<StdRng>,
+}
+
+impl Settings {
+    /// Settings whose random numbers follow from `seed`, which nobody must know.
+    pub fn new(domains: Vec<Box<str>>, seed: [u8; 32], metrics: Arc<ShardMetrics>) -> Self {
+        Self {
+            domains,
+            ping_s: limits::XMPP_PING_S,
+            metrics,
+            random: RefCell::new(StdRng::from_seed(seed)),
+        }
+    }
+
+    /// A seed for settings that take the place of these.
+    pub fn seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.random.borrow_mut().fill_bytes(&mut seed);
+        seed
+    }
+
+    /// 128 random bits as 32 hex digits.
+    pub(super) fn nonce(&self) -> String {
+        let mut random = self.random.borrow_mut();
+        format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
+    }
+
+    /// Which of the domains served here this is; they are compared without regard to ASCII case (RFC 7622
+    /// section 3.2).
+    pub(super) fn domain_of(&self, name: &str) -> Option<u16> {
+        let place = self
+            .domains
+            .iter()
+            .position(|ours| ours.eq_ignore_ascii_case(name))?;
+        u16::try_from(place).ok()
+    }
+
+    /// Whether this is the channel service of one of the domains: `conference.<domain>`.
+    pub(super) fn is_conference(&self, name: &str) -> bool {
+        name.split_once('.').is_some_and(|(service, domain)| {
+            service.eq_ignore_ascii_case(super::names::CONFERENCE) && self.domain_of(domain).is_some()
+        })
+    }
+
+    /// The name of a domain.
+    pub(super) fn domain(&self, place: u16) -> &str {
+        self.domains
+            .get(usize::from(place))
+            .map_or("localhost", |name| name)
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("domains", &self.domains)
+            .field("ping_s", &self.ping_s)
+            .finish_non_exhaustive()
+    }
+}
