@@ -242,8 +242,7 @@ impl Engine {
         if matches!(proofs, Proofs::Password(_)) {
             self.work.slow_hashes += 1;
         }
-        if let Err(pending) = self.slow.submit(Pending { login, early }, proofs) {
-            let session = pending.login.request.session;
+        if let Err(session) = self.slow.submit(Pending { login, early }, proofs) {
             self.answer(session, Err(LoginFailure::Unavailable));
         }
     }

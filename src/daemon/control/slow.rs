@@ -11,7 +11,7 @@ use super::port::ControlPort;
 use super::token::TokenKeys;
 use super::waiting::Login;
 use crate::limits;
-use crate::route::CredentialId;
+use crate::route::{CredentialId, SessionId};
 use crate::store::scram::exchange::{Derived, Exchange, Right, SlowExchange};
 use crate::store::throttle::Admission;
 use crate::store::token::Claims;
@@ -85,18 +85,11 @@ impl SlowPool {
         self.under_way < limits::SLOW_UNDER_WAY_MAX
     }
 
-    /// Hands over a computation; gives the login back if there is no room.
-    #[expect(
-        clippy::result_large_err,
-        reason = "what comes back is the login that was given"
-    )]
-    pub(super) fn submit(&mut self, pending: Pending, proofs: Proofs) -> Result<(), Pending> {
-        let Some(tasks) = self.tasks.as_ref().filter(|_| self.has_room()) else {
-            return Err(pending);
-        };
-        tasks
-            .try_send((pending, proofs))
-            .map_err(|error| error.into_inner().0)?;
+    /// Hands over a computation; tells whose login it was if there is no room.
+    pub(super) fn submit(&mut self, pending: Pending, proofs: Proofs) -> Result<(), SessionId> {
+        let session = pending.login.request.session;
+        let tasks = self.tasks.as_ref().filter(|_| self.has_room()).ok_or(session)?;
+        tasks.try_send((pending, proofs)).map_err(|_| session)?;
         self.under_way += 1;
         Ok(())
     }

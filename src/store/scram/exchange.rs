@@ -103,15 +103,16 @@ impl<'a> Exchange<'a> {
         derived_only: bool,
         work: &mut Work,
     ) -> Option<Right> {
+        // Compared all the same where there is none; a credential of 0 is no match.
+        let nobody = (Keys::of_nobody(self.hash), 0);
         let mut found = 0_u64;
         for place in 0..limits::SECRETS_TRIED_MAX {
             let candidate = candidates
                 .get(place)
                 .filter(|candidate| candidate.is_derived || !derived_only);
-            // Compared all the same where there is none; a credential of 0 is no match.
             let (keys, credential) = candidate
                 .and_then(|candidate| Some((candidate.keys?, candidate.credential.0)))
-                .unwrap_or_else(|| (Keys::of_nobody(self.hash), 0));
+                .unwrap_or(nobody);
             let equal = keys.verifies(self.auth_message, self.client_proof);
             found.conditional_assign(&credential, equal);
             work.macs += 1;

@@ -125,28 +125,39 @@ trait Hash<const N: usize> {
     fn salted(password: &[u8], salt: &[u8], iterations: u32) -> [u8; N];
 }
 
-macro_rules! hash {
-    ($hash:ty, $bytes:literal) => {
-        impl Hash<$bytes> for $hash {
-            fn hash(bytes: &[u8]) -> [u8; $bytes] {
-                <$hash>::digest(bytes).into()
-            }
+impl Hash<20> for Sha1 {
+    fn hash(bytes: &[u8]) -> [u8; 20] {
+        Sha1::digest(bytes).into()
+    }
 
-            fn mac(key: &[u8], text: &[u8]) -> [u8; $bytes] {
-                let mut mac = Hmac::<$hash>::new_from_slice(key).expect("HMAC takes keys of every length");
-                mac.update(text);
-                mac.finalize().into_bytes().into()
-            }
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    fn mac(key: &[u8], text: &[u8]) -> [u8; 20] {
+        let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes keys of every length");
+        mac.update(text);
+        mac.finalize().into_bytes().into()
+    }
 
-            fn salted(password: &[u8], salt: &[u8], iterations: u32) -> [u8; $bytes] {
-                pbkdf2::pbkdf2_hmac_array::<$hash, $bytes>(password, salt, iterations)
-            }
-        }
-    };
+    fn salted(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 20] {
+        pbkdf2::pbkdf2_hmac_array::<Sha1, 20>(password, salt, iterations)
+    }
 }
 
-hash!(Sha1, 20);
-hash!(Sha256, 32);
+impl Hash<32> for Sha256 {
+    fn hash(bytes: &[u8]) -> [u8; 32] {
+        Sha256::digest(bytes).into()
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    fn mac(key: &[u8], text: &[u8]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+        mac.update(text);
+        mac.finalize().into_bytes().into()
+    }
+
+    fn salted(password: &[u8], salt: &[u8], iterations: u32) -> [u8; 32] {
+        pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations)
+    }
+}
 
 fn derive<H: Hash<N>, const N: usize>(password: &[u8], salt: &[u8], iterations: u32) -> ScramKeys<N> {
     let salted = H::salted(password, salt, iterations);

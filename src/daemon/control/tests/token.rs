@@ -3,12 +3,13 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::{Desk, OWNER, UID, uid};
+use super::{Desk, OWNER, UID, admitted, uid};
 use crate::config::TokenAlgorithm;
 use crate::daemon::control::{TokenKeyError, TokenKeys};
 use crate::limits;
 use crate::route::{CredentialId, Role};
 use crate::session::LoginFailure;
+use crate::store::LoginProof;
 
 const DENIED: LoginFailure = LoginFailure::Denied;
 const SHARED: &[u8] = b"a shared secret of 32 bytes, or more";
@@ -144,6 +145,29 @@ fn a_token_bound_to_the_resource_asked_for_logs_in() {
     let mut claims = claims(&desk);
     claims["resource"] = json!("r");
     assert!(desk.slow_login(OWNER, "r", &signed(&claims)).is_ok());
+}
+
+#[test]
+fn a_token_proves_the_account_before_its_resource_is_known_and_tells_what_it_is_bound_to() {
+    let mut desk = desk();
+    let mut claims = claims(&desk);
+    for (resource, bound) in [
+        (Value::Null, Ok(None)),
+        (json!("w1"), Ok(Some("w1"))),
+        (json!("a/b"), Err(DENIED)),
+        (json!(""), Err(DENIED)),
+    ] {
+        claims["resource"] = resource;
+        let proof = LoginProof::Password(signed(&claims).into_bytes().into());
+        desk.ask_with("192.0.2.1", OWNER, None, proof);
+        let shown = desk.settled().map(admitted);
+        let found = shown.map(|admitted| {
+            assert_eq!(admitted.grants.credential, CredentialId::NONE);
+            assert!(admitted.grants.expires_unix_ms.is_some());
+            admitted.bound_resource
+        });
+        assert_eq!(found, bound.map(|bound: Option<&str>| bound.map(Into::into)));
+    }
 }
 
 #[test]
