@@ -36,6 +36,8 @@ pub struct Config {
     pub channels: Channels,
     /// See [`Api`].
     pub api: Api,
+    /// See [`Sys`].
+    pub sys: Sys,
     /// See [`Drain`].
     pub drain: Drain,
     /// The keys of apps that log in with tokens (JWT).
@@ -147,6 +149,14 @@ pub struct Api {
     pub requests_per_shard_max: usize,
 }
 
+/// What the daemon tells operators under `$SYS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sys {
+    /// Seconds from one publication to the next; 0 offers no `$SYS`.
+    pub interval_s: u32,
+}
+
 /// The end of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -166,6 +176,7 @@ impl Default for Config {
             xmpp: Xmpp::default(),
             channels: Channels::default(),
             api: Api::default(),
+            sys: Sys::default(),
             drain: Drain::default(),
             tokens: Vec::new(),
         }
@@ -209,6 +220,14 @@ impl Default for Api {
             requests_per_block_max: limits::REQUESTS_PER_BLOCK_MAX,
             requests_per_worker_max: limits::REQUESTS_PER_WORKER_MAX,
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
+        }
+    }
+}
+
+impl Default for Sys {
+    fn default() -> Self {
+        Self {
+            interval_s: limits::SYSTEM_INTERVAL_S,
         }
     }
 }
@@ -264,6 +283,7 @@ impl Config {
                 api.requests_per_worker_max as u64,
             ),
             ("api", "requests_per_shard_max", api.requests_per_shard_max as u64),
+            ("sys", "interval_s", self.sys.interval_s.into()),
             ("drain", "seconds", self.drain.seconds),
         ] {
             keys::check_number(table, key, value)?;

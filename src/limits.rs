@@ -55,6 +55,10 @@ pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// Subscriptions to `$SYS` of one turn of a shard that are told the values at once; others wait for the interval.
+pub const SYSTEM_NEWCOMERS_MAX: usize = 256;
+/// Seconds from one publication of `$SYS` to the next.
+pub const SYSTEM_INTERVAL_S: u32 = 10;
 
 // Addresses.
 /// Take-overs of one address within [`CONFLICT_WINDOW_MS`]; beyond, a newcomer that is damped is refused.

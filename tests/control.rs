@@ -64,17 +64,6 @@ fn any_filter_under_reply_is_granted() {
     });
 }
 
-/// Nothing is published under `$SYS` yet; a subscription that would never hear anything is not granted.
-#[test]
-fn sys_topics_are_refused_to_operators_too() {
-    each_form(|net, form| {
-        let operator = net.connect(form, &net.operator(), "op");
-        assert!(operator.suback("$SYS/#", 1) >= 0x80);
-        let code = operator.publish_acked(Publish::new("$SYS/x", "x"));
-        assert_eq!(code, if form.is_5() { 0x87 } else { 0 });
-    });
-}
-
 #[test]
 fn publishing_elsewhere_under_dollar_is_refused_and_the_connection_stays() {
     each_form(|net, form| {

@@ -28,4 +28,5 @@ mod login;
 mod refusals;
 mod rights;
 mod selection;
+mod system;
 mod xmpp;

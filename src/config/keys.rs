@@ -79,6 +79,7 @@ const KEYS: Keys = &[
             ("requests_per_shard_max", REQUESTS),
         ]),
     ),
+    ("sys", Kind::Table(&[("interval_s", Kind::Number(0, 86_400))])),
     ("drain", Kind::Table(&[("seconds", Kind::Number(0, 3_600))])),
     (
         "tokens",

@@ -40,6 +40,8 @@ fn every_value_can_be_set() {
         requests_per_block_max = 1
         requests_per_worker_max = 2
         requests_per_shard_max = 3
+        [sys]
+        interval_s = 0
         [drain]
         seconds = 1
         [[tokens]]
@@ -75,6 +77,10 @@ fn errors_name_file_key_value_and_what_is_allowed() {
         (
             "[drain]\nseconds = 1.5\n",
             "nexus.toml:2: drain.seconds = 1.5: a number from 0 to 3600 is allowed",
+        ),
+        (
+            "[sys]\ninterval_s = 86401\n",
+            "nexus.toml:2: sys.interval_s = 86401: a number from 0 to 86400 is allowed",
         ),
         (
             "[mqtt]\nv3_plain_channels = \"no\"\n",
@@ -115,7 +121,7 @@ fn an_unknown_key_is_named_with_those_that_are_known() {
         "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, ws, http"
     );
     let top = "no such key; allowed at the top are data_dir, domains, shards, listen, mqtt, xmpp, channels, api, \
-               drain, tokens";
+               sys, drain, tokens";
     assert_eq!(
         error("[chanels]\nroot_wildcard = \"all\"\n"),
         format!("nexus.toml:1: chanels: {top}")

@@ -15,6 +15,7 @@ use super::Fault;
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKeys, Wake};
 use super::http::{Http, Sources};
 use super::shard::{Face, Parts, Shard, Updates};
+use super::system;
 use crate::config::{Config, RootWildcard};
 use crate::limits;
 use crate::observe::{ShardMetrics, exposition};
@@ -85,7 +86,9 @@ impl Daemon {
         .map_err(|e| Fault::new(e.to_string()))?;
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
+        let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
         let blank = Blank {
+            system: Arc::clone(&system),
             config: Arc::new(config.clone()),
             metrics: Arc::clone(&metrics),
             control: control.port(),
@@ -106,6 +109,7 @@ impl Daemon {
         let _ = bells.set(all);
         let ready = Arc::new(AtomicBool::new(true));
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
+        system.started(stats.clone());
         let port = control.port();
         let text = move || metrics_text(&metrics, &stats, &port);
         let sources = Sources {
@@ -168,6 +172,7 @@ struct Blank {
     metrics: Arc<[Arc<ShardMetrics>]>,
     control: Arc<ControlPort>,
     updates: Arc<Updates>,
+    system: Arc<system::Sources>,
     seed: [u8; 32],
     stream_seed: [u8; 32],
     placement_seed: u64,
@@ -211,6 +216,8 @@ impl Blank {
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
             control: Arc::clone(&self.control),
             updates: Arc::clone(&self.updates),
+            system: Arc::clone(&self.system),
+            system_interval_s: self.config.sys.interval_s,
         }
     }
 }

@@ -12,11 +12,12 @@ use shards::{App, Close, ConnId, Plane, Shared, TimerId};
 
 use super::control::{ControlMessage, ControlPort};
 use super::serve;
+use super::system::{Schedule, Sources};
 use crate::config::Config;
 use crate::hub::{Hub, HubTimer, Io, Next};
 use crate::observe::ShardMetrics;
 use crate::route::port::TimerHandle;
-use crate::route::{Parcel, RouterConfig};
+use crate::route::{Audience, Parcel, RouterConfig};
 use crate::session::any::{AnySession, Opening};
 use crate::session::{Output, Passwords, mqtt, xmpp};
 use crate::store::login::LoginRequest;
@@ -47,6 +48,10 @@ pub struct Parts {
     pub control: Arc<ControlPort>,
     /// See [`Updates`].
     pub updates: Arc<Updates>,
+    /// What `$SYS` is made from.
+    pub system: Arc<Sources>,
+    /// How often `$SYS` is published, in seconds; 0: never.
+    pub system_interval_s: u32,
 }
 
 /// Configurations that were reread and that a shard has not taken yet, one place a shard.
@@ -62,6 +67,7 @@ pub struct Shard {
     control: Arc<ControlPort>,
     updates: Arc<Updates>,
     metrics: Arc<ShardMetrics>,
+    system: Schedule,
     ticks: bool,
 }
 
@@ -72,10 +78,15 @@ const TICK_NS: u64 = 10_000_000;
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: Parts) -> Self {
+        let metrics = Arc::clone(&parts.router.metrics);
+        let system = Schedule::new(parts.system, parts.system_interval_s);
+        let mut hub = Hub::new(parts.router);
+        hub.serve_system(system.is_served());
         Self {
-            metrics: Arc::clone(&parts.router.metrics),
+            metrics,
+            system,
             updates: parts.updates,
-            hub: Hub::new(parts.router),
+            hub,
             faces: parts.faces,
             mqtt: Rc::new(parts.mqtt),
             xmpp: Rc::new(parts.xmpp),
@@ -99,6 +110,20 @@ impl Shard {
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         self.hub
             .reconfigure(serve::root_wildcard(config), serve::router_limits(config));
+        self.system.reconfigure(config.sys.interval_s);
+        self.hub.serve_system(self.system.is_served());
+    }
+
+    /// Tells the values of `$SYS` as of now; they are made here, where somebody wants them.
+    fn publish_system(&mut self, plane: &mut Plane<Parcel>, to: Audience) {
+        let now = now(plane);
+        let values = self.system.values(now.instant);
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+            metrics: &self.metrics,
+        };
+        self.hub.publish_system(&mut io, now, to, &values);
     }
 
     fn take_from_control(&mut self, plane: &mut Plane<Parcel>) {
@@ -107,6 +132,7 @@ impl Shard {
             let mut io = ShardIo {
                 plane,
                 control: &self.control,
+                metrics: &self.metrics,
             };
             match message {
                 ControlMessage::Verdict(verdict) => self.hub.verdict(&mut io, now, verdict),
@@ -146,6 +172,7 @@ impl App for Shard {
         let mut io = ShardIo {
             plane,
             control: &self.control,
+            metrics: &self.metrics,
         };
         match self.hub.open(&mut io, conn, peer.ip(), session) {
             Some(slot) => slot,
@@ -167,8 +194,12 @@ impl App for Shard {
         let mut io = ShardIo {
             plane,
             control: &self.control,
+            metrics: &self.metrics,
         };
         let progress = self.hub.receive(&mut io, now, tag, conn, bytes);
+        if self.hub.has_system_newcomers() {
+            self.publish_system(plane, Audience::Newcomers);
+        }
         let next = match progress.next {
             Next::Need(bytes) => shards::Next::Need(bytes),
             Next::Hold => shards::Next::Hold,
@@ -185,6 +216,7 @@ impl App for Shard {
             &mut ShardIo {
                 plane,
                 control: &self.control,
+                metrics: &self.metrics,
             },
             now,
             tag,
@@ -200,6 +232,7 @@ impl App for Shard {
             &mut ShardIo {
                 plane,
                 control: &self.control,
+                metrics: &self.metrics,
             },
             now,
             shard,
@@ -213,11 +246,15 @@ impl App for Shard {
         let mut io = ShardIo {
             plane,
             control: &self.control,
+            metrics: &self.metrics,
         };
         if key != TICK {
             return self.hub.timer(&mut io, now, HubTimer(key));
         }
         self.hub.tick(&mut io, now);
+        if self.system.is_due(now.instant) && self.hub.has_system_subscribers() {
+            self.publish_system(plane, Audience::All);
+        }
         self.ticks = false;
         self.start_ticking(plane);
     }
@@ -249,6 +286,7 @@ impl App for Shard {
             &mut ShardIo {
                 plane,
                 control: &self.control,
+                metrics: &self.metrics,
             },
             now,
         );
@@ -267,6 +305,7 @@ fn is_loopback(peer: IpAddr) -> bool {
 struct ShardIo<'a> {
     plane: &'a mut Plane<Parcel>,
     control: &'a ControlPort,
+    metrics: &'a ShardMetrics,
 }
 
 impl Io for ShardIo<'_> {
@@ -281,6 +320,7 @@ impl Io for ShardIo<'_> {
         self.plane.buffer(conn)?;
         Some(PlaneOutput {
             plane: self.plane,
+            metrics: self.metrics,
             conn,
         })
     }
@@ -309,6 +349,7 @@ impl Io for ShardIo<'_> {
 /// A connection's send queue.
 struct PlaneOutput<'a> {
     plane: &'a mut Plane<Parcel>,
+    metrics: &'a ShardMetrics,
     conn: ConnId,
 }
 
@@ -320,6 +361,7 @@ impl Output for PlaneOutput<'_> {
         if let Some(buffer) = self.plane.buffer(self.conn) {
             buffer.reserve(len);
             encode(buffer);
+            self.metrics.frames_out.increment();
         }
     }
 
@@ -329,6 +371,7 @@ impl Output for PlaneOutput<'_> {
 
     fn push(&mut self, frame: &Shared) {
         self.plane.push(self.conn, frame);
+        self.metrics.frames_out.increment();
     }
 
     fn queued(&self) -> usize {

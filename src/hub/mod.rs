@@ -25,8 +25,9 @@ use self::local::{Local, Owner, Pending, is_of_generation};
 use self::table::{Entry, Prelogin, State, Table};
 use crate::limits;
 use crate::observe::ShardMetrics;
+use crate::observe::system::Value;
 use crate::route::{
-    Change, ChannelMessage, Command, Completion, Identity, Notice, Parcel, RootWildcard, Router,
+    Audience, Change, ChannelMessage, Command, Completion, Identity, Notice, Parcel, RootWildcard, Router,
     RouterConfig, RouterLimits, SessionKey, Ticket,
 };
 use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
@@ -172,6 +173,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Ok(Step::Hold) => break Some(Next::Hold),
                 Ok(Step::Done { used: step, command }) => {
                     used += step;
+                    if step > 0 {
+                        self.metrics.frames_in.increment();
+                    }
                     if let Some(command) = command {
                         self.execute(io, now, key, &command);
                         self.settle(io, now);
@@ -278,6 +282,29 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     /// Takes rules that an operator changed; what was granted before stays.
     pub fn reconfigure(&mut self, root_wildcard: RootWildcard, limits: RouterLimits) {
         self.router.reconfigure(root_wildcard, limits);
+    }
+
+    /// Whether operators may subscribe to `$SYS`.
+    pub fn serve_system(&mut self, served: bool) {
+        self.router.serve_system(served);
+    }
+
+    /// Whether anybody here subscribes to `$SYS`.
+    pub fn has_system_subscribers(&self) -> bool {
+        self.router.has_system_subscribers()
+    }
+
+    /// Whether somebody subscribed to `$SYS` and has not been told its values yet.
+    pub fn has_system_newcomers(&self) -> bool {
+        self.router.has_system_newcomers()
+    }
+
+    /// Tells the values of `$SYS` to those who subscribe.
+    pub fn publish_system<I>(&mut self, io: &mut I, now: Now, to: Audience, values: &[Value])
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.with_router(io, now, |router, port| router.publish_system(port, to, values));
     }
 
     /// The daemon stops: every block is told so in its protocol, and its connection closed.

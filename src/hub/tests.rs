@@ -13,10 +13,12 @@ use crate::session::{LoginFailure, Output, Proven, Will};
 use crate::store::{Admitted, LoginProof, LoginRequest, Verified};
 use crate::time::Instant;
 
+mod system;
+
 const ALICE: &str = "etest-0123456789abcdef01234567-owner";
 const BOB: &str = "shop-89abcdef0123456789abcdef-user";
 
-/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `sub FILTER`, `unsub FILTER`, `will CHANNEL`,
+/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `sub FILTER`, `sys FILTER`, `unsub FILTER`, `will CHANNEL`,
 /// `bye`, `wrong`, `long`; in two steps `prove ACCOUNT`, `bind RESOURCE`.
 #[derive(Debug, Default)]
 struct Lines {
@@ -65,6 +67,10 @@ impl Session for Lines {
                     from: Default::default(),
                     options,
                 }],
+                ticket,
+            }),
+            ["sys", filter] => Some(Command::Register {
+                wanted: vec![Registration::System { filter, options }],
                 ticket,
             }),
             ["unsub", filter] => Some(Command::Unregister {

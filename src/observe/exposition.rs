@@ -34,6 +34,24 @@ const PLAIN: &[Plain] = &[
         &m.logins_denied
     }),
     (
+        "nexus_frames_in_total",
+        "counter",
+        "Packets and stanzas taken from blocks; over WebSocket its frames.",
+        |m| &m.frames_in,
+    ),
+    (
+        "nexus_frames_out_total",
+        "counter",
+        "Packets and stanzas written to blocks; over WebSocket its frames.",
+        |m| &m.frames_out,
+    ),
+    (
+        "nexus_subscriptions",
+        "gauge",
+        "Subscriptions to channels and to $SYS.",
+        |m| &m.subscriptions,
+    ),
+    (
         "nexus_channel_in_total",
         "counter",
         "Channel messages taken from blocks.",

@@ -5,6 +5,8 @@
 //! closed enums, so that no peer can make the number of series grow.
 
 pub mod exposition;
+mod load;
+pub mod system;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -163,9 +165,15 @@ pub struct ShardMetrics {
     pub sessions: Counter,
     /// Logins refused.
     pub logins_denied: Counter,
+    /// Packets and stanzas taken from clients; over WebSocket its frames.
+    pub frames_in: Counter,
+    /// Packets and stanzas written to clients; over WebSocket its frames.
+    pub frames_out: Counter,
+    /// Subscriptions to channels and to `$SYS` now (a gauge).
+    pub subscriptions: Counter,
     /// Channel messages taken from local blocks.
     pub channel_in: Counter,
-    /// Channel deliveries to local blocks.
+    /// Channel deliveries to local blocks, those of `$SYS` included.
     pub channel_out: Counter,
     /// Direct messages taken from local blocks; one to an account counts for each block it is sent on to, where
     /// that block is found.

@@ -46,7 +46,8 @@ pub enum Qos {
 /// A message on a channel, without its sender.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelMessage<'a> {
-    /// The channel's name, already checked: 1..=1024 bytes, no wildcard, not starting with `$`.
+    /// The channel's name, already checked: 1..=1024 bytes, no wildcard, not starting with `$`; or a topic under `$SYS`,
+    /// of which the daemon is the sender.
     pub channel: &'a str,
     /// The payload, any bytes.
     pub payload: &'a [u8],
@@ -220,6 +221,13 @@ pub enum Registration<'a> {
         /// How it is served.
         options: SubscriptionOptions,
     },
+    /// What the daemon tells operators about itself.
+    System {
+        /// The filter, beginning with `$SYS`; grammar not yet checked.
+        filter: &'a str,
+        /// How it is served.
+        options: SubscriptionOptions,
+    },
     /// Decided by the session itself; keeps its place among the others.
     Decided(Result<Qos, Refusal>),
 }
@@ -243,6 +251,13 @@ pub enum Unregistration<'a> {
     },
     /// See [`Registration::Direct`].
     Direct,
+    /// See [`Registration::System`].
+    System {
+        /// The filter.
+        filter: &'a str,
+        /// The form it was registered in.
+        form: u8,
+    },
     /// Decided by the session itself: whether there was anything to end.
     Decided(Result<bool, Refusal>),
 }

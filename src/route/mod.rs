@@ -5,7 +5,7 @@
 //!
 //! The [`Router`] is one shard's; its methods stand in the file of what they are about: `claiming` (addresses),
 //! `registering`, `publishing`, `asking` and `answering` (requests), `directing`, `builtin`, `revocation`,
-//! `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
+//! `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
 //! of each other.
 
 pub mod identity;
@@ -39,6 +39,7 @@ mod revocation;
 mod router;
 mod select;
 mod sessions;
+mod system;
 mod tables;
 
 #[cfg(test)]
@@ -56,3 +57,4 @@ pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};
 pub use rights::{AppPolicy, Change, CredentialId, DirectPolicy, Grants, Service};
 pub use router::{RootWildcard, Router, RouterConfig, RouterLimits};
+pub use system::Audience;

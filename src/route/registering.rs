@@ -8,7 +8,8 @@ use super::message::{
 };
 use super::port::Port;
 use super::router::{RootWildcard, Router};
-use super::sessions::{Listener, Worker};
+use super::sessions::{Entry, Listener, Worker};
+use super::system::is_system;
 use crate::limits;
 use crate::time::Now;
 
@@ -33,6 +34,7 @@ impl Router {
             } => self.subscribe(key, filter, from, options),
             Registration::Listen { cmd, options } => self.listen(key, cmd, options),
             Registration::Direct { options } => self.listen_direct(key, options),
+            Registration::System { filter, options } => self.subscribe_system(key, filter, options),
             Registration::Decided(result) => *result,
         }
     }
@@ -52,6 +54,9 @@ impl Router {
             Unregistration::Channel { filter, from, form } => Ok(self.unsubscribe(key, filter, from, *form)),
             Unregistration::Listen { cmd } => Ok(self.unlisten(key, cmd)),
             Unregistration::Direct => Ok(self.leave_direct(key)),
+            Unregistration::System { filter, form } => {
+                Ok(self.unsubscribe(key, filter, &SenderPattern::default(), *form))
+            }
             Unregistration::Decided(result) => *result,
         }
     }
@@ -74,19 +79,41 @@ impl Router {
         if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
             return Err(Refusal::NotAuthorized);
         }
-        let transition = self
-            .subscriptions
-            .subscribe(&mut self.sessions, key, filter, from, options)?;
-        if transition == Transition::Edge {
+        if self.add_subscription(key, filter, from, options)? == Transition::Edge {
             self.tell_interest(filter);
         }
         Ok(options.qos)
+    }
+
+    /// Subscribes, and counts what is new.
+    pub(super) fn add_subscription(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        from: &SenderPattern<'_>,
+        options: &SubscriptionOptions,
+    ) -> Result<Transition, Refusal> {
+        let count = |router: &Self| {
+            let entry = router.sessions.get(key);
+            entry.map_or(0, Entry::subscription_count)
+        };
+        let before = count(self);
+        let transition = self
+            .subscriptions
+            .subscribe(&mut self.sessions, key, filter, from, options)?;
+        if count(self) > before {
+            self.metrics.subscriptions.increment();
+        }
+        Ok(transition)
     }
 
     fn unsubscribe(&mut self, key: SessionKey, filter: &str, from: &SenderPattern<'_>, form: u8) -> bool {
         let ended = self
             .subscriptions
             .unsubscribe(&mut self.sessions, key, filter, from, form);
+        if ended.is_some() {
+            self.metrics.subscriptions.decrement();
+        }
         if ended == Some(Transition::Edge) {
             self.tell_no_interest(filter);
         }
@@ -98,6 +125,7 @@ impl Router {
         while let Some(entry) = self.sessions.get_mut(key)
             && let Some(subscription) = entry.take_subscription()
         {
+            self.metrics.subscriptions.decrement();
             if let Some(filter) = self.subscriptions.remove(&mut self.sessions, subscription) {
                 self.tell_no_interest(&filter);
             }
@@ -116,7 +144,9 @@ impl Router {
     }
 
     fn tell_no_interest(&mut self, filter: &str) {
-        if has_wildcard(filter) {
+        if is_system(filter) {
+            self.system.filters -= 1;
+        } else if has_wildcard(filter) {
             self.mesh.broadcast(|parcel| Letter::FilterRemove {
                 filter: parcel.put_text(filter),
             });

@@ -25,6 +25,7 @@ use super::requests::Requests;
 use super::revocation::Sweep;
 use super::rights::Grants;
 use super::sessions::{Entry, Sessions, State};
+use super::system::System;
 use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::time::Now;
@@ -104,6 +105,7 @@ pub struct Router {
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
+    pub(super) system: System,
 
     pub(super) directory: Directory,
     pub(super) requests: Requests,
@@ -145,6 +147,7 @@ impl Router {
             conflicts: Conflicts::new(maps),
             subscriptions: Subscriptions::new(placement.clone(), local()),
             interest: Interest::new(local()),
+            system: System::default(),
             directory: Directory::new(local()),
             requests: Requests::new(local()),
             asked: Asked::new(),

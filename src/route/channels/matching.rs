@@ -1,6 +1,6 @@
 //! Who on this shard hears a message, and how often: each session once per form, whatever it subscribed to.
 
-use super::subscriptions::{Detail, List, Subscriber, Subscriptions};
+use super::subscriptions::{Detail, List, Subscriber, Subscriptions, has_wildcard};
 use crate::observe::{ShardMetrics, Stage};
 use crate::route::drops;
 use crate::route::identity::Sender;
@@ -62,7 +62,10 @@ impl Subscriptions {
         match lists {
             [] => {}
             [only] if list_of(only).is_some_and(|list| list.patterned == 0) => {
-                courier.each(list_of(only).into_iter());
+                let subscribers = list_of(only)
+                    .into_iter()
+                    .flat_map(|list| list.subscribers.as_slice());
+                courier.each(subscribers);
             }
             several => {
                 scratch.hits.clear();
@@ -73,6 +76,40 @@ impl Subscriptions {
         let reached = courier.reached;
         self.scratch = scratch;
         reached
+    }
+}
+
+impl Subscriptions {
+    /// Delivers to one session for one of its filters, if that matches: what is told to who has just subscribed.
+    pub(crate) fn deliver_one(
+        &mut self,
+        sessions: &Sessions,
+        port: &mut impl Port,
+        metrics: &ShardMetrics,
+        published: &Published<'_>,
+        (key, hash, filter): (SessionKey, u64, &str),
+    ) {
+        let Some(wanted) = self.find(hash, filter) else {
+            return;
+        };
+        let channel = published.message.channel;
+        let mut is_match = filter == channel;
+        if has_wildcard(filter) {
+            self.wild.matches(channel, |list| is_match |= list.0 == wanted);
+        }
+        let Some(list) = self.lists.get(wanted).filter(|_| is_match) else {
+            return;
+        };
+        let mut courier = Courier {
+            subscriptions: self,
+            sessions,
+            port,
+            metrics,
+            published,
+            reached: false,
+        };
+        let of_session = list.subscribers.as_slice().iter();
+        courier.each(of_session.filter(|subscriber| subscriber.key() == key));
     }
 }
 
@@ -114,8 +151,8 @@ impl<P: Port> Courier<'_, P> {
     }
 
     /// Where nobody stands twice: straight from the list.
-    fn each<'l>(&mut self, lists: impl Iterator<Item = &'l List>) {
-        for subscriber in lists.flat_map(|list| list.subscribers.as_slice()) {
+    fn each<'l>(&mut self, subscribers: impl Iterator<Item = &'l Subscriber>) {
+        for subscriber in subscribers {
             if self.hears(subscriber) {
                 let identifier = self.identifier(subscriber);
                 let identifiers: &[u32] = if identifier == 0 { &[] } else { &[identifier] };

@@ -91,13 +91,20 @@ impl<V: Value> Trie<V> {
         Some(result)
     }
 
-    /// Shows every value whose filter matches `name`, each once.
+    /// Shows every value whose filter matches `name`, each once. A wildcard at the first level matches no name that
+    /// begins with `$` (4.7.2).
     pub(crate) fn matches(&mut self, name: &str, mut found: impl FnMut(V)) {
         if self.filters == 0 {
             return;
         }
         let mut todo = std::mem::take(&mut self.todo);
-        todo.push((self.root, 0));
+        if name.starts_with('$') {
+            let first = name.split('/').next().unwrap_or_default();
+            let child = self.child(self.root, first);
+            todo.extend(child.map(|child| (child, first.len() + 1)));
+        } else {
+            todo.push((self.root, 0));
+        }
         while let Some((at, start)) = todo.pop() {
             let Some(node) = self.nodes.get(at as usize) else {
                 continue;
@@ -297,6 +304,15 @@ mod tests {
         assert_eq!(matching(&mut trie, "/finance"), [2, 3]);
         assert_eq!(matching(&mut trie, "sport/"), [3, 4]);
         assert_eq!(matching(&mut trie, "a/b/c"), [5]);
+    }
+
+    #[test]
+    fn mqtt5_4_7_2_wildcards_at_the_first_level_match_no_name_with_a_dollar() {
+        let mut trie = trie(&["#", "+/a", "$SYS/#", "$SYS/+", "$SYS", "+"]);
+        assert_eq!(matching(&mut trie, "$SYS/a"), [3, 4]);
+        assert_eq!(matching(&mut trie, "$SYS"), [3, 5]);
+        assert!(matching(&mut trie, "$other/a").is_empty());
+        assert_eq!(matching(&mut trie, "x/a"), [1, 2]);
     }
 
     #[test]

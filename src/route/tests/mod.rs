@@ -8,3 +8,4 @@ mod channels;
 mod direct;
 mod mesh;
 mod rights;
+mod system;

@@ -79,6 +79,8 @@ pub(super) enum Wanted<'a> {
     Direct(u8),
     /// A filter under `$nexus/reply/`.
     Reply,
+    /// A filter of `$SYS`. Its grammar is the router's to check: who may not subscribe there is told that first.
+    System(&'a str),
 }
 
 /// Reads the topic name of a PUBLISH; on refusal with the stage under which the message is counted as dropped.
@@ -164,6 +166,9 @@ pub(super) fn wanted(filter: &str) -> Result<Wanted<'_>, Refusal> {
     }
     if let Some(shared) = filter.strip_prefix("$share/") {
         return Err(refuse_shared(shared));
+    }
+    if filter.split('/').next() == Some("$SYS") {
+        return Ok(Wanted::System(filter));
     }
     let Some(rest) = filter.strip_prefix("$nexus/") else {
         return Err(Refusal::NotAuthorized);
@@ -344,7 +349,8 @@ mod tests {
             );
         }
         for filter in [
-            "$SYS/#",
+            "$SYSTEM/#",
+            "$SYS+",
             "$",
             "$nexus",
             "$nexus/",
@@ -372,6 +378,17 @@ mod tests {
         for filter in ["$nexus/reply/#", "$nexus/reply/+", "$nexus/reply/1"] {
             assert_eq!(wanted(filter), Ok(Wanted::Reply));
         }
+    }
+
+    #[test]
+    fn nexus_3_sys_filters_are_left_to_the_router() {
+        for filter in ["$SYS", "$SYS/#", "$SYS/+/uptime", "$SYS/a#"] {
+            assert_eq!(wanted(filter), Ok(Wanted::System(filter)), "{filter}");
+        }
+        assert_eq!(
+            target("$SYS/broker/uptime"),
+            Err((Stage::Channel, Refusal::NotAuthorized))
+        );
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Session {
             return Err(Undelivered::Expired);
         }
         let spelled = options.form == FORM_SENDER;
+        let is_system = message.channel.starts_with('$');
         let (plain, by_sender) = (
             [message.channel],
             topic_of("$nexus/channel/", sender, message.channel),
@@ -132,7 +133,8 @@ impl Session {
             variant: parts.subscription_identifiers.is_empty().then_some(variant),
         };
         self.transmit(now, message, frames, out)?;
-        if !v5 && !spelled {
+        // Under `$SYS` the topic says it: the daemon.
+        if !v5 && !spelled && !is_system {
             let metrics = &self.settings.metrics;
             metrics.dropped(Stage::Channel, DropReason::SenderHidden);
         }

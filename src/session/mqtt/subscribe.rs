@@ -82,6 +82,11 @@ impl Session {
                 let options = options(form);
                 (form, Registration::Direct { options })
             }
+            // The topic itself says that the daemon is the sender: 3.1.1 loses nothing.
+            Wanted::System(filter) => {
+                let options = options(FORM_PLAIN);
+                return Ok(Registration::System { filter, options });
+            }
             Wanted::Reply => {
                 let options = options(FORM_PLAIN);
                 self.hold_reply_filter(filter.filter, options)?;
@@ -153,6 +158,10 @@ impl Session {
                 Ok(Wanted::Listen(cmd, _)) => Unregistration::Listen { cmd },
                 Ok(Wanted::Direct(_)) => Unregistration::Direct,
                 Ok(Wanted::Reply) => Unregistration::Decided(Ok(self.drop_reply_filter(filter))),
+                Ok(Wanted::System(filter)) => Unregistration::System {
+                    filter,
+                    form: FORM_PLAIN,
+                },
                 // What is always refused was never subscribed.
                 Err(_) => Unregistration::Decided(Ok(false)),
             });

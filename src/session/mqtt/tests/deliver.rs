@@ -130,6 +130,16 @@ fn nexus_3_the_sender_is_in_the_topic_where_it_was_asked_for() {
 }
 
 #[test]
+fn nexus_3_a_sys_delivery_hides_no_sender_its_topic_says_it() {
+    let mut client = Client::attached(V311);
+    let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+    channel(&mut client, on("$SYS/broker/uptime", Qos::AtMostOnce), plain, &[]).unwrap();
+    let publish = publish(&mut client);
+    assert_eq!((publish.topic, publish.retain), ("$SYS/broker/uptime", false));
+    assert_eq!(client.drops(Stage::Channel, DropReason::SenderHidden), 0);
+}
+
+#[test]
 fn nexus_3_a_plain_delivery_to_3_1_1_is_counted() {
     for (version, hidden) in [(V311, 1), (V5, 0)] {
         let mut client = Client::attached(version);

@@ -215,7 +215,7 @@ fn nexus_3_decided_refusals_of_filters() {
         "$share/g/$nexus/listen/c",
         "$share/g/$nexus/direct/#",
         "$share/g/a",
-        "$SYS/#",
+        "$SYSTEM/#",
         "$nexus/api/#",
         "$other/a",
         "a/\u{7f}",
@@ -225,6 +225,44 @@ fn nexus_3_decided_refusals_of_filters() {
     assert_eq!(decided(&mut client, &filters), codes);
     let mut client = Client::attached(V311);
     assert_eq!(decided(&mut client, &filters), [0x80; 10]);
+}
+
+#[test]
+fn nexus_3_sys_filters_are_for_the_router_to_grant_in_both_versions() {
+    let settings = Settings {
+        v3_plain_channels: false,
+        ..settings()
+    };
+    for version in BOTH {
+        let mut client = Client::attached_with(version, settings.clone(), &[]);
+        let filters = [filter("$SYS/#", QoS::ExactlyOnce)];
+        let wanted = registered(&mut client, &subscription(&filters, &[]));
+        let options = SubscriptionOptions {
+            qos: Qos::AtLeastOnce,
+            form: FORM_PLAIN,
+            ..SubscriptionOptions::default()
+        };
+        let expected = Registration::System {
+            filter: "$SYS/#",
+            options,
+        };
+        assert_eq!(format!("{:?}", wanted[0]), format!("{expected:?}"));
+        client.peer.completed(
+            Ticket(9),
+            &Completion::Registered([Err(Refusal::NotAuthorized)].into_iter().collect()),
+        );
+        let refused = if version == V5 { 0x87 } else { 0x80 };
+        match client.packet() {
+            Packet::SubAck(suback) => assert_eq!(suback.codes, [refused]),
+            other => panic!("no SUBACK: {other:?}"),
+        }
+        let unwanted = unregistered(&mut client, &["$SYS/#"]);
+        let expected = Unregistration::System {
+            filter: "$SYS/#",
+            form: FORM_PLAIN,
+        };
+        assert_eq!(format!("{:?}", unwanted[0]), format!("{expected:?}"));
+    }
 }
 
 #[test]
