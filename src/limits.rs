@@ -143,6 +143,12 @@ pub const XMPP_ATTRIBUTES_MAX: usize = 64;
 pub const XMPP_NAME_BYTES_MAX: usize = 256;
 /// Prefixes declared by an element and those around it.
 pub const XMPP_PREFIXES_MAX: usize = 16;
+/// Elements directly inside a stanza; what is inside them counts in bytes alone.
+pub const XMPP_CHILDREN_MAX: usize = 256;
+/// The id of an iq, and whom it names: both are repeated in the answer.
+pub const XMPP_ID_BYTES_MAX: usize = 1_024;
+/// Answers that may wait to be sent to a client that has not logged in.
+pub const PRELOGIN_ANSWERS_BYTES_MAX: usize = 64 * 1_024;
 /// A part of an address (RFC 7622 section 3).
 pub const JID_PART_BYTES_MAX: usize = 1_023;
 /// Failed attempts to log in on one connection (RFC 6120, 6.4.5 asks for two to five).

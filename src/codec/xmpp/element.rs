@@ -92,8 +92,7 @@ impl<'a> Element<'a> {
             if name == b"xmlns" {
                 self.default = self.str(attribute.value);
             } else if name.starts_with(b"xmlns:") {
-                let at = u32::try_from(attribute.name.start).map_err(|_| Malformed::TooLarge)?;
-                self.prefixes.declare(at)?;
+                self.prefixes.declare(attribute.name)?;
             }
         }
         self.namespace = match tag::split_name(self.qualified_name().as_bytes()).0 {

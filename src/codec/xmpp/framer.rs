@@ -6,7 +6,9 @@ use super::tag::{self, Prefixes, is_space, slice};
 use super::text::whole_characters;
 use super::{Malformed, start};
 use crate::codec::Decode;
-use crate::limits::{STANZA_BYTES_MAX, XMPP_ATTRIBUTES_MAX, XMPP_DEPTH_MAX, XMPP_NAME_BYTES_MAX};
+use crate::limits::{
+    STANZA_BYTES_MAX, XMPP_ATTRIBUTES_MAX, XMPP_CHILDREN_MAX, XMPP_DEPTH_MAX, XMPP_NAME_BYTES_MAX,
+};
 
 /// What an element may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,8 @@ enum Step {
 struct Open {
     starts: [u32; XMPP_DEPTH_MAX],
     depth: u8,
+    /// Elements directly inside the outermost.
+    children: u16,
     prefixes: Prefixes,
 }
 
@@ -83,6 +87,7 @@ impl Open {
     const NONE: Self = Self {
         starts: [0; XMPP_DEPTH_MAX],
         depth: 0,
+        children: 0,
         prefixes: Prefixes::NONE,
     };
 }
@@ -341,6 +346,13 @@ impl Scan<'_> {
         let end = self.at - if is_empty { 2 } else { 1 };
         if depth >= self.bounds.depth_max {
             return Err(Malformed::TooDeep);
+        }
+        if depth == 1 {
+            // They are looked through by name, so that many would be looked at again and again.
+            self.open.children += 1;
+            if usize::from(self.open.children) > XMPP_CHILDREN_MAX {
+                return Err(Malformed::TooManyChildren);
+            }
         }
         start::check(self.bytes, start..end, self.bounds, &mut self.open.prefixes)?;
         if is_empty {

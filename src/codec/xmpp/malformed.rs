@@ -50,6 +50,8 @@ pub enum Malformed {
     TooManyAttributes,
     /// More prefixes than are taken.
     TooManyPrefixes,
+    /// More elements directly inside the outermost than are taken.
+    TooManyChildren,
 }
 
 impl Malformed {
@@ -77,6 +79,7 @@ impl Malformed {
         Self::NameTooLong,
         Self::TooManyAttributes,
         Self::TooManyPrefixes,
+        Self::TooManyChildren,
     ];
 
     /// What is wrong, for people and for counters.
@@ -104,6 +107,7 @@ impl Malformed {
             Self::NameTooLong => "name too long",
             Self::TooManyAttributes => "too many attributes",
             Self::TooManyPrefixes => "too many prefixes",
+            Self::TooManyChildren => "too many children",
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn check(
         if seen.len() >= bounds.attributes_max.min(XMPP_ATTRIBUTES_MAX) {
             return Err(Malformed::TooManyAttributes);
         }
-        let at = attribute.name.start;
+        let at = attribute.name.clone();
         let (name, value) = (slice(bytes, attribute.name), slice(bytes, attribute.value));
         let name = Name::check(name, bounds.name_bytes_max)?;
         if has_references {
@@ -80,7 +80,7 @@ pub(super) fn check(
         match (name.prefix, name.local) {
             (b"xmlns", prefix) => {
                 tag::check_declaration(prefix, value)?;
-                prefixes.declare(u32::try_from(at).map_err(|_| Malformed::TooLarge)?)?;
+                prefixes.declare(at)?;
             }
             (b"", b"xmlns") => tag::check_declaration(b"", value)?,
             (b"", _) => {}

@@ -160,9 +160,13 @@ pub(super) fn check_declaration(prefix: &[u8], namespace: &[u8]) -> Result<(), M
             !is_xml && namespace != XMLNS_NAMESPACE.as_bytes() && (prefix.is_empty() || !namespace.is_empty())
         }
     };
-    let written_plainly = !namespace
-        .iter()
-        .any(|&byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r'));
+    // A namespace is a URI (Namespaces 1.0, 2.1), and parsers of receivers rely on what none has in it (RFC 3986, 2).
+    let written_plainly = !namespace.iter().any(|&byte| {
+        matches!(
+            byte,
+            b'&' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0..=b' ' | 0x7F
+        )
+    });
     if allowed && written_plainly {
         Ok(())
     } else {
@@ -170,16 +174,22 @@ pub(super) fn check_declaration(prefix: &[u8], namespace: &[u8]) -> Result<(), M
     }
 }
 
+/// What the name of a declaration begins with.
+const DECLARES: &str = "xmlns:";
+
 /// The prefixes in scope: where the attributes stand that declare them, the innermost last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prefixes {
     at: [u32; XMPP_PREFIXES_MAX],
+    /// Bytes of each prefix, so that none is looked at that cannot be meant.
+    bytes: [u16; XMPP_PREFIXES_MAX],
     len: u8,
 }
 
 impl Prefixes {
     pub(super) const NONE: Self = Self {
         at: [0; XMPP_PREFIXES_MAX],
+        bytes: [0; XMPP_PREFIXES_MAX],
         len: 0,
     };
 
@@ -187,10 +197,15 @@ impl Prefixes {
         self.at.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// Adds the declaration, `xmlns:…`, that stands at `at`.
-    pub(super) fn declare(&mut self, at: u32) -> Result<(), Malformed> {
-        let free = self.at.get_mut(usize::from(self.len));
-        *free.ok_or(Malformed::TooManyPrefixes)? = at;
+    /// Adds the declaration whose name, `xmlns:…`, stands there.
+    pub(super) fn declare(&mut self, name: Range<usize>) -> Result<(), Malformed> {
+        let place = usize::from(self.len);
+        let (Some(at), Some(bytes)) = (self.at.get_mut(place), self.bytes.get_mut(place)) else {
+            return Err(Malformed::TooManyPrefixes);
+        };
+        *at = u32::try_from(name.start).map_err(|_| Malformed::TooLarge)?;
+        let len = name.len().saturating_sub(DECLARES.len());
+        *bytes = u16::try_from(len).map_err(|_| Malformed::NameTooLong)?;
         self.len += 1;
         Ok(())
     }
@@ -204,17 +219,20 @@ impl Prefixes {
 
     /// Where the namespace of a prefix stands in `bytes`; not for `xml`.
     pub(super) fn resolve(&self, bytes: &[u8], prefix: &[u8]) -> Option<Range<usize>> {
-        self.known().iter().rev().find_map(|&at| {
-            let at = at as usize;
-            let name = at + "xmlns:".len();
-            let end = name_end(bytes, name);
-            if slice(bytes, name..end) != prefix {
-                return None;
-            }
-            Lexer { bytes, at }
-                .attribute(at)
-                .map(|declaration| declaration.value)
-        })
+        self.known()
+            .iter()
+            .zip(&self.bytes)
+            .rev()
+            .find_map(|(&at, &len)| {
+                let (at, len) = (at as usize, usize::from(len));
+                let name = at + DECLARES.len();
+                if len != prefix.len() || slice(bytes, name..name + len) != prefix {
+                    return None;
+                }
+                Lexer { bytes, at }
+                    .attribute(at)
+                    .map(|declaration| declaration.value)
+            })
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) enum Fatal {
     UnsupportedVersion,
     /// A stanza before the login is complete.
     NotAuthorized,
+    /// An iq whose id, or whom it names, is too long to be repeated in an answer.
+    IdTooLong,
+    /// What was proven is good no more.
+    Revoked,
     /// Attempts to log in, or to open the stream, over the bound.
     TooManyAttempts,
     /// Login not complete in time.
@@ -46,8 +50,8 @@ impl Fatal {
             Self::InvalidNamespace => "invalid-namespace",
             Self::HostUnknown => "host-unknown",
             Self::UnsupportedVersion => "unsupported-version",
-            Self::NotAuthorized | Self::Refused => "not-authorized",
-            Self::TooManyAttempts | Self::SlowReceiver => "policy-violation",
+            Self::NotAuthorized | Self::Refused | Self::Revoked => "not-authorized",
+            Self::TooManyAttempts | Self::SlowReceiver | Self::IdTooLong => "policy-violation",
             Self::LoginTimeout | Self::Silent => "connection-timeout",
             Self::Conflict => "conflict",
             Self::Unavailable => "resource-constraint",
@@ -72,7 +76,8 @@ impl Fatal {
             Self::Conflict => Some("the address is in use"),
             Self::Refused => Some("the secret is good for another resource"),
             Self::Ending(Ending::TakenOver) => Some("a newer session took the address"),
-            Self::Ending(Ending::Revoked) => Some("the account or secret was revoked"),
+            Self::IdTooLong => Some("the id or address of an iq is too long"),
+            Self::Revoked | Self::Ending(Ending::Revoked) => Some("the account or secret was revoked"),
             Self::UnsupportedStanza
             | Self::InvalidNamespace
             | Self::HostUnknown
@@ -94,7 +99,8 @@ impl Fatal {
             Self::TooManyAttempts => Disconnect::QuotaExceeded,
             Self::LoginTimeout | Self::Silent => Disconnect::TimedOut,
             Self::SlowReceiver | Self::Ending(_) => Disconnect::SlowReceiver,
-            Self::Conflict | Self::Refused => Disconnect::BadCredentials,
+            Self::IdTooLong => Disconnect::TooLarge,
+            Self::Conflict | Self::Refused | Self::Revoked => Disconnect::BadCredentials,
             Self::Unavailable => Disconnect::Unavailable,
         }
     }
@@ -120,6 +126,7 @@ const fn is_too_much(malformed: Malformed) -> bool {
             | Malformed::NameTooLong
             | Malformed::TooManyAttributes
             | Malformed::TooManyPrefixes
+            | Malformed::TooManyChildren
     )
 }
 

@@ -44,8 +44,8 @@ fn what_never_ends_is_refused_where_the_bound_is() {
         ("<a>", "&lt;"),
         ("<a>&", "l"),
         ("<a>&#x", "0"),
-        ("<a>", "<b/>"),
-        ("<a>", "<b></b>"),
+        ("<a><c>", "<b/>"),
+        ("<a><c>", "<b></b>"),
         ("<a></", "a"),
         ("<a></a", " "),
         ("<a><![CDATA[", "]"),
@@ -54,6 +54,27 @@ fn what_never_ends_is_refused_where_the_bound_is() {
     ] {
         flood(before, repeated, Malformed::TooLarge);
     }
+}
+
+#[test]
+fn children_end_at_their_bound_and_what_is_in_them_does_not_count() {
+    let some = "<b><c/></b>".repeat(crate::limits::XMPP_CHILDREN_MAX);
+    is_taken(&format!("<a>{some}</a>"));
+    is_refused(format!("<a>{some}<b/></a>"), Malformed::TooManyChildren);
+    flood("<a>", "<b/>", Malformed::TooManyChildren);
+    is_taken(&format!("<a><b>{}</b></a>", "<c/>".repeat(1_000)));
+}
+
+/// A short prefix behind long ones: they are passed over by their length.
+#[test]
+fn a_prefix_is_found_among_long_ones() {
+    let long: String = (0..15)
+        .map(|i| format!(" xmlns:{}{i:02}='u'", "p".repeat(240)))
+        .collect();
+    let xml = format!("<x xmlns:a='urn:a'{long}><a:b/></x>");
+    is_taken(&xml);
+    let element = whole_element(&xml);
+    assert!(element.child("urn:a", "b").is_some());
 }
 
 #[test]
@@ -74,15 +95,16 @@ fn attributes_and_names_end_at_their_bounds() {
 fn attributes_under_many_prefixes_cost_little() {
     let declared: String = (0..16).map(|i| format!(" xmlns:n{i}='{i}'")).collect();
     let many: String = (0..64).map(|i| format!(" n{}:a{}=''", i % 16, i / 16)).collect();
-    let mut xml = format!("<a{declared}>");
+    let mut xml = format!("<a{declared}><c>");
     while xml.len() < STANZA_BYTES_MAX - 1_024 {
         xml.push_str("<n0:b");
         xml.push_str(&many);
         xml.push_str("/>");
     }
-    xml.push_str("</a>");
+    xml.push_str("</c></a>");
     assert_eq!(frame_whole(xml.as_bytes(), &Bounds::default()), Ok(()));
     let element = Element::parse(xml.as_bytes(), "").unwrap();
+    let element = element.children().next().unwrap();
     assert!(element.children().count() > 1_000);
     assert!(element.child("0", "c").is_none());
 }
