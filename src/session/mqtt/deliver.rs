@@ -362,7 +362,7 @@ impl Session {
     }
 
     /// Whether the send queue is over its bound; remembers since when.
-    fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
+    pub(super) fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
         let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
         if !blocked {
             self.blocked_since = None;

@@ -312,7 +312,10 @@ impl super::Session for Session {
         if out.queued() > limits::SEND_QUEUE_ANSWERS_BYTES_MAX {
             return Err(self.quit(Reason::SlowReceiver, out));
         }
-        match self.packet(now, packet, scratch, out) {
+        let asked = self.packet(now, packet, scratch, out);
+        // Answers fill the queue, too.
+        self.is_blocked(now, out);
+        match asked {
             Ok(command) => Ok(Step::Done { used, command }),
             Err(reason) => Err(self.quit(reason, out)),
         }

@@ -334,8 +334,11 @@ impl<S: Carried> super::Session for Session<S> {
         carried.attached(now, verdict, out);
         match verdict {
             Ok(_) => self.attached = true,
-            Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
+            Err(LoginFailure::Denied | LoginFailure::ResourceRefused) => {
                 _ = self.fault(Disconnect::BadCredentials, out);
+            }
+            Err(LoginFailure::Conflict) => {
+                self.close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "conflict"), out);
             }
             Err(LoginFailure::Unavailable) => _ = self.fault(Disconnect::Unavailable, out),
         }

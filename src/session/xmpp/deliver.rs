@@ -23,14 +23,14 @@ impl Session {
     /// Writes a message for the block.
     pub(super) fn delivery<O: Output>(
         &mut self,
-        now: Now,
         delivery: &Delivery<'_>,
+        now: Now,
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
         match *delivery {
             Delivery::Channel { message, sender, .. } => {
-                self.room_for(now, limits::SEND_QUEUE_BYTES_MAX, out)?;
+                room_for(limits::SEND_QUEUE_BYTES_MAX, out)?;
                 self.channel(now, &message, sender, frames, out)
             }
             Delivery::Direct {
@@ -44,7 +44,7 @@ impl Session {
                 if to_account && self.presence.is_none_or(|priority| priority < 0) {
                     return Err(Undelivered::Gone);
                 }
-                self.room_for(now, limits::SEND_QUEUE_BYTES_MAX, out)?;
+                room_for(limits::SEND_QUEUE_BYTES_MAX, out)?;
                 self.direct(text, attributes, sender, out)
             }
             Delivery::Request {
@@ -54,29 +54,15 @@ impl Session {
                 sender,
                 ..
             } => {
-                self.room_for(now, limits::SEND_QUEUE_BYTES_MAX, out)?;
+                room_for(limits::SEND_QUEUE_BYTES_MAX, out)?;
                 self.request(token, cmd, body, sender, out)
             }
             Delivery::Reply { label, outcome, .. } => {
                 // The one outcome of a request: dropped only for a client that is about to be closed.
-                self.room_for(now, limits::SEND_QUEUE_ANSWERS_BYTES_MAX, out)?;
+                room_for(limits::SEND_QUEUE_ANSWERS_BYTES_MAX, out)?;
                 self.reply(label, outcome, out)
             }
         }
-    }
-
-    /// Whether the send queue may grow, and since when it may not.
-    fn room_for<O: Output>(&mut self, now: Now, bytes_max: usize, out: &O) -> Result<(), Undelivered> {
-        let queued = out.queued();
-        if queued <= limits::SEND_QUEUE_BYTES_MAX {
-            self.blocked_since = None;
-        } else if self.blocked_since.is_none() {
-            self.blocked_since = Some(now.instant);
-        }
-        if queued > bytes_max {
-            return Err(Undelivered::QueueFull);
-        }
-        Ok(())
     }
 
     /// A message on a channel: the same bytes for every client of one domain.
@@ -218,6 +204,14 @@ impl Session {
         write_result(out, asked, &element);
         Ok(())
     }
+}
+
+/// Whether the send queue may grow.
+fn room_for<O: Output>(bytes_max: usize, out: &O) -> Result<(), Undelivered> {
+    if out.queued() > bytes_max {
+        return Err(Undelivered::QueueFull);
+    }
+    Ok(())
 }
 
 /// `<sender/>`: who sent it, as the daemon authenticated it, in the receiver's domain.

@@ -1,10 +1,11 @@
 //! Requests and answers (`iq`, RFC 6120, 8.2.3) other than Nexus's own: what every client asks a server for.
 
 use super::Session;
-use super::condition::StanzaError;
+use super::condition::{Fatal, StanzaError};
 use super::names::{BIND, CONFERENCE, DISCO_INFO, DISCO_ITEMS, NEXUS, PING, ROSTER, SESSION};
 use super::write;
 use crate::codec::xmpp::{Element, Piece, Text};
+use crate::limits;
 use crate::route::{Command, Completion, Refusal};
 use crate::session::{Output, Scratch};
 
@@ -41,16 +42,17 @@ impl Session {
         iq: &Element<'a>,
         scratch: &'a mut Scratch,
         out: &mut O,
-    ) -> Option<Command<'a>> {
+    ) -> Result<Option<Command<'a>>, Fatal> {
         // Allocates only where an attribute has references in it.
         let mut spelled = Vec::new();
         let [to, id] = spell(&mut spelled, [iq.attribute("to"), iq.attribute("id")]);
+        check_repeated(to, id)?;
         let kind = iq
             .attribute("type")
             .and_then(|kind| kind.plain())
             .unwrap_or_default();
         if matches!(kind, "result" | "error") {
-            return super::native::answer(iq, id, scratch, kind == "error");
+            return Ok(super::native::answer(iq, id, scratch, kind == "error"));
         }
         let mut payloads = iq.children();
         let payload = payloads.next().filter(|_| payloads.next().is_none());
@@ -58,19 +60,19 @@ impl Session {
         let asked = Asked { to, id };
         let Some(payload) = payload.filter(|_| well_formed) else {
             write_error(out, to, id, StanzaError::BAD_REQUEST);
-            return None;
+            return Ok(None);
         };
         match self.recipient(to) {
             To::Other => {
                 write_error(out, to, id, StanzaError::SERVICE_UNAVAILABLE);
-                None
+                Ok(None)
             }
             To::Daemon if payload.namespace() == NEXUS && kind == "set" => {
-                self.native(&payload, asked, scratch, out)
+                Ok(self.native(&payload, asked, scratch, out))
             }
             at => {
                 self.standard(at, kind, &payload, asked, out);
-                None
+                Ok(None)
             }
         }
     }
@@ -171,6 +173,14 @@ impl Session {
             Some(refusal) => write_error(out, asked.to, asked.id, StanzaError::of_refusal(refusal)),
         }
     }
+}
+
+/// An answer repeats what its request says of itself, so that it has to be short.
+pub(super) fn check_repeated(to: &str, id: &str) -> Result<(), Fatal> {
+    if to.len().max(id.len()) > limits::XMPP_ID_BYTES_MAX {
+        return Err(Fatal::IdTooLong);
+    }
+    Ok(())
 }
 
 /// The texts of attributes and elements, unescaped; those without references stay where they are, the others are

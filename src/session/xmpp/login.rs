@@ -69,6 +69,7 @@ impl Session {
         match attempt {
             Ok(command) => Ok(command),
             Err(failure) => {
+                self.settings.metrics.logins_denied.increment();
                 self.fail(failure, out);
                 self.bound_attempts()?;
                 Ok(None)
@@ -292,6 +293,7 @@ impl Session {
             given.append_to(&mut id);
         }
         let id = String::from_utf8_lossy(&id).into_owned();
+        super::iq::check_repeated("", &id)?;
         let name = &mut scratch.name;
         name.clear();
         if let Some(resource) = bind.child(BIND, "resource") {

@@ -140,7 +140,7 @@ impl Session {
             return Err(Fatal::InvalidNamespace);
         }
         match stanza.name() {
-            "iq" => Ok(self.iq(stanza, scratch, out)),
+            "iq" => self.iq(stanza, scratch, out),
             "message" => Ok(self.message(stanza, scratch)),
             "presence" => {
                 self.presence(stanza, out);
@@ -165,6 +165,15 @@ impl Session {
     fn blocked_deadline(&self) -> Option<Instant> {
         self.blocked_since
             .map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
+    }
+
+    /// Notes since when the send queue is over its bound, whatever filled it.
+    fn watch_queue<O: Output>(&mut self, now: Now, out: &O) {
+        if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
+            self.blocked_since = None;
+        } else if self.blocked_since.is_none() {
+            self.blocked_since = Some(now.instant);
+        }
     }
 
     /// XEP-0199 from the server: any stanza of the client answers it.
@@ -210,12 +219,19 @@ impl super::Session for Session {
         if self.state == State::Attached {
             self.heard = now.instant;
             self.pinged = false;
-            // Answers are never dropped, so who only asks and never reads is not read any more.
-            if out.queued() > limits::SEND_QUEUE_ANSWERS_BYTES_MAX {
-                return Err(self.quit(Fatal::SlowReceiver, out));
-            }
         }
-        match self.element(&element, scratch, out) {
+        // Answers are never dropped, so who only asks and never reads is not read any more.
+        let answers_bytes_max = if self.state == State::Attached {
+            limits::SEND_QUEUE_ANSWERS_BYTES_MAX
+        } else {
+            limits::PRELOGIN_ANSWERS_BYTES_MAX
+        };
+        if out.queued() > answers_bytes_max {
+            return Err(self.quit(Fatal::SlowReceiver, out));
+        }
+        let asked = self.element(&element, scratch, out);
+        self.watch_queue(now, out);
+        match asked {
             Ok(command) => Ok(Step::Done { used, command }),
             Err(fatal) => Err(self.quit(fatal, out)),
         }
@@ -232,7 +248,7 @@ impl super::Session for Session {
             }
             Err(failure) => {
                 let fatal = match failure {
-                    LoginFailure::Denied => Fatal::NotAuthorized,
+                    LoginFailure::Denied => Fatal::Revoked,
                     LoginFailure::Unavailable => Fatal::Unavailable,
                     LoginFailure::ResourceRefused => Fatal::Refused,
                     LoginFailure::Conflict => Fatal::Conflict,
@@ -264,7 +280,9 @@ impl super::Session for Session {
         if self.state != State::Attached {
             return Err(Undelivered::Gone);
         }
-        self.delivery(now, delivery, frames, out)
+        let delivered = self.delivery(delivery, now, frames, out);
+        self.watch_queue(now, out);
+        delivered
     }
 
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {

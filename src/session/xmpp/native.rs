@@ -176,5 +176,7 @@ fn failure_code(iq: &Element<'_>) -> i32 {
         .and_then(|failure| failure.attribute("code"))
         .and_then(|code| code.plain())
         .and_then(|code| code.parse().ok())
+        // No failure has the code of success.
+        .filter(|code| *code != 0)
         .unwrap_or(WORKER_FAILED)
 }

@@ -7,6 +7,8 @@ fn rfc6120_4_9_3_each_fault_has_its_condition() {
     let open = |inner: &str| format!("<message xmlns='jabber:client'>{inner}</message>");
     let deep = format!("{}{}", "<a>".repeat(200), "</a>".repeat(200));
     let attributes: String = (0..500).map(|n| format!(" a{n}='1'")).collect();
+    let children = "<a/>".repeat(limits::XMPP_CHILDREN_MAX + 1);
+    let id = "i".repeat(limits::XMPP_ID_BYTES_MAX + 1);
     let prefixes: String = (0..500).map(|n| format!(" xmlns:p{n}='u'")).collect();
     for (bytes, condition) in [
         (open("<body>x"), "not-well-formed"),
@@ -28,6 +30,12 @@ fn rfc6120_4_9_3_each_fault_has_its_condition() {
         (open(&deep), "policy-violation"),
         (open(&format!("<a{attributes}/>")), "policy-violation"),
         (open(&format!("<a{prefixes}/>")), "policy-violation"),
+        (open(&children), "policy-violation"),
+        (
+            format!("<iq xmlns='jabber:client' type='get' id='{id}'><ping xmlns='urn:xmpp:ping'/></iq>"),
+            "policy-violation",
+        ),
+        (open("<a xmlns='urn:}x'/>"), "not-well-formed"),
         (open(&format!("<{}/>", "n".repeat(1 << 16))), "policy-violation"),
         ("<iq xmlns='jabber:server'/>".to_owned(), "invalid-namespace"),
         ("<message/>".to_owned(), "invalid-namespace"),

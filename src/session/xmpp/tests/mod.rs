@@ -195,3 +195,33 @@ fn rfc6120_4_9_3_the_daemon_s_own_ends_are_told() {
         assert_eq!(client.heard(), "", "said once");
     }
 }
+
+#[test]
+fn a_queue_of_answers_that_does_not_move_is_closed_like_any_other() {
+    let mut client = Client::attached();
+    client.peer.out.stuck = limits::SEND_QUEUE_BYTES_MAX + 1;
+    client.say("<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>");
+    for _ in 0..limits::SEND_BLOCKED_MS_MAX / 10_000 {
+        client.peer.pass(Duration::from_secs(10));
+        if client.peer.timeout().is_err() {
+            return assert!(client.heard().contains("<policy-violation "));
+        }
+        client.say("<presence xmlns='jabber:client'/>");
+    }
+    panic!("it stayed");
+}
+
+#[test]
+fn who_asks_before_the_login_and_never_reads_is_closed() {
+    let mut client = Client::new();
+    client.open();
+    client.prove();
+    client.open();
+    let bad = format!(
+        "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='{}'><resource>a/b</resource></bind></iq>",
+        names::BIND
+    );
+    client.say(&bad);
+    client.peer.out.stuck = limits::PRELOGIN_ANSWERS_BYTES_MAX;
+    assert_eq!(client.try_say(&bad).err(), Some(Disconnect::SlowReceiver));
+}
