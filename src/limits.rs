@@ -131,6 +131,8 @@ pub const REPLY_FILTER_BYTES_MAX: usize = 256;
 /// The longest CONNACK with success, without an Assigned Client Identifier. A client whose Maximum Packet Size is
 /// below it is not served.
 pub const CONNACK_BYTES_MAX: usize = 64;
+/// What Authentication Method and Data (the longest signature of a server) add to it.
+pub const CONNACK_AUTH_BYTES_MAX: usize = 3 + 13 + 3 + 46;
 
 // XMPP.
 /// A stanza of a block that has logged in.

@@ -16,6 +16,7 @@ mod harness;
 
 mod answers;
 mod api;
+mod auth;
 mod browser;
 mod builtin;
 mod channel;

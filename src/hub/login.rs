@@ -1,7 +1,7 @@
 //! How a session comes in: its proof goes to the control thread, its address is claimed from the router.
 //!
 //! Invariant: a session claims an address only with a proof that was accepted, and only that proof's account; what
-//! a secret is bound to binds the session, too.
+//! a secret is bound to binds the session, too. A proof anew changes nothing but the secret the session ends with.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use rand::RngCore;
 
 use super::Hub;
 use super::io::{HubTimer, Io};
-use super::table::State;
+use super::table::{Prelogin, State};
 use crate::limits;
-use crate::route::{Account, Authenticate, Identity, Login, Registration, SessionId, SessionKey};
-use crate::session::{LoginFailure, Proven, Session};
+use crate::route::{Account, Authenticate, Bind, Identity, Login, Registration, SessionId, SessionKey};
+use crate::session::{Disconnect, LoginFailure, Proven, Session};
 use crate::store::{Admitted, LoginProof, LoginRequest, Verified};
 use crate::time::Now;
 
@@ -33,11 +33,15 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
     }
 
-    /// Account and proof; the resource follows.
+    /// Account and proof; the resource follows, or is there already.
     pub(super) fn authenticate<I>(&mut self, io: &mut I, now: Now, key: SessionKey, claim: &Authenticate<'_>)
     where
         I: Io<Conn = C, Shared = S>,
     {
+        let entry = self.table.get_mut(key);
+        if entry.is_some_and(|entry| entry.state == State::Attached) {
+            return self.renew(io, now, key, claim);
+        }
         if !self.ask(io, key, claim.account, None, claim.proof.into()) {
             self.decided(io, now, key, Err(LoginFailure::Unavailable));
         }
@@ -74,7 +78,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         prelogin.account = account.into();
         prelogin.resource = resource.clone().unwrap_or_default();
         prelogin.two_steps = resource.is_none();
-        prelogin.binding = matches!(proof, LoginProof::Proven { .. });
         prelogin.proven = None;
         entry.state = State::LoggingIn;
         let request = LoginRequest {
@@ -89,12 +92,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
 
     /// A resource for a block that asked for none: 128 random bits.
     fn made_up_resource(&mut self) -> Box<str> {
-        format!(
-            "auto-{:016x}{:016x}",
-            self.random.next_u64(),
-            self.random.next_u64()
-        )
-        .into_boxed_str()
+        format!("auto-{}", self.random_digits()).into_boxed_str()
+    }
+
+    /// 128 random bits in hex.
+    fn random_digits(&mut self) -> String {
+        format!("{:016x}{:016x}", self.random.next_u64(), self.random.next_u64())
     }
 
     /// A proof has been decided, or could not be.
@@ -107,18 +110,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     ) where
         I: Io<Conn = C, Shared = S>,
     {
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state == State::LoggingIn)
-        else {
+        let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        let Some(prelogin) = entry.prelogin.as_mut() else {
+        let Some(prelogin) = entry.prelogin.as_ref() else {
             return;
         };
-        if prelogin.two_steps {
-            return self.proven(io, now, key, result);
+        match entry.state {
+            State::Attached if prelogin.renewing => return self.renewed(io, now, key, result),
+            State::LoggingIn if prelogin.two_steps => return self.proven(io, now, key, result),
+            State::LoggingIn => {}
+            State::Opening | State::Claiming | State::Attached | State::Closing => return,
         }
         match result {
             Ok(Verified::Account(admitted)) => self.claim(io, now, key, *admitted),
@@ -127,7 +129,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
     }
 
-    /// The first of two steps has been decided: the session goes on, or tries again.
+    /// The first of two steps has been decided: the session goes on, tries again, or gives up.
     fn proven<I>(&mut self, io: &mut I, now: Now, key: SessionKey, result: Result<Verified, LoginFailure>)
     where
         I: Io<Conn = C, Shared = S>,
@@ -135,43 +137,74 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        let Some(prelogin) = entry.prelogin.as_mut() else {
-            return;
-        };
         entry.state = State::Opening;
-        if let Some(mut out) = io.output(entry.conn) {
-            match result {
-                Ok(Verified::Challenge { salt, iterations }) => {
-                    let challenge = Proven::Challenge {
-                        salt: &salt,
-                        iterations,
-                    };
-                    entry.session.proven(now, Ok(challenge), &mut out);
-                }
-                Ok(Verified::Account(admitted)) => {
-                    let admitted = prelogin.proven.insert(admitted);
-                    let account = Proven::Account {
-                        server_signature: &admitted.server_signature,
-                    };
-                    entry.session.proven(now, Ok(account), &mut out);
-                }
-                Err(failure) => {
-                    self.metrics.logins_denied.increment();
-                    entry.session.proven(now, Err(failure), &mut out);
-                }
-            }
+        let denied = result.is_err();
+        if denied {
+            self.metrics.logins_denied.increment();
         }
-        io.resume(entry.conn);
-        self.rearm(io, key);
+        match self.tell_proven(io, now, key, &result) {
+            Ok(binds) => {
+                if let (Ok(Verified::Account(admitted)), Some(prelogin)) = (result, self.prelogin(key)) {
+                    prelogin.proven = Some(admitted);
+                }
+                if binds {
+                    return self.bind_at_once(io, now, key);
+                }
+                if let Some(entry) = self.table.get_mut(key) {
+                    io.resume(entry.conn);
+                }
+                self.rearm(io, key);
+            }
+            Err(_) if denied => self.good_bye(io, now, key),
+            Err(reason) => self.disconnect(io, now, key, reason),
+        }
+    }
+
+    /// Tells a session what came of its proof. True: it takes an address at once.
+    fn tell_proven<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        key: SessionKey,
+        result: &Result<Verified, LoginFailure>,
+    ) -> Result<bool, Disconnect>
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let nonce = match result {
+            Ok(Verified::Challenge { .. }) => self.random_digits(),
+            Ok(Verified::Account(_)) | Err(_) => String::new(),
+        };
+        let Some(entry) = self.table.get_mut(key) else {
+            return Ok(false);
+        };
+        let Some(mut out) = io.output(entry.conn) else {
+            return Ok(false);
+        };
+        let verdict = match result {
+            Ok(Verified::Challenge { salt, iterations }) => Ok(Proven::Challenge {
+                salt,
+                iterations: *iterations,
+                nonce: &nonce,
+            }),
+            Ok(Verified::Account(admitted)) => Ok(Proven::Account {
+                server_signature: &admitted.server_signature,
+            }),
+            Err(failure) => Err(*failure),
+        };
+        let bind = entry.session.proven(now, verdict, &mut out)?;
+        if let (Some(bind), Some(prelogin)) = (&bind, entry.prelogin.as_mut()) {
+            prelogin.wants(bind);
+        }
+        Ok(bind.is_some())
     }
 
     /// The second of two steps: the resource. The control thread is asked once more, since what it said before may
     /// have been revoked, which nobody looks for before a session has joined.
-    pub(super) fn bind<I>(&mut self, io: &mut I, now: Now, key: SessionKey, resource: &str)
+    pub(super) fn bind<I>(&mut self, io: &mut I, now: Now, key: SessionKey, bind: &Bind<'_>)
     where
         I: Io<Conn = C, Shared = S>,
     {
-        let made_up = self.made_up_resource();
         let Some(entry) = self
             .table
             .get_mut(key)
@@ -182,26 +215,103 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(prelogin) = entry.prelogin.as_mut() else {
             return;
         };
-        let Some(admitted) = prelogin.proven.take() else {
-            return self.refuse_login(io, now, key, LoginFailure::Denied);
-        };
-        let bound = admitted.bound_resource.as_deref();
-        let resource: Box<str> = match (resource, bound) {
+        prelogin.wants(bind);
+        let account = std::mem::take(&mut prelogin.account);
+        match self.settle_resource(key) {
+            Ok((admitted, resource)) => {
+                let proof = LoginProof::Proven {
+                    credential: admitted.grants.credential,
+                    expires_unix_ms: admitted.grants.expires_unix_ms,
+                };
+                if !self.ask(io, key, &account, Some(resource), proof) {
+                    self.decided(io, now, key, Err(LoginFailure::Unavailable));
+                }
+            }
+            Err(failure) => self.refuse_login(io, now, key, failure),
+        }
+    }
+
+    /// The second of two steps, with nothing to wait for between them: nothing can have been revoked, either.
+    fn bind_at_once<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        match self.settle_resource(key) {
+            Ok((admitted, resource)) => {
+                if let Some(prelogin) = self.prelogin(key) {
+                    prelogin.resource = resource;
+                }
+                self.claim(io, now, key, *admitted);
+            }
+            Err(failure) => self.refuse_login(io, now, key, failure),
+        }
+    }
+
+    /// What was proven, and the resource that it is good for.
+    fn settle_resource(&mut self, key: SessionKey) -> Result<(Box<Admitted>, Box<str>), LoginFailure> {
+        let made_up = self.made_up_resource();
+        let prelogin = self.prelogin(key).ok_or(LoginFailure::Denied)?;
+        let admitted = prelogin.proven.take().ok_or(LoginFailure::Denied)?;
+        let asked = std::mem::take(&mut prelogin.resource);
+        let resource = match (&*asked, admitted.bound_resource.as_deref()) {
             ("", Some(bound)) => bound.into(),
             ("", None) => made_up,
-            (asked, Some(bound)) if asked != bound => {
-                return self.refuse_login(io, now, key, LoginFailure::ResourceRefused);
-            }
-            (asked, _) => asked.into(),
+            (asked, Some(bound)) if asked != bound => return Err(LoginFailure::ResourceRefused),
+            _ => asked,
         };
-        let account = std::mem::take(&mut prelogin.account);
-        let proof = LoginProof::Proven {
-            credential: admitted.grants.credential,
-            expires_unix_ms: admitted.grants.expires_unix_ms,
+        Ok((admitted, resource))
+    }
+
+    fn prelogin(&mut self, key: SessionKey) -> Option<&mut Prelogin> {
+        self.table.get_mut(key)?.prelogin.as_deref_mut()
+    }
+
+    /// An attached session shows that it still is the account it came in as. It stays attached meanwhile: what it
+    /// sends and what is sent to it goes on.
+    fn renew<I>(&mut self, io: &mut I, now: Now, key: SessionKey, claim: &Authenticate<'_>)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let session = SessionId {
+            shard: self.shard,
+            key,
         };
-        if !self.ask(io, key, &account, Some(resource), proof) {
-            self.decided(io, now, key, Err(LoginFailure::Unavailable));
+        let own = |prelogin: &&mut Prelogin| !prelogin.renewing && *prelogin.account == *claim.account;
+        let Some(prelogin) = self.prelogin(key).filter(own) else {
+            return self.renewed(io, now, key, Err(LoginFailure::Denied));
+        };
+        prelogin.renewing = true;
+        let request = LoginRequest {
+            session,
+            account: prelogin.account.clone(),
+            resource: Some(prelogin.resource.clone()),
+            proof: claim.proof.into(),
+            peer: prelogin.peer,
+        };
+        if io.login(request).is_err() {
+            self.renewed(io, now, key, Err(LoginFailure::Unavailable));
         }
+    }
+
+    /// Such a proof has been decided, or could not be.
+    fn renewed<I>(&mut self, io: &mut I, now: Now, key: SessionKey, result: Result<Verified, LoginFailure>)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        if let Some(prelogin) = self.prelogin(key) {
+            prelogin.renewing = false;
+        }
+        if result.is_err() {
+            self.metrics.logins_denied.increment();
+        }
+        match (self.tell_proven(io, now, key, &result), result) {
+            (Ok(_), Ok(Verified::Account(admitted))) => {
+                self.router.renew(key, admitted.grants.credential);
+            }
+            (Ok(_), _) => {}
+            (Err(reason), _) => return self.disconnect(io, now, key, reason),
+        }
+        self.rearm(io, key);
     }
 
     /// Goes on with a login whose proof was accepted: claims the address.
@@ -221,8 +331,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return self.refuse_login(io, now, key, LoginFailure::Denied);
         };
         entry.state = State::Claiming;
-        // MQTT has a newcomer take over always; in XMPP the server may prefer the one that is there.
-        let damped = prelogin.binding;
+        let damped = prelogin.damped;
         let grants = admitted.grants;
         if let Some(unix_ms) = grants.expires_unix_ms {
             let left = Duration::from_millis(unix_ms.saturating_sub(now.unix_ms));
@@ -276,8 +385,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.state = State::Attached;
-        if let Some(prelogin) = entry.prelogin.take() {
-            self.pooled_bytes -= prelogin.pooled;
+        if let Some(mut prelogin) = entry.prelogin.take() {
+            self.pooled_bytes -= std::mem::take(&mut prelogin.pooled);
+            entry.prelogin = prelogin.renewable.then_some(prelogin);
         }
         if let Some(mut out) = io.output(entry.conn) {
             entry.session.attached(now, Ok(identity), &mut out);

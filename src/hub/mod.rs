@@ -112,7 +112,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             account: Box::default(),
             resource: Box::default(),
             two_steps: false,
-            binding: false,
+            damped: false,
+            renewable: false,
+            renewing: false,
             proven: None,
             pooled: 0,
         });
@@ -332,7 +334,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return false;
         };
-        let Some(prelogin) = entry.prelogin.as_mut() else {
+        let before_login = entry.state != State::Attached;
+        let Some(prelogin) = entry.prelogin.as_mut().filter(|_| before_login) else {
             return true;
         };
         let more = bytes
@@ -390,7 +393,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let (ticket, completion) = match command {
             Command::Login(login) => return self.login(io, now, key, login),
             Command::Authenticate(claim) => return self.authenticate(io, now, key, claim),
-            Command::Bind { resource } => return self.bind(io, now, key, resource),
+            Command::Bind(bind) => return self.bind(io, now, key, bind),
             Command::DirectToAccount {
                 account,
                 text,

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use crate::route::SessionKey;
 use crate::route::port::TimerHandle;
+use crate::route::{Bind, SessionKey};
 use crate::session::Session;
 use crate::store::Admitted;
 use crate::time::Instant;
@@ -26,7 +26,7 @@ pub(super) enum State {
     Closing,
 }
 
-/// What is kept about a session only until it is attached.
+/// What is kept about a session only until it is attached, of most protocols.
 #[derive(Debug)]
 pub(super) struct Prelogin {
     /// Where it came from.
@@ -37,12 +37,25 @@ pub(super) struct Prelogin {
     pub resource: Box<str>,
     /// It logs in in two steps: the proof first, then the address.
     pub two_steps: bool,
-    /// The second of two steps is under way.
-    pub binding: bool,
+    /// It takes no part in a fight for an address.
+    pub damped: bool,
+    /// It may prove itself anew once it is attached; then all this is kept.
+    pub renewable: bool,
+    /// It is attached, and the control thread decides whether it still is who it was.
+    pub renewing: bool,
     /// What the first of two steps came to.
     pub proven: Option<Box<Admitted>>,
     /// Bytes it holds of the shard's pool for long CONNECTs.
     pub pooled: usize,
+}
+
+impl Prelogin {
+    /// The address that the session wants.
+    pub(super) fn wants(&mut self, bind: &Bind<'_>) {
+        self.resource = bind.resource.into();
+        self.damped = bind.damped;
+        self.renewable = bind.renewable;
+    }
 }
 
 /// One session with its connection.

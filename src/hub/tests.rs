@@ -1,16 +1,18 @@
 //! The hub with a line protocol: what it owes sessions, router and machine, whatever the protocol.
 
+mod login;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::route::port::TimerHandle;
 use crate::route::{
-    Authenticate, CredentialId, Delivery, Grants, Login, Proof, Qos, Registration, SubscriptionOptions,
+    Authenticate, Bind, CredentialId, Delivery, Grants, Login, Proof, Qos, Registration, SubscriptionOptions,
     Undelivered, Unregistration,
 };
 use crate::session::{LoginFailure, Output, Proven, Will};
-use crate::store::{Admitted, LoginProof, LoginRequest, Verified};
+use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 
 mod system;
@@ -18,12 +20,15 @@ mod system;
 const ALICE: &str = "etest-0123456789abcdef01234567-owner";
 const BOB: &str = "shop-89abcdef0123456789abcdef-user";
 
-/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `sub FILTER`, `sys FILTER`, `unsub FILTER`, `will CHANNEL`,
-/// `bye`, `wrong`, `long`; in two steps `prove ACCOUNT`, `bind RESOURCE`.
+/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `sub FILTER`, `sys FILTER`, `unsub FILTER`,
+/// `will CHANNEL`, `bye`, `wrong`, `long`; in two steps `prove ACCOUNT`, `bind RESOURCE`, or, with `want RESOURCE`
+/// before, in two steps without a break.
 #[derive(Debug, Default)]
 struct Lines {
     will: Option<Box<Will>>,
     deadline: Option<Instant>,
+    wants: Option<String>,
+    attached: bool,
 }
 
 impl Session for Lines {
@@ -56,7 +61,15 @@ impl Session for Lines {
                 account,
                 proof: Proof::Password(b"secret"),
             })),
-            ["bind", resource] => Some(Command::Bind { resource }),
+            ["bind", resource] => Some(Command::Bind(Bind {
+                resource,
+                damped: true,
+                renewable: false,
+            })),
+            ["want", resource] => {
+                self.wants = Some(resource.to_owned());
+                None
+            }
             ["pub", channel, text] => Some(Command::Publish {
                 message: message(channel, text.as_bytes()),
                 ticket: Some(ticket),
@@ -113,13 +126,33 @@ impl Session for Lines {
 
     fn attached<O: Output>(&mut self, _: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
         match verdict {
-            Ok(identity) => say(out, &format!("you are {}", identity.sender().address())),
+            Ok(identity) => {
+                self.attached = true;
+                say(out, &format!("you are {}", identity.sender().address()));
+            }
             Err(failure) => say(out, &format!("no: {failure:?}")),
         }
     }
 
-    fn proven<O: Output>(&mut self, _: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
-        say(out, &format!("proven: {verdict:?}"));
+    fn proven<O: Output>(
+        &mut self,
+        _: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
+        match (verdict, &self.wants) {
+            (Ok(Proven::Challenge { nonce, .. }), _) => say(out, &format!("proven: Ok(Challenge {nonce})")),
+            _ => say(out, &format!("proven: {verdict:?}")),
+        }
+        match (verdict, &self.wants) {
+            (Ok(Proven::Account { .. }), Some(resource)) if !self.attached => Ok(Some(Bind {
+                resource,
+                damped: false,
+                renewable: true,
+            })),
+            (Err(_), Some(_)) => Err(Disconnect::BadCredentials),
+            _ => Ok(None),
+        }
     }
 
     fn completed<O: Output>(&mut self, _: Now, _: Ticket, completion: &Completion, out: &mut O) {
@@ -422,135 +455,6 @@ fn a_full_login_queue_is_unavailable_not_bad_credentials() {
     world.open(1);
     world.send(1, &format!("login {ALICE} w1\n"));
     assert_eq!(world.heard(1), "no: Unavailable\n");
-}
-
-/// The proof of the request that waits, then what the control thread says to it.
-fn admitted(bound: Option<&str>) -> Verified {
-    Verified::Account(Box::new(Admitted {
-        grants: grants(),
-        bound_resource: bound.map(Into::into),
-        server_signature: Box::from(*b"v"),
-    }))
-}
-
-#[test]
-fn a_login_in_two_steps_proves_the_account_then_takes_an_address() {
-    let mut world = World::new();
-    world.open(1);
-    assert_eq!(world.send(1, &format!("prove {ALICE}\n")).next, Next::Hold);
-    let request = &world.machine.logins[0];
-    assert_eq!((&*request.account, request.resource.as_deref()), (ALICE, None));
-    let challenge = Verified::Challenge {
-        salt: [7; 16],
-        iterations: 4_096,
-    };
-    world.decided(Ok(challenge));
-    assert!(world.heard(1).starts_with("proven: Ok(Challenge"));
-    world.send(1, &format!("prove {ALICE}\n"));
-    world.decided(Ok(admitted(None)));
-    assert_eq!(
-        world.heard(1),
-        "proven: Ok(Account { server_signature: [118] })\n"
-    );
-    assert_eq!(world.send(1, "bind w1\n").next, Next::Hold);
-    let request = &world.machine.logins[0];
-    assert_eq!(request.resource.as_deref(), Some("w1"));
-    let proof = LoginProof::Proven {
-        credential: grants().credential,
-        expires_unix_ms: None,
-    };
-    assert!(request.proof == proof, "what was proven is asked about again");
-    world.verdict(Ok(grants()));
-    assert_eq!(world.heard(1), format!("you are {ALICE}/w1\n"));
-    assert_eq!(world.send(1, "sub a\n").next, Next::Need(1));
-}
-
-#[test]
-fn a_failed_proof_leaves_the_connection_for_another() {
-    let mut world = World::new();
-    world.open(1);
-    world.send(1, &format!("prove {ALICE}\n"));
-    world.decided(Err(LoginFailure::Denied));
-    assert_eq!(world.heard(1), "proven: Err(Denied)\n");
-    assert!(!world.is_closed(1));
-    world.machine.logins_full = true;
-    world.send(1, &format!("prove {ALICE}\n"));
-    assert_eq!(world.heard(1), "proven: Err(Unavailable)\n");
-    assert!(!world.is_closed(1));
-}
-
-#[test]
-fn nobody_takes_an_address_without_a_proof_or_with_one_that_is_good_no_more() {
-    for (steps, told) in [
-        (vec!["bind w1"], "no: Denied\n"),
-        (vec!["prove", "bind w1"], "no: Denied\n"),
-        (vec!["prove", "bind w1", "revoked"], "no: Denied\n"),
-    ] {
-        let mut world = World::new();
-        world.open(1);
-        for step in &steps {
-            match *step {
-                "prove" => {
-                    world.send(1, &format!("prove {ALICE}\n"));
-                    let result = if steps.len() == 2 {
-                        Err(LoginFailure::Denied)
-                    } else {
-                        Ok(admitted(None))
-                    };
-                    world.decided(result);
-                    world.heard(1);
-                }
-                "revoked" => world.decided(Err(LoginFailure::Denied)),
-                line => drop(world.send(1, &format!("{line}\n"))),
-            }
-        }
-        assert_eq!(world.heard(1), told, "{steps:?}");
-        assert!(world.is_closed(1));
-    }
-}
-
-#[test]
-fn a_secret_that_is_bound_to_a_resource_binds_its_session() {
-    for (asked, told) in [
-        ("pump7", format!("you are {ALICE}/pump7\n")),
-        ("", format!("you are {ALICE}/pump7\n")),
-        ("pump8", "no: ResourceRefused\n".to_owned()),
-    ] {
-        let mut world = World::new();
-        world.open(1);
-        world.send(1, &format!("prove {ALICE}\n"));
-        world.decided(Ok(admitted(Some("pump7"))));
-        world.heard(1);
-        world.send(1, &format!("bind {asked}\n"));
-        if !world.machine.logins.is_empty() {
-            world.verdict(Ok(grants()));
-        }
-        assert_eq!(world.heard(1), told, "{asked:?}");
-    }
-}
-
-#[test]
-fn who_binds_in_two_steps_takes_no_part_in_a_fight_for_an_address() {
-    let mut world = World::new();
-    for conn in 1..=4 {
-        world.open(conn);
-        world.send(conn, &format!("prove {ALICE}\n"));
-        world.decided(Ok(admitted(None)));
-        world.heard(conn);
-        world.send(conn, "bind w1\n");
-        world.verdict(Ok(grants()));
-    }
-    assert_eq!(world.heard(1), format!("you are {ALICE}/w1\nend: TakenOver\n"));
-    assert_eq!(world.heard(3), format!("you are {ALICE}/w1\n"));
-    assert_eq!(world.heard(4), "no: Conflict\n");
-    assert!(world.is_closed(4) && !world.is_closed(3));
-    world.closed(4);
-    world.log_in(5, ALICE, "w1");
-    assert_eq!(
-        world.heard(3),
-        "end: TakenOver\n",
-        "a login in one step always takes over"
-    );
 }
 
 #[test]

@@ -323,13 +323,11 @@ pub enum Completion {
 pub enum Command<'a> {
     /// Prove who the block is. Answered by a verdict, then by [`Notice::Attached`].
     Login(Login<'a>),
-    /// Prove which account it is, the first of two steps. Answered by `Session::proven`.
+    /// Prove which account it is: the first of two steps, or, once attached, that it still is the same. Answered by
+    /// `Session::proven`.
     Authenticate(Authenticate<'a>),
     /// Take an address, the second step. Answered like a login.
-    Bind {
-        /// The resource asked for (checked); empty: the daemon makes one up.
-        resource: &'a str,
-    },
+    Bind(Bind<'a>),
     /// Publish on a channel.
     Publish {
         /// The message.
@@ -413,6 +411,17 @@ pub struct Authenticate<'a> {
     pub account: &'a str,
     /// The proof.
     pub proof: Proof<'a>,
+}
+
+/// An address to take, of the account that was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind<'a> {
+    /// The resource asked for (checked); empty: the daemon makes one up.
+    pub resource: &'a str,
+    /// It takes no part in a fight for the address. Else it takes over always, as MQTT has it.
+    pub damped: bool,
+    /// It may prove itself anew once it is attached.
+    pub renewable: bool,
 }
 
 /// The hash of a SCRAM mechanism.

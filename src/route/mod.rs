@@ -49,9 +49,9 @@ mod tests;
 
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
-    Answer, ApiRequest, Authenticate, ChannelMessage, Command, Completion, Delivery, Direct, DirectOutcome,
-    Login, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal, Registration, ScramHash, SenderPattern,
-    SessionId, SessionKey, SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
+    Answer, ApiRequest, Authenticate, Bind, ChannelMessage, Command, Completion, Delivery, Direct,
+    DirectOutcome, Login, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal, Registration, ScramHash,
+    SenderPattern, SessionId, SessionKey, SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
 pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};

@@ -23,7 +23,7 @@ use super::parcel::Parcel;
 use super::port::Port;
 use super::requests::Requests;
 use super::revocation::Sweep;
-use super::rights::Grants;
+use super::rights::{CredentialId, Grants};
 use super::sessions::{Entry, Sessions, State};
 use super::system::System;
 use crate::limits;
@@ -200,6 +200,13 @@ impl Router {
                 session: key,
                 damped,
             });
+        }
+    }
+
+    /// A session was proven anew: it ends with this secret from now on, and no more with the one it came in by.
+    pub fn renew(&mut self, key: SessionKey, credential: CredentialId) {
+        if let Some(entry) = self.sessions.get_mut(key) {
+            entry.credential = credential;
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
-use crate::route::{Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{Bind, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 
 /// What sessions are made from, whatever carries them.
@@ -110,8 +110,13 @@ impl Session for Carrying {
         carried!(self, out, session => session.attached(now, verdict, out));
     }
 
-    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
-        carried!(self, out, session => session.proven(now, verdict, out));
+    fn proven<O: Output>(
+        &mut self,
+        now: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
+        carried!(self, out, session => session.proven(now, verdict, out))
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
@@ -195,8 +200,13 @@ impl Session for AnySession {
         each!(self, session => session.attached(now, verdict, out));
     }
 
-    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
-        each!(self, session => session.proven(now, verdict, out));
+    fn proven<O: Output>(
+        &mut self,
+        now: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
+        each!(self, session => session.proven(now, verdict, out))
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {

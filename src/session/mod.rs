@@ -7,6 +7,7 @@
 
 pub mod any;
 pub mod mqtt;
+mod scram;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod ws;
@@ -14,7 +15,9 @@ pub mod xmpp;
 
 use smallvec::SmallVec;
 
-use crate::route::{Command, Completion, Delivery, Identity, Qos, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{
+    Bind, Command, Completion, Delivery, Identity, Qos, SubscriptionOptions, Ticket, Undelivered,
+};
 use crate::time::{Instant, Now};
 
 /// What one call of [`Session::receive`] did.
@@ -204,6 +207,8 @@ pub enum Proven<'a> {
         salt: &'a [u8],
         /// The iteration count.
         iterations: u32,
+        /// The server's part of the nonce: 128 random bits in letters and digits.
+        nonce: &'a str,
     },
     /// The block is the account.
     Account {
@@ -245,10 +250,17 @@ pub trait Session {
     /// this identity, or the login failed (then the good-bye is written; close after flush).
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O);
 
-    /// What came of [`Command::Authenticate`]. After a failure the connection stays, for another attempt; the session
-    /// bounds their number. Protocols that log in with one command are never called.
-    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+    /// What came of [`Command::Authenticate`]. `Some`: there is nothing to wait for, the account takes this address at
+    /// once. After a failure the connection stays for another attempt, whose number the session bounds; or the session
+    /// has had enough: on `Err` the good-bye is written; close after flush. Who never asked is never called.
+    fn proven<O: Output>(
+        &mut self,
+        now: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
         let _ = (now, verdict, out);
+        Ok(None)
     }
 
     /// What came of the operation `ticket`.

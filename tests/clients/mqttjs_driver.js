@@ -123,6 +123,12 @@ class Connection {
         return this.socket
       }
     })
+    this.client.handleAuth = (packet, callback) => {
+      // Who has been challenged answers by the command `auth`.
+      if (packet.reasonCode === 0x18) this.challenged = callback
+      else callback()
+      emit(name, 'auth', { code: packet.reasonCode, properties: fromProperties(packet.properties) })
+    }
     this.client.on('connect', (packet) => this.connack(packet))
     this.client.on('packetreceive', (packet) => this.received(packet))
     this.client.on('message', (topic, payload, packet) => {
@@ -218,6 +224,15 @@ class Connection {
     if (error && error.code === undefined && !error.packet && !/closed|disconnect/i.test(error.message)) {
       emit(this.name, 'failure', { reason: `${what}: ${error.message}` })
     }
+  }
+
+  auth (command) {
+    const packet = { cmd: 'auth', reasonCode: command.code, properties: toProperties(command.properties) }
+    const answer = this.challenged
+    this.challenged = undefined
+    // The library begins no exchange by itself once it is connected.
+    if (answer) answer(undefined, packet)
+    else this.client._sendPacket(packet)
   }
 
   disconnect (command) {

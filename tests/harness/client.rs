@@ -61,6 +61,11 @@ impl Connect {
     }
 }
 
+/// Authentication Method and Data.
+pub(crate) fn auth_properties(method: &str, data: &str) -> Value {
+    json!({"authentication_method": method, "authentication_data": STANDARD.encode(data)})
+}
+
 /// What a PUBLISH carries.
 #[derive(Clone, Debug)]
 pub(crate) struct Publish<'a> {
@@ -275,6 +280,21 @@ impl Client {
             } => Some((*code, *session_present, properties.clone())),
             _ => None,
         })
+    }
+
+    /// AUTH: its code and properties.
+    #[track_caller]
+    pub(crate) fn auth(&self) -> (u8, Properties) {
+        self.wait("AUTH", |event| match event {
+            Event::Auth { code, properties } => Some((*code, properties.clone())),
+            _ => None,
+        })
+    }
+
+    /// Sends an AUTH (mqtt.js alone).
+    pub(crate) fn send_auth(&self, code: u8, method: &str, data: &str) {
+        let properties = auth_properties(method, data);
+        self.command("auth", json!({"code": code, "properties": properties}));
     }
 
     /// SUBACK of filters, each with its code.

@@ -23,6 +23,8 @@ pub(crate) enum Event {
         session_present: bool,
         properties: Properties,
     },
+    /// AUTH.
+    Auth { code: u8, properties: Properties },
     /// SUBACK.
     Suback {
         #[serde(rename = "ref")]

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::auth::{account_of, hash_of};
 use super::control::{self, Target};
 use super::reason::{self, Carrier, Reason};
 use super::{Passwords, Session, State};
@@ -12,7 +13,7 @@ use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, Malformed, decode, header};
 use crate::limits;
 use crate::route::identity::check_resource;
-use crate::route::{Command, Identity, Login, Refusal};
+use crate::route::{Command, Identity, Login, Refusal, ScramHash};
 use crate::session::{Disconnect, Output, Scratch, Step, Will};
 
 /// What CONNACK will say, decided when CONNECT is read.
@@ -31,7 +32,7 @@ impl Session {
     pub(super) fn first<'a, O: Output>(
         &mut self,
         bytes: &'a [u8],
-        scratch: &mut Scratch,
+        scratch: &'a mut Scratch,
         out: &mut O,
     ) -> Result<Step<'a>, Disconnect> {
         let context = Context {
@@ -45,11 +46,11 @@ impl Session {
                 frame: Packet::Connect(connect),
                 len,
             }) => match self.connect(&connect, scratch) {
-                Ok(login) => {
+                Ok(command) => {
                     self.state = State::LoggingIn;
                     return Ok(Step::Done {
                         used: len,
-                        command: Some(Command::Login(login)),
+                        command: Some(command),
                     });
                 }
                 Err(reason) => reason,
@@ -77,11 +78,16 @@ impl Session {
     }
 
     /// Takes a CONNECT in: everything that can be decided without looking up the account.
-    fn connect<'a>(&mut self, connect: &Connect<'a>, scratch: &mut Scratch) -> Result<Login<'a>, Reason> {
+    fn connect<'a>(
+        &mut self,
+        connect: &Connect<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Command<'a>, Reason> {
         self.version = connect.version;
-        if connect.version == Version::V5 {
-            self.adopt(&connect.properties)?;
-        }
+        let method = match connect.version {
+            Version::V5 => self.adopt(&connect.properties)?,
+            Version::V311 => None,
+        };
         check_client_id(connect)?;
         // 3.1.2.11.4: nothing larger may be sent, so the client would never learn that it is in.
         let assigned = if connect.client_id.is_empty() {
@@ -89,21 +95,28 @@ impl Session {
         } else {
             0
         };
-        if !self.fits(limits::CONNACK_BYTES_MAX + assigned) {
+        let enhanced = if method.is_some() {
+            limits::CONNACK_AUTH_BYTES_MAX
+        } else {
+            0
+        };
+        if !self.fits(limits::CONNACK_BYTES_MAX + assigned + enhanced) {
             return Err(Reason::ClientTakesTooLittle);
         }
         self.welcome.assigned_client_id = connect.client_id.is_empty();
-        let login = self.login(connect)?;
         self.keep_alive(connect.keep_alive_s);
         self.will = match &connect.will {
             Some(will) => Some(Box::new(take_will(will, connect.version, scratch)?)),
             None => None,
         };
-        Ok(login)
+        match method {
+            Some(hash) => self.enhanced(hash, connect, scratch).map(Command::Authenticate),
+            None => self.login(connect).map(Command::Login),
+        }
     }
 
     /// What a 5.0 client says of itself (3.1.2.11).
-    fn adopt(&mut self, properties: &Properties<'_>) -> Result<(), Reason> {
+    fn adopt(&mut self, properties: &Properties<'_>) -> Result<Option<ScramHash>, Reason> {
         self.problem_information = properties.request_problem_information().unwrap_or(true);
         self.session_expiry_asked = properties
             .session_expiry_interval_s()
@@ -115,10 +128,7 @@ impl Session {
                 maximum.min(limits::INFLIGHT_PER_SESSION_MAX)
             });
         self.client_packet_bytes_max = properties.maximum_packet_size_bytes().unwrap_or(u32::MAX);
-        match properties.authentication_method() {
-            Some(_) => Err(Reason::AuthenticationMethod),
-            None => Ok(()),
-        }
+        properties.authentication_method().map(hash_of).transpose()
     }
 
     /// The claim and its proof (PROTOCOL section 3).
@@ -131,21 +141,8 @@ impl Session {
             return Err(Reason::NoCredentials);
         }
         let password = connect.password.ok_or(Reason::BadCredentials)?;
-        let account = match user_name.split_once('@') {
-            Some((account, domain)) => {
-                let mut domains = self.settings.domains.iter();
-                if !domains.any(|ours| ours.eq_ignore_ascii_case(domain)) {
-                    return Err(Reason::BadCredentials);
-                }
-                account
-            }
-            None => user_name,
-        };
-        if account.is_empty() || account.len() > limits::ACCOUNT_BYTES_MAX {
-            return Err(Reason::BadCredentials);
-        }
         Ok(Login {
-            account,
+            account: account_of(&self.settings, user_name)?,
             resource: connect.client_id,
             password,
         })
@@ -161,7 +158,7 @@ impl Session {
     }
 
     /// CONNACK with success (3.2).
-    pub(super) fn welcome<O: Output>(&mut self, identity: &Identity, out: &mut O) {
+    pub(super) fn welcome<O: Output>(&self, identity: &Identity, out: &mut O) {
         let properties = self.offers(identity);
         let connack = |properties| {
             Packet::ConnAck(ConnAck {
@@ -174,7 +171,7 @@ impl Session {
     }
 
     /// The properties of a CONNACK with success; without effect in 3.1.1.
-    fn offers<'a>(&self, identity: &'a Identity) -> SmallVec<[Property<'a>; 13]> {
+    fn offers<'a>(&'a self, identity: &'a Identity) -> SmallVec<[Property<'a>; 14]> {
         let settings = &self.settings;
         let mut offers = SmallVec::new();
         if self.session_expiry_asked {
@@ -198,6 +195,7 @@ impl Session {
         if self.welcome.response_information {
             offers.push(Property::ResponseInformation(control::REPLY_PREFIX));
         }
+        offers.extend(self.method_and_data().into_iter().flatten());
         offers
     }
 

@@ -5,8 +5,9 @@
 //! 3.1.1 client QoS 2 is taken in, exactly once, because 3.1.1 cannot refuse it.
 //!
 //! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from
-//! [`control`]; a session that idles holds no heap but its will.
+//! [`control`]; a session that idles holds no heap but its will, and by which method it authenticates, if by one.
 
+mod auth;
 mod connect;
 mod control;
 mod deliver;
@@ -29,11 +30,12 @@ use crate::codec::mqtt::packet::{self, Ack, Packet, PacketId, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, decode};
 use crate::limits;
-use crate::route::{Command, Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::route::{Bind, Command, Completion, Delivery, Identity, Ticket, Undelivered};
 pub use crate::session::Passwords;
-use crate::session::{Disconnect, Ending, Frames, LoginFailure, Output, Scratch, Step, Will};
+use crate::session::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Step, Will};
 use crate::time::{Instant, Now};
 
+use auth::Enhanced;
 use inbound::{Aliases, Exchanges};
 use outbound::Outbound;
 use reason::{Carrier, Reason};
@@ -45,8 +47,10 @@ use subscribe::ReplyFilter;
 enum State {
     /// CONNECT has not come.
     Connecting,
-    /// CONNECT has come, the verdict has not.
+    /// CONNECT has come, the verdict has not; the same for what an AUTH has shown.
     LoggingIn,
+    /// The server has answered CONNECT with AUTH, and waits for the client's (5.0, 4.12).
+    Challenged,
     /// CONNACK is written.
     Attached,
     /// The good-bye is written or read.
@@ -59,6 +63,7 @@ struct Rare {
     aliases: Aliases,
     exchanges: Exchanges,
     replies: Vec<ReplyFilter>,
+    enhanced: Option<Box<Enhanced>>,
 }
 
 /// One MQTT connection.
@@ -136,16 +141,34 @@ impl Session {
                 self.send(&Packet::PingResp, out);
             }
             Packet::Disconnect(disconnect) => return self.left(&disconnect).map(Some),
-            // 3.1.0-2: a second CONNECT; what only servers send; AUTH without an Authentication Method in
-            // CONNECT [MQTT-4.12.0-7].
+            Packet::Auth(auth) => {
+                return Ok(Some(Command::Authenticate(self.auth(&auth, scratch)?)));
+            }
+            // 3.1.0-2: a second CONNECT; what only servers send.
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
-            | Packet::PingResp
-            | Packet::Auth(_) => return Err(Reason::ProtocolError),
+            | Packet::PingResp => return Err(Reason::ProtocolError),
         }
         Ok(None)
+    }
+
+    /// A packet of a client that is not in yet, and is asked to prove itself \[MQTT-3.1.2-30\].
+    fn challenged<'a>(
+        &mut self,
+        packet: &Packet<'_>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Command<'a>, Reason> {
+        match packet {
+            Packet::Auth(auth) => {
+                let claim = self.auth(auth, scratch)?;
+                self.state = State::LoggingIn;
+                Ok(Command::Authenticate(claim))
+            }
+            Packet::Disconnect(disconnect) => self.left(disconnect),
+            _ => Err(Reason::ProtocolError),
+        }
     }
 
     /// DISCONNECT from the client (3.14).
@@ -229,7 +252,10 @@ impl Session {
     fn say_good_bye<O: Output>(&mut self, reason: Reason, out: &mut O) {
         match self.state {
             // [MQTT-3.14.0-1]: no DISCONNECT before a successful CONNACK.
-            State::LoggingIn => self.refuse(reason, out),
+            State::LoggingIn | State::Challenged => {
+                self.will = None;
+                self.refuse(reason, out);
+            }
             State::Attached if self.version == Version::V5 => {
                 let code = reason::code_v5(reason, Carrier::Disconnect);
                 let packet = |properties| Packet::Disconnect(packet::Disconnect { code, properties });
@@ -264,7 +290,10 @@ impl Session {
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.aliases.is_empty() && self.exchanges.is_empty() && self.replies.is_empty()
+        self.aliases.is_empty()
+            && self.exchanges.is_empty()
+            && self.replies.is_empty()
+            && self.enhanced.is_none()
     }
 }
 
@@ -292,11 +321,16 @@ impl super::Session for Session {
                     command: None,
                 });
             }
-            State::Attached => {}
+            State::Challenged | State::Attached => {}
         }
+        let packet_bytes_max = if self.state == State::Challenged {
+            limits::PRELOGIN_BYTES_MAX
+        } else {
+            usize::try_from(self.settings.packet_bytes_max).unwrap_or(usize::MAX)
+        };
         let context = Context {
             version: Some(self.version),
-            packet_bytes_max: usize::try_from(self.settings.packet_bytes_max).unwrap_or(usize::MAX),
+            packet_bytes_max,
             direction: Direction::ToServer,
         };
         let (packet, used) = match decode(bytes, context) {
@@ -304,6 +338,15 @@ impl super::Session for Session {
             Ok(Decode::Need(len)) => return Ok(Step::Need(len)),
             Err(malformed) => return Err(self.quit(Reason::Malformed(malformed), out)),
         };
+        if self.state == State::Challenged {
+            return match self.challenged(&packet, scratch) {
+                Ok(command) => Ok(Step::Done {
+                    used,
+                    command: Some(command),
+                }),
+                Err(reason) => Err(self.quit(reason, out)),
+            };
+        }
         if self.is_held(&packet) {
             return Ok(Step::Hold);
         }
@@ -330,20 +373,22 @@ impl super::Session for Session {
                 self.heard = now.instant;
                 self.state = State::Attached;
                 self.welcome(identity, out);
+                self.forget_welcome();
             }
-            Err(failure) => {
-                self.will = None;
-                self.say_good_bye(
-                    match failure {
-                        LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict => {
-                            Reason::BadCredentials
-                        }
-                        LoginFailure::Unavailable => Reason::Unavailable,
-                    },
-                    out,
-                );
-            }
+            Err(failure) => self.say_good_bye(reason::login_failure(failure), out),
         }
+    }
+
+    fn proven<O: Output>(
+        &mut self,
+        _now: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
+        if let Err(reason) = self.decided(verdict, out) {
+            return Err(self.quit(reason, out));
+        }
+        Ok(self.binds())
     }
 
     fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
@@ -380,7 +425,7 @@ impl super::Session for Session {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
         match self.state {
             State::Ended => Ok(()),
-            State::Connecting | State::LoggingIn => {
+            State::Connecting | State::LoggingIn | State::Challenged => {
                 if passed(self.next_timeout()) {
                     return Err(self.quit(Reason::LoginTimeout, out));
                 }
@@ -403,7 +448,7 @@ impl super::Session for Session {
 
     fn next_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Connecting | State::LoggingIn => {
+            State::Connecting | State::LoggingIn | State::Challenged => {
                 Some(self.heard + Duration::from_millis(limits::PRELOGIN_MS_MAX))
             }
             State::Attached => match (self.keep_alive_deadline(), self.blocked_deadline()) {
@@ -417,7 +462,7 @@ impl super::Session for Session {
     fn take_will(&mut self) -> Option<Box<Will>> {
         // A block that was never attached has not left anything yet.
         match self.state {
-            State::Connecting | State::LoggingIn => None,
+            State::Connecting | State::LoggingIn | State::Challenged => None,
             State::Attached | State::Ended => self.will.take(),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::codec::mqtt::Malformed;
 use crate::route::Refusal;
-use crate::session::{Disconnect, Ending};
+use crate::session::{Disconnect, Ending, LoginFailure};
 
 /// Everything a client is told by a code that is no success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(super) enum Reason {
     Unavailable,
     /// Enhanced authentication that is not offered.
     AuthenticationMethod,
+    /// Authentication Data that is no message of the method.
+    BadAuthenticationData,
     /// The client takes no packet as large as the shortest useful CONNACK.
     ClientTakesTooLittle,
     /// Nothing was heard for one and a half times the keep alive \[MQTT-3.1.2-22\].
@@ -76,8 +78,11 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         // Only a second CONNECT can have a wrong version then, and that is the error.
         (Reason::Malformed(Malformed::UnsupportedVersion), Carrier::Disconnect) => 0x82,
         (Reason::Malformed(malformed), _) => malformed.reason_code(),
-        (Reason::ProtocolError, _) => 0x82,
+        (Reason::ProtocolError | Reason::BadAuthenticationData, _) => 0x82,
         (Reason::ClientIdInvalid, _) => 0x85,
+        // A DISCONNECT can say neither "bad user name or password" nor "server unavailable".
+        (Reason::BadCredentials, Carrier::Disconnect) => 0x87,
+        (Reason::Unavailable, Carrier::Disconnect) => 0x89,
         (Reason::BadCredentials, _) => 0x86,
         (Reason::NoCredentials, _) => 0x87,
         // A CONNACK has no code for what ends a session: to who is not in yet, the server is not there.
@@ -128,6 +133,16 @@ pub(super) const fn code_v3(reason: Reason, carrier: Carrier) -> Option<u8> {
     }
 }
 
+/// Why a login failed, in this session's words.
+pub(super) const fn login_failure(failure: LoginFailure) -> Reason {
+    match failure {
+        LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict => {
+            Reason::BadCredentials
+        }
+        LoginFailure::Unavailable => Reason::Unavailable,
+    }
+}
+
 /// Under which heading an end by this reason is counted.
 pub(super) const fn disconnect(reason: Reason) -> Disconnect {
     match reason {
@@ -149,6 +164,7 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         Reason::KeepAliveTimeout | Reason::LoginTimeout => Disconnect::TimedOut,
         Reason::SlowReceiver => Disconnect::SlowReceiver,
         Reason::ProtocolError
+        | Reason::BadAuthenticationData
         | Reason::TopicAliasInvalid
         | Reason::QosNotSupported
         | Reason::RetainNotSupported
@@ -171,7 +187,8 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::NoCredentials => {
             "log in with an account as user name, and a password where it is not in clear"
         }
-        Reason::AuthenticationMethod => "no enhanced authentication is offered",
+        Reason::AuthenticationMethod => "Authentication Method: SCRAM-SHA-256 or SCRAM-SHA-1",
+        Reason::BadAuthenticationData => "Authentication Data is no message of SCRAM without channel binding",
         Reason::ClientTakesTooLittle => "Maximum Packet Size is too small to be served",
         Reason::RetainNotSupported => "retained messages are not available",
         Reason::QosNotSupported => "Maximum QoS is 1",

@@ -22,7 +22,7 @@ use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, S
 use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
-use crate::route::{Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 use carry::Spill;
 
@@ -271,11 +271,16 @@ impl<S: Carried> Session<S> {
 
     /// Writes the Close frame; the first is the last.
     fn close<O: Output>(&mut self, frame: CloseFrame<'_>, out: &mut O) {
-        if !self.closed {
-            self.closed = true;
-            self.spill = None;
-            out.write(frame.len(), |buffer| frame.put(buffer));
-        }
+        close(&mut self.closed, &mut self.spill, frame, out);
+    }
+}
+
+/// See [`Session::close`]; for where the session is borrowed besides.
+fn close<O: Output>(closed: &mut bool, spill: &mut Option<Box<Spill>>, frame: CloseFrame<'_>, out: &mut O) {
+    if !*closed {
+        *closed = true;
+        *spill = None;
+        out.write(frame.len(), |buffer| frame.put(buffer));
     }
 }
 
@@ -344,9 +349,25 @@ impl<S: Carried> super::Session for Session<S> {
         }
     }
 
-    fn proven<O: Output>(&mut self, now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
-        if let Some(carried) = self.carried() {
-            carried.proven(now, verdict, out);
+    fn proven<O: Output>(
+        &mut self,
+        now: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
+        let Stage::Open(carried) = &mut self.stage else {
+            return Ok(None);
+        };
+        if self.closed {
+            return Ok(None);
+        }
+        match carried.proven(now, verdict, out) {
+            Ok(bind) => Ok(bind),
+            Err(disconnect) => {
+                let frame = CloseFrame::new(close_code(disconnect), disconnect.as_str());
+                close(&mut self.closed, &mut self.spill, frame, out);
+                Err(disconnect)
+            }
         }
     }
 

@@ -6,11 +6,12 @@ use base64::engine::general_purpose::STANDARD;
 use super::condition::{Fatal, SaslFailure, StanzaError};
 use super::names::{BIND, CLIENT, SASL};
 use super::{Passwords, Session, State, write};
-use crate::codec::sasl::{self, SaslError, ScramFinal, ScramFirst};
+use crate::codec::sasl::{self, SaslError, ScramFirst};
 use crate::codec::xmpp::{Element, Piece};
 use crate::limits;
 use crate::route::identity::check_resource;
-use crate::route::{Authenticate, Command, Identity, Proof, ScramHash};
+use crate::route::{Authenticate, Bind, Command, Identity, Proof, ScramHash};
+use crate::session::scram::Scram;
 use crate::session::{LoginFailure, Output, Proven, Scratch};
 
 /// What is kept of a login until it is complete.
@@ -20,7 +21,7 @@ pub(super) struct Login {
     attempts: u8,
     mechanism: Option<Mechanism>,
     /// SCRAM, from its first message to its last.
-    scram: Scram,
+    scram: Option<Scram>,
     /// The id of the request to bind.
     bind_id: String,
 }
@@ -30,18 +31,6 @@ pub(super) struct Login {
 enum Mechanism {
     Plain,
     Scram(ScramHash),
-}
-
-/// An exchange of SCRAM (RFC 5802 section 5).
-#[derive(Debug, Default)]
-struct Scram {
-    account: String,
-    /// The client's first message.
-    first: String,
-    /// The server's answer; empty until it is written.
-    challenge: String,
-    /// The client's part of the nonce and the server's.
-    nonce: String,
 }
 
 impl Session {
@@ -104,7 +93,7 @@ impl Session {
         };
         let login = self.login();
         login.mechanism = Some(mechanism);
-        login.scram = Scram::default();
+        login.scram = None;
         if auth.text().raw().trim().is_empty() {
             // RFC 6120, 6.4.2: no initial response; an empty challenge asks for it.
             self.state = State::Challenged;
@@ -120,10 +109,10 @@ impl Session {
         response: &Element<'a>,
         scratch: &'a mut Scratch,
     ) -> Result<Option<Command<'a>>, SaslFailure> {
-        if self.login().scram.challenge.is_empty() {
-            self.proof(response, scratch)
-        } else {
+        if self.login().scram.as_ref().is_some_and(Scram::is_challenged) {
             self.scram_final(response, scratch)
+        } else {
+            self.proof(response, scratch)
         }
     }
 
@@ -150,19 +139,11 @@ impl Session {
             Some(Mechanism::Scram(hash)) => {
                 let message = std::str::from_utf8(text).map_err(|_| SaslFailure::MalformedRequest)?;
                 let first = ScramFirst::parse(message).map_err(failure)?;
-                let account = self.account(&first.user, first.authzid)?.to_owned();
-                name.clear();
-                name.extend_from_slice(account.as_bytes());
-                self.login().scram = Scram {
-                    account,
-                    first: message.to_owned(),
-                    ..Scram::default()
-                };
+                let scram = Scram::new(hash, self.account(&first.user, first.authzid)?, message);
                 self.state = State::Deciding;
-                Ok(Some(Command::Authenticate(Authenticate {
-                    account: std::str::from_utf8(name).unwrap_or_default(),
-                    proof: Proof::ScramFirst(hash),
-                })))
+                Ok(Some(Command::Authenticate(
+                    self.login().scram.insert(scram).begin(name),
+                )))
             }
             None => Err(SaslFailure::MalformedRequest),
         }
@@ -181,32 +162,10 @@ impl Session {
             ..
         } = scratch;
         decode(response, text)?;
-        let message = std::str::from_utf8(text).map_err(|_| SaslFailure::MalformedRequest)?;
-        let last = ScramFinal::parse(message).map_err(failure)?;
-        let login = self.login();
-        let Some(Mechanism::Scram(hash)) = login.mechanism else {
-            return Err(SaslFailure::MalformedRequest);
-        };
-        let scram = &login.scram;
-        let first = ScramFirst::parse(&scram.first).map_err(failure)?;
-        last.check(first.gs2_header, &scram.nonce).map_err(failure)?;
-        attributes.clear();
-        let message = sasl::auth_message(first.bare, &scram.challenge, last.without_proof);
-        attributes.extend_from_slice(message.as_bytes());
-        let message_len = attributes.len();
-        attributes.extend_from_slice(&last.proof);
-        let (auth_message, client_proof) = attributes.split_at(message_len);
-        name.clear();
-        name.extend_from_slice(scram.account.as_bytes());
+        let scram = self.login().scram.as_ref().ok_or(SaslFailure::MalformedRequest)?;
+        let claim = scram.proof(text, name, attributes).map_err(failure)?;
         self.state = State::Deciding;
-        Ok(Some(Command::Authenticate(Authenticate {
-            account: std::str::from_utf8(name).unwrap_or_default(),
-            proof: Proof::Scram {
-                hash,
-                auth_message,
-                client_proof,
-            },
-        })))
+        Ok(Some(Command::Authenticate(claim)))
     }
 
     /// The account a client claims to be. It may name one of our domains; to act for another than itself, nobody may.
@@ -229,13 +188,17 @@ impl Session {
     /// The verdict on a proof.
     pub(super) fn decided<O: Output>(&mut self, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
         match verdict {
-            Ok(Proven::Challenge { salt, iterations }) => self.challenge(salt, iterations, out),
+            Ok(Proven::Challenge {
+                salt,
+                iterations,
+                nonce,
+            }) => self.challenge(nonce, salt, iterations, out),
             Ok(Proven::Account { server_signature }) => {
                 let last = match self.login().mechanism {
                     Some(Mechanism::Scram(_)) => STANDARD.encode(sasl::server_final(server_signature)),
                     Some(Mechanism::Plain) | None => String::new(),
                 };
-                self.login().scram = Scram::default();
+                self.login().scram = None;
                 self.state = State::Proven;
                 write_sasl(out, "success", &last);
             }
@@ -246,15 +209,12 @@ impl Session {
         }
     }
 
-    fn challenge<O: Output>(&mut self, salt: &[u8], iterations: u32, out: &mut O) {
-        let server_nonce = self.settings.nonce();
-        let scram = &mut self.login().scram;
-        let Ok(first) = ScramFirst::parse(&scram.first) else {
+    fn challenge<O: Output>(&mut self, nonce: &str, salt: &[u8], iterations: u32, out: &mut O) {
+        let scram = self.login().scram.as_mut();
+        let Some(Ok(challenge)) = scram.map(|scram| scram.challenge(nonce, salt, iterations)) else {
             return self.fail(SaslFailure::MalformedRequest, out);
         };
-        scram.nonce = format!("{}{server_nonce}", first.nonce);
-        scram.challenge = first.challenge(&server_nonce, salt, iterations);
-        let challenge = STANDARD.encode(&scram.challenge);
+        let challenge = STANDARD.encode(challenge);
         self.state = State::Challenged;
         write_sasl(out, "challenge", &challenge);
     }
@@ -264,7 +224,7 @@ impl Session {
         let login = self.login();
         login.attempts = login.attempts.saturating_add(1);
         login.mechanism = None;
-        login.scram = Scram::default();
+        login.scram = None;
         self.state = State::Negotiating;
         write(
             out,
@@ -306,7 +266,12 @@ impl Session {
         }
         self.login().bind_id = id;
         self.state = State::Claiming;
-        Ok(Some(Command::Bind { resource }))
+        // Stock clients reconnect at once when another process takes their address, and would fight for ever.
+        Ok(Some(Command::Bind(Bind {
+            resource,
+            damped: true,
+            renewable: false,
+        })))
     }
 
     /// The address is the session's (RFC 6120, 7.6).

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::codec::xmpp::{Element, Piece, write as pieces};
 use crate::limits;
-use crate::route::{Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::session::{
     Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
 };
@@ -258,10 +258,16 @@ impl super::Session for Session {
         }
     }
 
-    fn proven<O: Output>(&mut self, _now: Now, verdict: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+    fn proven<O: Output>(
+        &mut self,
+        _now: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
         if self.state == State::Deciding {
             self.decided(verdict, out);
         }
+        Ok(None)
     }
 
     fn completed<O: Output>(&mut self, _now: Now, _ticket: Ticket, completion: &Completion, out: &mut O) {

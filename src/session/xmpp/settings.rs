@@ -19,7 +19,7 @@ pub struct Settings {
     pub ping_s: u32,
     /// The counters of the shard.
     pub metrics: Arc<ShardMetrics>,
-    /// Stream identifiers and SASL nonces are drawn from it.
+    /// Stream identifiers are drawn from it.
     random: RefCell<StdRng>,
 }
 

@@ -170,16 +170,6 @@ fn mqtt311_3_1_3_1_an_empty_client_identifier_needs_a_clean_session() {
 }
 
 #[test]
-fn mqtt5_4_12_an_authentication_method_is_refused() {
-    let connect = Connect {
-        properties: Properties::list(&[Property::AuthenticationMethod("SCRAM-SHA-256")]),
-        ..connect(V5)
-    };
-    let (disconnect, told) = refused(connect, settings());
-    assert_eq!((disconnect, code(&told[0])), (Disconnect::BadCredentials, 0x8C));
-}
-
-#[test]
 fn mqtt5_3_2_2_3_connack_says_what_is_and_is_not_offered() {
     let mut client = Client::new(V5, settings());
     let asks = [

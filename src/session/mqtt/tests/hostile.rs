@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::mqtt::packet::{Ack, Names, Unsubscribe};
-use crate::route::{Completion, Direct, Qos, Reach, Refusal, Registration, Ticket, Unregistration};
+use crate::codec::mqtt::packet::{Ack, Auth, Names, Unsubscribe};
+use crate::route::{Completion, Direct, Proof, Qos, Reach, Refusal, Registration, Ticket, Unregistration};
 use crate::session::testing::Wait;
+use crate::session::{LoginFailure, Proven};
 
 /// Packets a client may send, plausible enough to get past the first checks.
 fn vocabulary(version: Version) -> Vec<Vec<u8>> {
@@ -58,12 +59,38 @@ fn vocabulary(version: Version) -> Vec<Vec<u8>> {
     }
     packets
         .iter()
-        .map(|packet| {
-            let mut bytes = Vec::new();
-            packet.encode_into(version, &mut bytes);
-            bytes
-        })
+        .map(|packet| encoded(packet, version))
+        .chain(exchange(version))
         .collect()
+}
+
+fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode_into(version, &mut bytes);
+    bytes
+}
+
+/// The packets of enhanced authentication, which 3.1.1 has not.
+fn exchange(version: Version) -> Vec<Vec<u8>> {
+    if version != V5 {
+        return Vec::new();
+    }
+    let method = Property::AuthenticationMethod("SCRAM-SHA-256");
+    let first = format!("n,,n={},r=abc", account());
+    let begin = [method, Property::AuthenticationData(first.as_bytes())];
+    let proof = format!("c=biws,r=abcfedcba9876543210,p={}=", "A".repeat(43));
+    let go_on = [method, Property::AuthenticationData(proof.as_bytes())];
+    let connect = Packet::Connect(Connect {
+        properties: Properties::list(&begin),
+        ..connect(version)
+    });
+    let auth = |code, properties| Packet::Auth(Auth { code, properties });
+    let packets = [
+        connect,
+        auth(0x18, Properties::list(&go_on)),
+        auth(0x19, Properties::list(&begin)),
+    ];
+    packets.iter().map(|packet| encoded(packet, version)).collect()
 }
 
 /// Completes what was asked, one way or the other, as the router would.
@@ -85,7 +112,8 @@ fn complete(client: &mut Client, command: &Command<'_>, well: bool) {
                 Completion::Direct(crate::route::DirectOutcome::Delivered),
             )
         }
-        Command::Authenticate(_) | Command::Bind { .. } | Command::DirectToAccount { .. } => {
+        Command::Authenticate(claim) => return decide(client, claim.proof, well),
+        Command::Bind(_) | Command::DirectToAccount { .. } => {
             panic!("not of this protocol: {command:?}")
         }
         Command::Request { request, ticket } => {
@@ -113,6 +141,28 @@ fn complete(client: &mut Client, command: &Command<'_>, well: bool) {
     };
     if let Some(ticket) = ticket {
         client.peer.completed(ticket, &completion);
+    }
+}
+
+/// Decides about a proof, as the control thread would.
+fn decide(client: &mut Client, proof: Proof<'_>, well: bool) {
+    let challenge = Proven::Challenge {
+        salt: b"salt",
+        iterations: 4_096,
+        nonce: "fedcba9876543210",
+    };
+    let account = Proven::Account {
+        server_signature: &[5; 32],
+    };
+    let verdict = match proof {
+        Proof::ScramFirst(_) => Ok(challenge),
+        _ if well => Ok(account),
+        _ => Err(LoginFailure::Denied),
+    };
+    let (now, out) = (client.peer.now, &mut client.peer.out);
+    let binds = client.peer.session.proven(now, verdict, out);
+    if matches!(binds, Ok(Some(_))) {
+        client.attach(&worker());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The session driven directly: packets in, commands and packets out.
 
+mod auth;
 mod connect;
 mod deliver;
 mod hostile;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::SubscriptionOptions;
+use crate::route::{Bind, SubscriptionOptions};
 use crate::session::testing::identity;
 
 /// Answers as if there were more in the message than it takes.
@@ -116,8 +116,17 @@ impl crate::session::Session for Texts {
         }
     }
 
-    fn proven<O: Output>(&mut self, _: Now, _: Result<Proven<'_>, LoginFailure>, out: &mut O) {
+    fn proven<O: Output>(
+        &mut self,
+        _: Now,
+        verdict: Result<Proven<'_>, LoginFailure>,
+        out: &mut O,
+    ) -> Result<Option<Bind<'_>>, Disconnect> {
         say(b"<proven/>", &mut TextOutput::new(out));
+        match verdict {
+            Ok(_) => Ok(None),
+            Err(_) => Err(Disconnect::BadCredentials),
+        }
     }
 
     fn completed<O: Output>(&mut self, _: Now, _: Ticket, _: &Completion, out: &mut O) {
@@ -537,8 +546,9 @@ fn what_the_session_says_unasked_is_in_text_messages() {
     let challenge = Proven::Challenge {
         salt: b"salt",
         iterations: 1,
+        nonce: "abc",
     };
-    shard.session.proven(now, Ok(challenge), out);
+    assert_eq!(shard.session.proven(now, Ok(challenge), out), Ok(None));
     shard
         .session
         .completed(now, Ticket(1), &Completion::Requested, out);
@@ -547,6 +557,17 @@ fn what_the_session_says_unasked_is_in_text_messages() {
         .map(|text| (0x81, text.to_vec()))
         .into();
     assert_eq!(shard.frames(), said);
+}
+
+#[test]
+fn rfc6455_7_1_2_a_session_that_has_enough_of_proofs_is_closed() {
+    let mut shard = logged_in();
+    let (now, out) = (shard.now, &mut shard.out);
+    let ended = shard.session.proven(now, Err(LoginFailure::Denied), out);
+    assert_eq!(ended, Err(Disconnect::BadCredentials));
+    let frames = shard.frames();
+    assert_eq!(frames[0], (0x81, b"<proven/>".to_vec()));
+    assert_eq!((frames.len(), frames[1].0), (2, 0x88));
 }
 
 #[test]

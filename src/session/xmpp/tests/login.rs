@@ -1,7 +1,9 @@
 //! From the opening of the stream to the address.
 
 use super::*;
-use crate::route::{Proof, ScramHash};
+use crate::route::{Bind, Proof, ScramHash};
+
+const NONCE: &str = "0123456789abcdef0123456789abcdef";
 
 const BIND_W1: &str = "<iq xmlns='jabber:client' type='set' id='b1'>\
                        <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>w1</resource></bind></iq>";
@@ -154,7 +156,6 @@ fn wrong_secrets_are_bounded_too_and_undecidable_is_not_wrong() {
     );
 }
 
-/// RFC 7677, section 3, with the server's nonce that the settings' seed gives.
 #[test]
 fn rfc5802_scram_shows_the_proof_with_what_it_was_made_from() {
     for (name, hash, flag) in [
@@ -172,6 +173,7 @@ fn rfc5802_scram_shows_the_proof_with_what_it_was_made_from() {
         client.decided(Ok(Proven::Challenge {
             salt: b"salt",
             iterations: 4_096,
+            nonce: NONCE,
         }));
         let challenge = decoded(&client.heard(), "challenge");
         let (nonce, rest) = challenge.split_once(',').unwrap();
@@ -218,6 +220,7 @@ fn rfc5802_6_a_changed_gs2_flag_or_nonce_is_refused() {
         client.decided(Ok(Proven::Challenge {
             salt: b"salt",
             iterations: 4_096,
+            nonce: NONCE,
         }));
         let challenge = decoded(&client.heard(), "challenge");
         let nonce = nonce.unwrap_or_else(|| challenge.split(',').next().unwrap());
@@ -260,7 +263,7 @@ fn rfc6120_7_a_resource_is_bound_byte_for_byte() {
             names::BIND
         ));
         assert!(
-            matches!(commands[..], [Command::Bind { resource }] if resource == bound),
+            matches!(commands[..], [Command::Bind(bind)] if bind.resource == bound && bind.damped),
             "{commands:?}"
         );
         client.attach("W.1 é&");
@@ -295,7 +298,7 @@ fn a_resource_outside_the_grammar_is_a_bad_request_and_another_may_follow() {
     }
     assert!(matches!(
         client.say(BIND_W1)[..],
-        [Command::Bind { resource: "w1" }]
+        [Command::Bind(Bind { resource: "w1", .. })]
     ));
 }
 

@@ -74,7 +74,8 @@ impl Client {
 
     pub(super) fn decided(&mut self, verdict: Result<Proven<'_>, LoginFailure>) {
         let peer = &mut self.peer;
-        peer.session.proven(peer.now, verdict, &mut peer.out);
+        let bind = peer.session.proven(peer.now, verdict, &mut peer.out);
+        assert_eq!(bind, Ok(None), "the client binds");
     }
 
     pub(super) fn attach(&mut self, resource: &str) {
