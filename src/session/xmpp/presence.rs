@@ -1,8 +1,9 @@
 //! Presence (RFC 6121 section 4): whether a block takes what is sent to its account.
 
 use super::Session;
+use super::iq::spell;
 use super::names::CLIENT;
-use crate::codec::xmpp::{Element, Piece};
+use crate::codec::xmpp::{Element, Jid, Piece};
 use crate::session::Output;
 
 impl Session {
@@ -10,14 +11,12 @@ impl Session {
     pub(super) fn presence<O: Output>(&mut self, stanza: &Element<'_>, out: &mut O) {
         let kind = stanza.attribute("type");
         if let Some(to) = stanza.attribute("to") {
-            let mut name = Vec::new();
-            to.append_to(&mut name);
-            let name = String::from_utf8_lossy(&name);
-            let domain = name.split('/').next().unwrap_or_default();
-            let domain = domain.rsplit('@').next().unwrap_or_default();
+            let mut spelled = Vec::new();
+            let [name] = spell(&mut spelled, [Some(to)]);
             let joins = kind.is_none_or(|kind| kind.is("available"));
-            if joins && self.settings.is_conference(domain) {
-                self.refuse_room(&name, out);
+            // What is no address is not repeated in an answer: the parts of one are bounded.
+            if joins && Jid::parse(name).is_ok_and(|room| self.settings.is_conference(room.domain)) {
+                self.refuse_room(name, out);
             }
             return;
         }

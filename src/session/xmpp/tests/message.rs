@@ -195,6 +195,12 @@ fn a_client_that_would_join_a_room_does_not_wait_for_it() {
         heard.starts_with(head) && heard.contains("<service-unavailable "),
         "{heard}"
     );
+    // What is longer than an address is not repeated.
+    let nick = "&apos;".repeat(limits::JID_PART_BYTES_MAX + 1);
+    client.say(&format!(
+        "<presence xmlns='jabber:client' to='alerts@conference.nexus.example/{nick}'/>"
+    ));
+    assert_eq!(client.heard(), "");
     client.say("<presence xmlns='jabber:client' type='unavailable' to='alerts@conference.nexus.example'/>");
     assert_eq!(client.heard(), "");
 }
