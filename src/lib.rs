@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod config;
 pub mod hub;
+pub mod journal;
 pub mod json;
 pub mod limits;
 pub mod observe;

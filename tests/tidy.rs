@@ -48,11 +48,21 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("codec", &["codec", "limits", "json"]),
     (
         "session",
-        &["session", "codec", "route", "limits", "time", "observe", "json"],
+        &[
+            "session", "codec", "route", "limits", "time", "observe", "json", "journal",
+        ],
     ),
     (
         "route",
-        &["route", "session::Ending", "observe", "limits", "time", "json"],
+        &[
+            "route",
+            "session::Ending",
+            "observe",
+            "limits",
+            "time",
+            "json",
+            "journal",
+        ],
     ),
     (
         "store",
@@ -63,16 +73,18 @@ const ROOMS: &[(&str, &[&str])] = &[
             "limits",
             "time",
             "json",
+            "journal",
         ],
     ),
     (
         "hub",
         &[
-            "hub", "session", "route", "store", "observe", "limits", "time", "config",
+            "hub", "session", "route", "store", "observe", "limits", "time", "config", "journal",
         ],
     ),
     ("observe", &["observe", "session::Disconnect", "limits", "time"]),
     ("config", &["config", "limits", "route"]),
+    ("journal", &["journal"]),
     ("json", &["json", "limits"]),
     ("limits", &[]),
     ("time", &[]),
