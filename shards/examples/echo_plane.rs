@@ -20,6 +20,7 @@ struct Echo {
 
 impl App for Echo {
     type Parcel = ();
+    type Luggage = ();
 
     fn opened(&mut self, _: &mut Plane<()>, conn: ConnId, _: usize, _: SocketAddr) -> u32 {
         self.conns.push(conn);
@@ -49,6 +50,10 @@ impl App for Echo {
     }
 
     fn closed(&mut self, _: &mut Plane<()>, _: ConnId, _: u32) {}
+    fn leaving(&mut self, _: &mut Plane<()>, _: ConnId, _: u32) {}
+    fn handed(&mut self, _: &mut Plane<()>, _: ConnId, (): ()) -> u32 {
+        0
+    }
     fn parcel(&mut self, _: &mut Plane<()>, _: usize, (): ()) {}
     fn timer(&mut self, _: &mut Plane<()>, _: u64) {}
     fn rung(&mut self, _: &mut Plane<()>) {}

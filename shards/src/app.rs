@@ -59,6 +59,9 @@ pub trait App: Sized {
     /// What travels from shard to shard.
     type Parcel: Send + 'static;
 
+    /// What travels with a connection that moves to another shard.
+    type Luggage: Send + 'static;
+
     /// A connection was accepted on `listener` (its place in [`Config::listeners`](crate::Config)). Returns
     /// the tag that comes back with every event of it.
     fn opened(
@@ -79,9 +82,20 @@ pub trait App: Sized {
         bytes: &mut [u8],
     ) -> Progress;
 
-    /// The connection is over, whoever ended it: exactly once for every [`App::opened`]. `conn` is stale
-    /// already; what had been queued is still sent unless the connection is broken or was closed at once.
+    /// The connection is over, whoever ended it: exactly once for every [`App::opened`] and [`App::handed`],
+    /// unless [`App::leaving`] was called for it instead. `conn` is stale already; what had been queued is
+    /// still sent unless the connection is broken or was closed at once.
     fn closed(&mut self, plane: &mut Plane<Self::Parcel>, conn: ConnId, tag: u32);
+
+    /// A connection that was to be handed over ([`Plane::hand_over`]) is ready and leaves this shard: in place
+    /// of [`App::closed`]. `conn` is stale already. What is returned goes along.
+    fn leaving(&mut self, plane: &mut Plane<Self::Parcel>, conn: ConnId, tag: u32) -> Self::Luggage;
+
+    /// A connection came from another shard. It is held: [`Plane::resume`] has the app shown what arrived and
+    /// was not used there. Returns the tag, like [`App::opened`]. Not called, and the luggage dropped, if this
+    /// shard's table is full: the connection is closed then, and counted. If the daemon stops, the connection
+    /// is ended ([`Close::AfterFlush`]) right after this call.
+    fn handed(&mut self, plane: &mut Plane<Self::Parcel>, conn: ConnId, luggage: Self::Luggage) -> u32;
 
     /// The send queue was over its high-water mark and is below its low-water mark again.
     fn drained(&mut self, plane: &mut Plane<Self::Parcel>, conn: ConnId, tag: u32) {

@@ -55,6 +55,8 @@ pub struct Config {
     pub linger_bytes_max: usize,
     /// Parcels in the ring of one ordered pair of shards.
     pub mesh_ring_parcels: usize,
+    /// Connections on their way between one ordered pair of shards; beyond, they wait where they are.
+    pub hand_over_ring_connections: usize,
     /// Entries of the submission queue.
     pub submission_entries: u32,
     /// Entries of the completion queue; at least as many.
@@ -83,6 +85,7 @@ impl Default for Config {
             linger: Duration::from_millis(limits::LINGER_MS),
             linger_bytes_max: limits::LINGER_BYTES_MAX,
             mesh_ring_parcels: limits::MESH_RING_PARCELS,
+            hand_over_ring_connections: limits::HAND_OVER_RING_CONNECTIONS,
             submission_entries: limits::SUBMISSION_ENTRIES,
             completion_entries: limits::COMPLETION_ENTRIES,
             receive_buffers: limits::RECEIVE_BUFFERS,
@@ -119,6 +122,12 @@ impl Config {
             limits::CONNECTION_SLOTS_MAX,
         )?;
         in_range("mesh_ring_parcels", self.mesh_ring_parcels, 1, 1 << 20)?;
+        in_range(
+            "hand_over_ring_connections",
+            self.hand_over_ring_connections,
+            1,
+            1 << 16,
+        )?;
         in_range(
             "completions_per_turn_max",
             self.completions_per_turn_max,

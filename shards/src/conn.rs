@@ -46,6 +46,8 @@ impl Flags {
     pub(crate) const DEAD: Self = Self(1 << 13);
     /// Both directions of the socket are shut down, so that what is with the kernel ends.
     pub(crate) const CUT: Self = Self(1 << 14);
+    /// It is to move to another shard.
+    pub(crate) const LEAVING: Self = Self(1 << 15);
 
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -89,6 +91,10 @@ pub(crate) struct Conn {
     /// Bytes that arrived after its end and were dropped.
     pub(crate) late_bytes: u32,
     pub(crate) flags: Flags,
+    /// The shard it is to move to.
+    pub(crate) destination: u8,
+    /// In the list of those to be looked at on their way out, or of those that wait for room there.
+    pub(crate) listed: bool,
     /// Bytes that arrived and were not used.
     pub(crate) spill: Vec<u8>,
     pub(crate) out: Option<Box<OutQueue>>,
@@ -109,6 +115,7 @@ impl Conn {
         self.fd = -1;
         self.generation = self.generation.wrapping_add(1);
         self.flags = Flags::default();
+        self.listed = false;
         self.spill = Vec::new();
         self.out = None;
     }
@@ -148,6 +155,8 @@ impl Registry {
                     need: 1,
                     late_bytes: 0,
                     flags: Flags::default(),
+                    destination: 0,
+                    listed: false,
                     spill: Vec::new(),
                     out: None,
                 });

@@ -17,6 +17,7 @@ pub(crate) struct Control {
     deadline: AtomicU64,
     failed: AtomicBool,
     left: AtomicUsize,
+    heeded: AtomicUsize,
     rings: Vec<AtomicI32>,
     bells: Vec<Bell>,
 }
@@ -27,6 +28,7 @@ impl Control {
             deadline: AtomicU64::new(NEVER),
             failed: AtomicBool::new(false),
             left: AtomicUsize::new(0),
+            heeded: AtomicUsize::new(0),
             rings: bells.iter().map(|_| AtomicI32::new(-1)).collect(),
             bells,
         }
@@ -42,6 +44,18 @@ impl Control {
     pub(crate) fn deadline(&self) -> Option<u64> {
         let deadline = self.deadline.load(Ordering::Acquire);
         (deadline != NEVER).then_some(deadline)
+    }
+
+    /// A shard has noticed that it is to stop: it hands no connection over any more. Called once by each.
+    pub(crate) fn heed(&self) {
+        if self.heeded.fetch_add(1, Ordering::AcqRel) + 1 >= self.bells.len() {
+            self.wake_all();
+        }
+    }
+
+    /// Whether all shards have noticed that they are to stop: what is between them by now is all there will be.
+    pub(crate) fn have_all_heeded(&self) -> bool {
+        self.heeded.load(Ordering::Acquire) >= self.bells.len()
     }
 
     /// One shard failed: all end at once.
@@ -135,6 +149,16 @@ mod tests {
         assert!(!control.has_failed() && !control.have_all_left());
         drop(Departure::new(Arc::clone(&control)));
         assert!(control.has_failed() && control.have_all_left());
+    }
+
+    #[test]
+    fn all_have_heeded_only_when_each_has() {
+        let bells = vec![Bell::new().unwrap(), Bell::new().unwrap()];
+        let control = Control::new(bells);
+        control.heed();
+        assert!(!control.have_all_heeded());
+        control.heed();
+        assert!(control.have_all_heeded());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::listen;
 use crate::mesh::{self, Mesh};
 use crate::placement;
 use crate::preflight::{Prober, ThisMachine, preflight_of};
-use crate::shard::{Parts, Shard};
+use crate::shard::{Moving, Parts, Shard};
 use crate::stats::Stats;
 
 /// Preemption is of no use to a shard: its one task gives the executor its turns.
@@ -190,15 +190,17 @@ pub fn launch_on<A: App>(
     let clock = Clock::start();
     let seats = mesh::grid(shards, config.mesh_ring_parcels)
         .into_iter()
+        .zip(mesh::one_way(shards, config.hand_over_ring_connections))
         .zip(bound.sockets)
         .zip(plan.cores)
         .zip(bells)
         .enumerate()
-        .map(|(shard, (((mesh, listeners), core), bell))| Seat {
+        .map(|(shard, ((((mesh, ways), listeners), core), bell))| Seat {
             shard,
             core,
             config: config.clone(),
             mesh,
+            ways,
             listeners,
             clock,
             control: Arc::clone(&control),
@@ -222,7 +224,7 @@ pub fn launch_on<A: App>(
 /// Sets up every shard; starts them if all are ready.
 fn seat_all<A: App>(
     running: &mut Running,
-    seats: impl Iterator<Item = Seat<A::Parcel>>,
+    seats: impl Iterator<Item = Seat<A::Parcel, A::Luggage>>,
     make: impl Fn(usize) -> A + Send + Clone + 'static,
 ) -> Result<(), LaunchError> {
     let guard = SETTING_UP.lock();
@@ -258,11 +260,12 @@ fn seat_all<A: App>(
 type Ready = Sender<Result<Option<String>, String>>;
 
 /// What a shard's thread is given.
-struct Seat<P> {
+struct Seat<P, L> {
     shard: usize,
     core: Option<usize>,
     config: Config,
     mesh: Mesh<P>,
+    ways: Mesh<Moving<L>>,
     listeners: Vec<Socket>,
     clock: Clock,
     control: Arc<Control>,
@@ -270,9 +273,9 @@ struct Seat<P> {
     stats: Arc<Stats>,
 }
 
-impl<P: Send + 'static> Seat<P> {
+impl<P: Send + 'static, L: Send + 'static> Seat<P, L> {
     /// The life of a shard's thread.
-    fn take<A: App<Parcel = P>>(
+    fn take<A: App<Parcel = P, Luggage = L>>(
         self,
         make: impl Fn(usize) -> A,
         ready: &Ready,
@@ -306,7 +309,7 @@ impl<P: Send + 'static> Seat<P> {
     }
 
     /// The shard's task.
-    async fn live<A: App<Parcel = P>>(
+    async fn live<A: App<Parcel = P, Luggage = L>>(
         self,
         make: impl Fn(usize) -> A,
         before: BTreeSet<RawFd>,
@@ -323,6 +326,7 @@ impl<P: Send + 'static> Seat<P> {
         let parts = Parts {
             app: make(self.shard),
             mesh: self.mesh,
+            ways: self.ways,
             listeners: self.listeners,
             executor_rings,
             clock: self.clock,

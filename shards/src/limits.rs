@@ -81,6 +81,8 @@ pub const TIMERS_PER_TURN_MAX: usize = 4_096;
 // Mesh.
 /// Parcels in the ring of one ordered pair of shards.
 pub const MESH_RING_PARCELS: usize = 1_024;
+/// Connections on their way from one shard to another, per ordered pair; beyond, they wait where they are.
+pub const HAND_OVER_RING_CONNECTIONS: usize = 64;
 /// Shards of one daemon.
 pub const SHARDS_MAX: usize = 256;
 

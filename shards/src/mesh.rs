@@ -49,6 +49,15 @@ pub struct Mesh<P> {
 
 /// The queues between `shards` shards, `parcels` of room in each direction of a pair; one [`Mesh`] per shard.
 pub fn grid<P: Send>(shards: usize, parcels: usize) -> Vec<Mesh<P>> {
+    ways(shards, parcels, parcels)
+}
+
+/// As [`grid`], without a way back for what was emptied.
+pub(crate) fn one_way<P: Send>(shards: usize, parcels: usize) -> Vec<Mesh<P>> {
+    ways(shards, parcels, 0)
+}
+
+fn ways<P: Send>(shards: usize, parcels: usize, emptied: usize) -> Vec<Mesh<P>> {
     let asleep: Arc<Vec<_>> = Arc::new((0..shards).map(|_| CachePadded::default()).collect());
     let mut meshes: Vec<Mesh<P>> = (0..shards)
         .map(|shard| Mesh {
@@ -61,7 +70,7 @@ pub fn grid<P: Send>(shards: usize, parcels: usize) -> Vec<Mesh<P>> {
     for from in 0..shards {
         for to in (0..shards).filter(|&to| to != from) {
             let (forward, arriving) = RingBuffer::new(parcels);
-            let (back, returning) = RingBuffer::new(parcels);
+            let (back, returning) = RingBuffer::new(emptied);
             let wish = Wish::default();
             let outbound = Outbound {
                 parcels: forward,
@@ -104,6 +113,17 @@ impl<P> Mesh<P> {
                 Err(parcel)
             }
         }
+    }
+
+    /// Whether shard `to` can be sent something now. If not, this counts as a refusal: this shard is woken when
+    /// there is room.
+    pub(crate) fn has_room(&mut self, to: usize) -> bool {
+        let Some(Some(outbound)) = self.outbound.get_mut(to) else {
+            return false;
+        };
+        let room = outbound.parcels.slots() > 0;
+        outbound.refused |= !room;
+        room
     }
 
     /// Parcels of shard `from` that have arrived.

@@ -38,6 +38,9 @@ impl From<&Config> for Bounds {
     }
 }
 
+// A destination is kept in one byte.
+const _: () = assert!(limits::SHARDS_MAX <= 1 << u8::BITS);
+
 /// Connections with something to be done about them.
 #[derive(Debug, Default)]
 pub(crate) struct Lists {
@@ -51,6 +54,8 @@ pub(crate) struct Lists {
     pub(crate) paused: Vec<ConnId>,
     /// Below the low-water mark again: the app is to be told.
     pub(crate) drained: Vec<ConnId>,
+    /// To leave for another shard, and something about that has changed: to be looked at.
+    pub(crate) leaving: Vec<ConnId>,
 }
 
 /// A shard as its app sees it.
@@ -66,6 +71,8 @@ pub struct Plane<P> {
     pub(crate) lists: Lists,
     pub(crate) bounds: Bounds,
     pub(crate) stats: Arc<Stats>,
+    /// The daemon stops: no connection is handed over any more.
+    pub(crate) stopping: bool,
     /// Empty queues, to be used again.
     #[expect(
         clippy::vec_box,
@@ -87,6 +94,7 @@ impl<P> Plane<P> {
             lists: Lists::default(),
             bounds: Bounds::from(config),
             stats,
+            stopping: false,
             queues: Vec::new(),
         }
     }
@@ -169,15 +177,45 @@ impl<P> Plane<P> {
     }
 
     /// Ends a [`Next::Hold`](crate::Next::Hold): the app is called with what was kept, in this turn or the
-    /// next, and with what arrives from then on. Without effect if the connection is not held.
+    /// next, and with what arrives from then on. Without effect if the connection is not held or is being
+    /// handed over.
     pub fn resume(&mut self, conn: ConnId) {
         if let Some(entry) = self.conns.get_mut(conn)
             && entry.is_live()
+            && !entry.flags.any(Flags::LEAVING)
             && entry.flags.lower(Flags::HELD)
             && entry.flags.raise(Flags::RESUMED)
         {
             self.lists.resumed.push(conn);
         }
+    }
+
+    /// Has a held connection move to shard `to`. What is queued is sent first; then
+    /// [`App::leaving`](crate::App::leaving) is called here and [`App::handed`](crate::App::handed) there, where
+    /// the connection is held as well and nothing that had arrived is missing. Until then it is a connection of
+    /// this shard and takes bytes to send; if it ends or breaks, or the daemon stops,
+    /// [`App::closed`](crate::App::closed) is called instead. Nothing is promised about the order of its arrival
+    /// and of parcels. False, and nothing happens: it is over, not held, or being handed over already; `to` is
+    /// this shard or none; or the daemon stops.
+    pub fn hand_over(&mut self, conn: ConnId, to: usize) -> bool {
+        if self.stopping || to == self.shard() || to >= self.shards() {
+            return false;
+        }
+        let (Ok(to), Some(entry)) = (u8::try_from(to), self.conns.get_mut(conn)) else {
+            return false;
+        };
+        if !entry.is_live() || !entry.flags.any(Flags::HELD) || !entry.flags.raise(Flags::LEAVING) {
+            return false;
+        }
+        entry.destination = to;
+        self.note_leaving(conn);
+        true
+    }
+
+    /// Changes the tag of a connection: it comes back with every event from now on. False: it is over.
+    pub fn retag(&mut self, conn: ConnId, tag: u32) -> bool {
+        let entry = self.conns.get_mut(conn).filter(|entry| entry.is_live());
+        entry.map(|entry| entry.tag = tag).is_some()
     }
 
     /// Arms a timer: `key` comes back by [`App::timer`](crate::App::timer), once, not before `at_ns` on the
@@ -222,6 +260,16 @@ impl<P> Plane<P> {
     /// This shard's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Something has changed about a connection that perhaps is to leave.
+    pub(crate) fn note_leaving(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(conn)
+            && entry.flags.any(Flags::LEAVING)
+            && !std::mem::replace(&mut entry.listed, true)
+        {
+            self.lists.leaving.push(conn);
+        }
     }
 
     /// Takes a queue that has become empty off its connection.

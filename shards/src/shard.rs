@@ -1,7 +1,8 @@
 //! One shard: the order of a turn.
 //!
-//! Invariant, the order: take completions; drain the mesh; dispatch the completions; timers; resumed and
-//! drained connections; tell the app what ended; `flush`; arm receives again, in the order in which they
+//! Invariant, the order: take completions; drain the mesh; take in connections of other shards; dispatch the
+//! completions; timers; resumed and drained connections; see off connections to other shards; tell the app what
+//! ended; `flush`; arm receives again, in the order in which they
 //! ended; sends; bells; the executor's turn; block. The mesh comes before the dispatch, so that what another
 //! shard pushed before it answered a client is seen before anything that client sent because of the answer;
 //! parcels are pushed before the turn's sends for the same reason.
@@ -9,6 +10,7 @@
 mod dispatch;
 mod ending;
 mod intake;
+mod moving;
 mod quit;
 
 use std::collections::VecDeque;
@@ -37,6 +39,8 @@ use crate::policy::{self, Situation, Step};
 use crate::ring::{Completion, Ring};
 use crate::stats::Stats;
 
+pub(crate) use moving::Moving;
+
 /// A listening socket and its multishot accept.
 #[derive(Debug)]
 struct Accepting {
@@ -64,6 +68,7 @@ struct ExecutorWatch {
 pub(crate) struct Parts<A: App> {
     pub(crate) app: A,
     pub(crate) mesh: Mesh<A::Parcel>,
+    pub(crate) ways: Mesh<Moving<A::Luggage>>,
     pub(crate) listeners: Vec<Socket>,
     pub(crate) executor_rings: Vec<RawFd>,
     pub(crate) clock: Clock,
@@ -77,6 +82,7 @@ pub(crate) struct Parts<A: App> {
 pub(crate) struct Shard<A: App> {
     app: A,
     plane: Plane<A::Parcel>,
+    moves: moving::Moves<A::Luggage>,
     ring: Ring,
     listeners: Vec<Accepting>,
     batch: Vec<Completion>,
@@ -94,7 +100,6 @@ pub(crate) struct Shard<A: App> {
     batch_max: usize,
     /// The last turn took as much as a turn may take.
     full: bool,
-    stopping: bool,
 }
 
 impl<A: App> Shard<A> {
@@ -111,6 +116,7 @@ impl<A: App> Shard<A> {
         let mut shard = Self {
             app: parts.app,
             plane,
+            moves: moving::Moves::new(parts.ways),
             ring,
             listeners: parts.listeners.into_iter().map(accepting).collect(),
             batch: Vec::with_capacity(config.completions_per_turn_max),
@@ -132,7 +138,6 @@ impl<A: App> Shard<A> {
             spin_ns: nanos(config.spin),
             batch_max: config.completions_per_turn_max,
             full: false,
-            stopping: false,
         };
         shard.read_clock();
         shard.plane.unix_ms = shard.clock.unix_ms();
@@ -189,12 +194,14 @@ impl<A: App> Shard<A> {
         self.ring.reap(self.batch_max, &mut self.batch)?;
         self.full = self.batch.len() >= self.batch_max;
         self.drain_mesh();
+        self.adopt();
         self.dispatch();
         self.fire_timers();
         self.cut_lingers();
         self.call_resumed();
         self.tell_drained();
         self.heed_stop();
+        self.see_off();
         self.settle();
         self.app.flush(&mut self.plane);
         self.settle();
@@ -249,7 +256,7 @@ impl<A: App> Shard<A> {
 
     fn ring_bells(&mut self) {
         let (ring, control, stats) = (&mut self.ring, &self.control, &self.stats);
-        self.plane.mesh.wake(|peer| {
+        let mut wake = |peer| {
             stats.bells_rung.add(1);
             match control.ring(peer) {
                 Some(fd) => ring.bell(fd, peer),
@@ -259,7 +266,9 @@ impl<A: App> Shard<A> {
                     }
                 }
             }
-        });
+        };
+        self.plane.mesh.wake(&mut wake);
+        self.moves.ways.wake(wake);
     }
 
     /// Gives glommio its turn if one is owed, and lets woken tasks run.
@@ -293,14 +302,16 @@ impl<A: App> Shard<A> {
     fn rest(&mut self) -> io::Result<()> {
         let mut situation = Situation {
             full: self.full,
-            more: self.plane.wheel.has_due() || !self.plane.lists.resumed.is_empty(),
+            more: self.plane.wheel.has_due()
+                || !self.plane.lists.resumed.is_empty()
+                || !self.plane.lists.leaving.is_empty(),
             turn_due: self.executor.due,
             ready: self.ring.is_ready(),
             asleep: false,
         };
         if !(situation.full || situation.more || situation.turn_due || situation.ready) {
             situation.ready = self.spin()?;
-            situation.asleep = !situation.ready && self.plane.mesh.fall_asleep();
+            situation.asleep = !situation.ready && self.fall_asleep();
         }
         let began = self.plane.now;
         match policy::decide(situation) {
@@ -308,7 +319,7 @@ impl<A: App> Shard<A> {
                 self.stats.blocks.add(1);
                 self.note_turn_time(began);
                 self.ring.enter(1)?;
-                self.plane.mesh.wake_up();
+                self.wake_up();
             }
             Step::Flush | Step::Turn => {
                 if self.ring.has_unsubmitted() || self.ring.is_pending() {
@@ -318,6 +329,20 @@ impl<A: App> Shard<A> {
             }
         }
         Ok(())
+    }
+
+    /// Announces on all ways to this shard that it sleeps; false: there is something to do.
+    fn fall_asleep(&mut self) -> bool {
+        let idle = self.plane.mesh.fall_asleep() && self.moves.ways.fall_asleep();
+        if !idle {
+            self.wake_up();
+        }
+        idle
+    }
+
+    fn wake_up(&self) {
+        self.plane.mesh.wake_up();
+        self.moves.ways.wake_up();
     }
 
     /// Looks for work for a while, if the daemon buys latency so. True: there is some.
@@ -330,7 +355,8 @@ impl<A: App> Shard<A> {
         }
         let end = self.clock.now_ns().saturating_add(self.spin_ns);
         while self.clock.now_ns() < end {
-            if self.ring.is_pending() || self.plane.mesh.has_arrivals() {
+            let arrivals = self.plane.mesh.has_arrivals() || self.moves.ways.has_arrivals();
+            if arrivals || self.ring.is_pending() {
                 return Ok(true);
             }
             std::hint::spin_loop();
@@ -346,12 +372,14 @@ impl<A: App> Shard<A> {
 
     /// Notices that the daemon is to stop, and tells the app, once.
     fn heed_stop(&mut self) {
-        if self.stopping || self.control.deadline().is_none() {
+        if self.plane.stopping || self.control.deadline().is_none() {
             return;
         }
-        self.stopping = true;
+        self.plane.stopping = true;
         self.close_listeners();
         self.app.stopping(&mut self.plane);
+        self.end_moves();
+        self.control.heed();
     }
 
     /// Whether the loop is to be left.
@@ -361,7 +389,10 @@ impl<A: App> Shard<A> {
         }
         let drained = self.plane.conns.len() == 0;
         let deadline = self.control.deadline();
-        self.stopping && (drained || deadline.is_some_and(|deadline| self.plane.now >= deadline))
+        let ends =
+            self.plane.stopping && (drained || deadline.is_some_and(|deadline| self.plane.now >= deadline));
+        // In this order: who has heeded the stop sends no connection here any more.
+        ends && self.control.have_all_heeded() && !self.moves.ways.has_arrivals()
     }
 
     /// What needs looking after a hundred times a second.
@@ -394,7 +425,7 @@ impl<A: App> Shard<A> {
     fn arm_listeners(&mut self) {
         use std::os::fd::AsRawFd;
         for (place, listener) in self.listeners.iter_mut().enumerate() {
-            if listener.armed || self.stopping {
+            if listener.armed || self.plane.stopping {
                 continue;
             }
             if let Some(socket) = &listener.socket {
@@ -423,7 +454,10 @@ impl<A: App> Shard<A> {
     /// Whether receiving is wanted for a connection.
     fn wants_receive(&self, id: ConnId) -> bool {
         self.plane.conns.get(id).is_some_and(|conn| {
-            let busy = Flags::RECEIVING.with(Flags::ENDED).with(Flags::DEAD);
+            let busy = Flags::RECEIVING
+                .with(Flags::ENDED)
+                .with(Flags::DEAD)
+                .with(Flags::LEAVING);
             let full = conn.is_live()
                 && conn.flags.any(Flags::HELD)
                 && conn.spill.len() > self.plane.bounds.held_bytes_max;

@@ -109,6 +109,14 @@ stats! {
     parcels_received,
     /// Parcels handed back to the app because the ring was full.
     parcels_refused,
+    /// Connections that left for another shard.
+    handed_over,
+    /// Connections taken in from another shard.
+    adopted,
+    /// Times a connection that was ready to leave found no room on the way and had to wait.
+    hand_overs_delayed,
+    /// Connections from another shard that were closed because the table was full.
+    hand_overs_refused,
     /// Bells rung for other shards.
     bells_rung,
     /// Bells that the kernel could not deliver; the eventfd was used instead.

@@ -151,6 +151,7 @@ fn now(plane: &Plane<Parcel>) -> Now {
 
 impl App for Shard {
     type Parcel = Parcel;
+    type Luggage = ();
 
     fn opened(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, listener: usize, peer: SocketAddr) -> u32 {
         self.start_ticking(plane);
@@ -222,6 +223,16 @@ impl App for Shard {
             tag,
             conn,
         );
+    }
+
+    fn leaving(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, tag: u32) {
+        self.closed(plane, conn, tag);
+    }
+
+    /// Nothing is handed over: what has no session here cannot go on.
+    fn handed(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, (): ()) -> u32 {
+        plane.close(conn, Close::Now);
+        u32::MAX
     }
 
     fn parcel(&mut self, plane: &mut Plane<Parcel>, from: usize, mut parcel: Parcel) {

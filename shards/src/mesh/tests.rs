@@ -31,6 +31,22 @@ fn a_sleeper_is_rung_once_per_sleep_and_the_waking_never() {
 }
 
 #[test]
+fn whoever_looked_for_room_in_vain_is_rung_like_whoever_was_refused() {
+    let mut meshes = one_way::<u64>(2, 1).into_iter();
+    let (mut a, mut b) = (meshes.next().unwrap(), meshes.next().unwrap());
+    assert!(a.has_room(1));
+    assert!(!a.has_room(0) && !a.has_room(2), "no way leads there");
+    a.send(1, 1).unwrap();
+    assert!(!a.has_room(1));
+    assert!(a.fall_asleep());
+    assert_eq!(b.receive(0), Some(1));
+    b.give_back(0, 1);
+    assert_eq!(woken(&mut b), [0]);
+    assert!(a.has_room(1));
+    assert_eq!(a.reuse(1), None, "there is no way back");
+}
+
+#[test]
 fn whoever_was_refused_is_rung_when_there_is_room() {
     let (mut a, mut b) = pair(2);
     a.send(1, 1).unwrap();

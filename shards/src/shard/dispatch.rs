@@ -71,7 +71,7 @@ impl<A: App> Shard<A> {
             // SAFETY: the kernel made this descriptor for us and told nobody else.
             let socket = unsafe { OwnedFd::from_raw_fd(completion.result) };
             self.open(place, socket);
-        } else if !self.stopping {
+        } else if !self.plane.stopping {
             self.stats.accept_errors.add(1);
         }
         if completion.more {
@@ -81,7 +81,7 @@ impl<A: App> Shard<A> {
             return;
         };
         listener.armed = false;
-        if self.stopping {
+        if self.plane.stopping {
             listener.socket = None;
         } else if completion.result >= 0 {
             self.arm_listeners();
@@ -97,7 +97,7 @@ impl<A: App> Shard<A> {
             self.stats.accept_errors.add(1);
             return;
         };
-        if self.stopping {
+        if self.plane.stopping {
             self.stats.refused.add(1);
             return;
         }
@@ -150,6 +150,7 @@ impl<A: App> Shard<A> {
             return;
         };
         conn.flags.clear(Flags::RECEIVING.with(Flags::CANCELLING));
+        self.plane.note_leaving(id);
         match result {
             0 => self.peer_ended(id),
             1.. => self.queue_rearm(id),
@@ -252,6 +253,7 @@ impl<A: App> Shard<A> {
         }
         if out.is_empty() {
             self.plane.reclaim_queue(id);
+            self.plane.note_leaving(id);
         } else if conn.flags.raise(Flags::DIRTY) {
             self.plane.lists.dirty.push(id);
         }

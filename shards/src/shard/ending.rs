@@ -38,7 +38,8 @@ impl<A: App> Shard<A> {
         let Some(conn) = self.plane.conns.get_mut(id) else {
             return;
         };
-        conn.flags.clear(Flags::HELD.with(Flags::RESUMED));
+        conn.flags
+            .clear(Flags::HELD.with(Flags::RESUMED).with(Flags::LEAVING));
         let spill = std::mem::take(&mut conn.spill);
         let idle = Flags::RECEIVING
             .with(Flags::ENDED)

@@ -21,7 +21,7 @@ const WAIT: Duration = Duration::from_millis(10);
 impl<A: App> Shard<A> {
     /// Waits for the other shards to leave their loops, then for the kernel. False: it still holds something.
     pub(super) fn quit(&mut self) -> bool {
-        self.plane.mesh.wake_up();
+        self.wake_up();
         self.departure.leave();
         let mut usable = true;
         while !self.control.have_all_left() {

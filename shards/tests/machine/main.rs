@@ -18,6 +18,7 @@ mod bells;
 mod echo;
 mod ending;
 mod fairness;
+mod hand_over;
 mod mesh;
 mod receive;
 mod send;

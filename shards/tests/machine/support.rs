@@ -1,5 +1,6 @@
 //! What the tests share: a tenant with defaults, a machine on free ports, clients with deadlines.
 
+use std::any::Any;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -8,6 +9,9 @@ use shards::{App, Clock, Config, ConnId, Listener, Next, Plane, Progress, Runnin
 
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What travels with a connection: each test knows what it packed.
+pub type Luggage = Box<dyn Any + Send>;
 
 /// A tenant of which a test writes only what it is about.
 pub trait Tenant: Sized + 'static {
@@ -19,6 +23,12 @@ pub trait Tenant: Sized + 'static {
         all(bytes)
     }
     fn closed(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32) {}
+    fn leaving(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32) -> Luggage {
+        unreachable!("nothing is handed over")
+    }
+    fn handed(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: Luggage) -> u32 {
+        unreachable!("nothing is handed over")
+    }
     fn drained(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32) {}
     fn parcel(&mut self, _: &mut Plane<Self::Parcel>, _: usize, _: Self::Parcel) {}
     fn timer(&mut self, _: &mut Plane<Self::Parcel>, _: u64) {}
@@ -32,6 +42,7 @@ pub struct Seated<T>(pub T);
 
 impl<T: Tenant> App for Seated<T> {
     type Parcel = T::Parcel;
+    type Luggage = Luggage;
     fn opened(
         &mut self,
         plane: &mut Plane<T::Parcel>,
@@ -52,6 +63,12 @@ impl<T: Tenant> App for Seated<T> {
     }
     fn closed(&mut self, plane: &mut Plane<T::Parcel>, conn: ConnId, tag: u32) {
         self.0.closed(plane, conn, tag);
+    }
+    fn leaving(&mut self, plane: &mut Plane<T::Parcel>, conn: ConnId, tag: u32) -> Luggage {
+        self.0.leaving(plane, conn, tag)
+    }
+    fn handed(&mut self, plane: &mut Plane<T::Parcel>, conn: ConnId, luggage: Luggage) -> u32 {
+        self.0.handed(plane, conn, luggage)
     }
     fn drained(&mut self, plane: &mut Plane<T::Parcel>, conn: ConnId, tag: u32) {
         self.0.drained(plane, conn, tag);
