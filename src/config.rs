@@ -100,7 +100,7 @@ pub struct Mqtt {
     pub v3_plain_channels: bool,
     /// Whether a password may come in clear from an address that is not loopback, over XMPP, too.
     pub cleartext_passwords: bool,
-    /// QoS 1 messages a client may have in flight towards the daemon.
+    /// QoS 1 and 2 messages a client may have in flight towards the daemon.
     pub receive_maximum: u16,
     /// The largest packet a client may send, in bytes.
     pub packet_bytes_max: usize,
@@ -108,6 +108,12 @@ pub struct Mqtt {
     pub topic_aliases_max: u16,
     /// The longest keep alive that is granted, in seconds; 0 grants any, none included.
     pub keep_alive_s_max: u16,
+    /// QoS 1 and 2 messages the daemon may have in flight towards a client.
+    pub inflight_max: u16,
+    /// Messages that wait for one client.
+    pub queued_messages_max: usize,
+    /// Their bytes.
+    pub queued_bytes_max: usize,
 }
 
 /// The XMPP face.
@@ -202,6 +208,9 @@ impl Default for Mqtt {
             packet_bytes_max: limits::PACKET_BYTES_MAX,
             topic_aliases_max: 16,
             keep_alive_s_max: 0,
+            inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
+            queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
+            queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
         }
     }
 }
@@ -275,6 +284,9 @@ impl Config {
             ("shards", "spin_us", shards.spin_us.into()),
             ("mqtt", "receive_maximum", mqtt.receive_maximum.into()),
             ("mqtt", "packet_bytes_max", mqtt.packet_bytes_max as u64),
+            ("mqtt", "inflight_max", mqtt.inflight_max.into()),
+            ("mqtt", "queued_messages_max", mqtt.queued_messages_max as u64),
+            ("mqtt", "queued_bytes_max", mqtt.queued_bytes_max as u64),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (

@@ -110,18 +110,20 @@ pub const SEND_QUEUE_BYTES_MAX: usize = 1_024 * 1_024;
 pub const SEND_QUEUE_ANSWERS_BYTES_MAX: usize = 4 * SEND_QUEUE_BYTES_MAX;
 /// A connection whose send queue stays over its bound for this long is closed.
 pub const SEND_BLOCKED_MS_MAX: u64 = 30_000;
-/// QoS 1 messages sent to one session and not yet acknowledged (the client's Receive Maximum lowers it).
+/// QoS 1 and 2 messages sent to one session and not yet acknowledged (the client's Receive Maximum lowers it).
 pub const INFLIGHT_PER_SESSION_MAX: u16 = 1_024;
-/// QoS 1 messages waiting for a place among those in flight, per session.
+/// QoS 1 and 2 messages waiting for a place among those in flight, or for the client to come back, per session.
 pub const QUEUED_PER_SESSION_MAX: usize = 1_024;
 
-/// Bytes of the QoS 1 messages that wait for such a place, per session.
+/// Bytes of the messages that wait, and as many of those in flight that are kept to be sent again, per session.
 pub const QUEUED_BYTES_PER_SESSION_MAX: usize = SEND_QUEUE_BYTES_MAX;
 
 // MQTT.
 /// QoS 2 exchanges of one 3.1.1 client between PUBLISH and PUBREL. 3.1.1 has no way to announce a bound, and
 /// stock clients send a burst of any length before they read the first PUBREC.
 pub const QOS2_EXCHANGES_PER_SESSION_MAX: usize = 16_384;
+/// Topics of one connection that the daemon gives an alias to (the client's Topic Alias Maximum lowers it).
+pub const OUTBOUND_ALIASES_MAX: u16 = 16;
 /// A topic that an alias is kept for: the longest channel, and the longest control topic is shorter.
 pub const ALIASED_TOPIC_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
 /// Filters under `$nexus/reply/` that one session may hold.
@@ -246,3 +248,9 @@ pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 // The configuration.
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
+/// The most messages in flight towards one client that an operator may allow: packet identifiers are sought among them.
+pub const MQTT_INFLIGHT_CEILING: u16 = 16_384;
+/// The longest queue of one session that an operator may allow, in messages.
+pub const MQTT_QUEUED_MESSAGES_CEILING: usize = 1_048_576;
+/// The same in bytes.
+pub const MQTT_QUEUED_BYTES_CEILING: usize = 1_024 * 1_024 * 1_024;

@@ -64,6 +64,18 @@ const KEYS: Keys = &[
             ),
             ("topic_aliases_max", Kind::Number(0, 65_535)),
             ("keep_alive_s_max", Kind::Number(0, 65_535)),
+            (
+                "inflight_max",
+                Kind::Number(1, limits::MQTT_INFLIGHT_CEILING as u64),
+            ),
+            (
+                "queued_messages_max",
+                Kind::Number(1, limits::MQTT_QUEUED_MESSAGES_CEILING as u64),
+            ),
+            (
+                "queued_bytes_max",
+                Kind::Number(1_024, limits::MQTT_QUEUED_BYTES_CEILING as u64),
+            ),
         ]),
     ),
     ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),

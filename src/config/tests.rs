@@ -32,6 +32,9 @@ fn every_value_can_be_set() {
         packet_bytes_max = 2048
         topic_aliases_max = 0
         keep_alive_s_max = 60
+        inflight_max = 5
+        queued_messages_max = 6
+        queued_bytes_max = 7000
         [xmpp]
         ping_s = 30
         [channels]
@@ -53,6 +56,9 @@ fn every_value_can_be_set() {
     assert_eq!(config.channels.root_wildcard, RootWildcard::All);
     assert_eq!(config.api.requests_per_worker_max, 2);
     assert_eq!(config.listen.ws.port(), 0);
+    let mqtt = config.mqtt;
+    let bounds = (mqtt.inflight_max, mqtt.queued_messages_max, mqtt.queued_bytes_max);
+    assert_eq!(bounds, (5, 6, 7_000));
 }
 
 #[test]
@@ -102,7 +108,8 @@ fn errors_name_file_key_value_and_what_is_allowed() {
         (
             "mqtt = 5\n",
             "nexus.toml:1: mqtt = 5: a table is allowed, with v3_plain_channels, cleartext_passwords, \
-             receive_maximum, packet_bytes_max, topic_aliases_max, keep_alive_s_max",
+             receive_maximum, packet_bytes_max, topic_aliases_max, keep_alive_s_max, inflight_max, \
+             queued_messages_max, queued_bytes_max",
         ),
     ] {
         assert_eq!(error(text), line);

@@ -251,6 +251,9 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
         packet_bytes_max: u32::try_from(config.mqtt.packet_bytes_max).unwrap_or(u32::MAX),
         keep_alive_s_max: config.mqtt.keep_alive_s_max,
         topic_alias_maximum: config.mqtt.topic_aliases_max,
+        inflight_max: config.mqtt.inflight_max,
+        queued_messages_max: config.mqtt.queued_messages_max,
+        queued_bytes_max: config.mqtt.queued_bytes_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,
         metrics: Arc::clone(metrics),
     }

@@ -5,10 +5,11 @@ use smallvec::SmallVec;
 use super::auth::{account_of, hash_of};
 use super::control::{self, Target};
 use super::reason::{self, Carrier, Reason};
+use super::topic_alias::Replacements;
 use super::{Passwords, Session, State};
 use crate::codec::Decode;
 use crate::codec::mqtt::forward::forwarded;
-use crate::codec::mqtt::packet::{self, ConnAck, Connect, Packet, QoS, Version};
+use crate::codec::mqtt::packet::{self, ConnAck, Connect, Packet, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, Malformed, decode, header};
 use crate::limits;
@@ -124,9 +125,12 @@ impl Session {
         self.welcome.response_information = properties.request_response_information().unwrap_or(false);
         self.window = properties
             .receive_maximum()
-            .map_or(limits::INFLIGHT_PER_SESSION_MAX, |maximum| {
-                maximum.min(limits::INFLIGHT_PER_SESSION_MAX)
+            .map_or(self.settings.inflight_max, |maximum| {
+                maximum.min(self.settings.inflight_max)
             });
+        if let Some(most) = properties.topic_alias_maximum().filter(|&most| most != 0) {
+            self.rare.get_or_insert_default().replaced = Replacements::up_to(most);
+        }
         self.client_packet_bytes_max = properties.maximum_packet_size_bytes().unwrap_or(u32::MAX);
         properties.authentication_method().map(hash_of).transpose()
     }
@@ -178,7 +182,6 @@ impl Session {
             offers.push(Property::SessionExpiryInterval(0));
         }
         offers.push(Property::ReceiveMaximum(settings.receive_maximum.max(1)));
-        offers.push(Property::MaximumQoS(1));
         offers.push(Property::RetainAvailable(false));
         offers.push(Property::MaximumPacketSize(settings.packet_bytes_max.max(1)));
         if self.welcome.assigned_client_id {
@@ -237,9 +240,6 @@ fn take_will(will: &packet::Will<'_>, version: Version, scratch: &mut Scratch) -
         return Err(Reason::Refused(Refusal::InvalidName));
     };
     if version == Version::V5 {
-        if will.qos == QoS::ExactlyOnce {
-            return Err(Reason::QosNotSupported);
-        }
         if will.retain {
             return Err(Reason::RetainNotSupported);
         }

@@ -1,23 +1,30 @@
 //! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state (PROTOCOL section 3).
 //!
 //! What this server offers so far, and says so in CONNACK (5.0) or SUBACK (3.1.1): sessions that end with
-//! their connection, QoS up to 1 towards clients, no retained messages, no shared subscriptions. From a
-//! 3.1.1 client QoS 2 is taken in, exactly once, because 3.1.1 cannot refuse it.
+//! their connection, QoS up to 2 both ways, no retained messages, no shared subscriptions.
 //!
 //! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from
-//! [`control`]; a session that idles holds no heap but its will, and by which method it authenticates, if by one.
+//! [`control`]; a session that idles holds no heap but its will, by which method it authenticates, if by one, and
+//! the topic aliases that its client takes; one that is kept ([`state`]) its exchange as well.
 
 mod auth;
 mod connect;
 mod control;
 mod deliver;
+mod exchange;
+mod in_flight;
 mod inbound;
+mod kept;
 mod label;
+mod message;
 mod outbound;
 mod publish;
 mod reason;
+mod rows;
 mod settings;
+mod state;
 mod subscribe;
+mod topic_alias;
 
 #[cfg(test)]
 mod tests;
@@ -36,11 +43,13 @@ use crate::session::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, S
 use crate::time::{Instant, Now};
 
 use auth::Enhanced;
-use inbound::{Aliases, Exchanges};
-use outbound::Outbound;
+use inbound::Aliases;
 use reason::{Carrier, Reason};
+pub use rows::{inbound_of, outbound_of};
 pub use settings::Settings;
+pub use state::MessageState;
 use subscribe::ReplyFilter;
+use topic_alias::Replacements;
 
 /// Where in its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +70,7 @@ enum State {
 #[derive(Debug, Default)]
 struct Rare {
     aliases: Aliases,
-    exchanges: Exchanges,
+    replaced: Replacements,
     replies: Vec<ReplyFilter>,
     enhanced: Option<Box<Enhanced>>,
 }
@@ -76,14 +85,14 @@ pub struct Session {
     blocked_since: Option<Instant>,
     will: Option<Box<Will>>,
     rare: Option<Box<Rare>>,
-    outbound: Option<Box<Outbound>>,
+    messages: Option<Box<MessageState>>,
     /// The client's Maximum Packet Size; 3.1.1 has none.
     client_packet_bytes_max: u32,
     /// Seconds, as granted; 0 is off.
     keep_alive_s: u16,
-    /// Places for QoS 1 messages on their way to the client: its Receive Maximum, as far as it is used.
+    /// Places for QoS 1 and 2 messages on their way to the client: its Receive Maximum, as far as it is used.
     window: u16,
-    /// QoS 1 and 2 messages of the client for which the router has not completed.
+    /// Messages of the client for which the router has not completed: QoS 1, of 3.1.1 QoS 2, too.
     unanswered: u16,
     state: State,
     version: Version,
@@ -105,10 +114,10 @@ impl Session {
             blocked_since: None,
             will: None,
             rare: None,
-            outbound: None,
+            messages: None,
             client_packet_bytes_max: u32::MAX,
             keep_alive_s: 0,
-            window: limits::INFLIGHT_PER_SESSION_MAX,
+            window: settings.inflight_max,
             unanswered: 0,
             state: State::Connecting,
             version: Version::V311,
@@ -131,11 +140,10 @@ impl Session {
             Packet::Publish(publish) => return self.publish(now, &publish, scratch, out),
             Packet::Subscribe(subscribe) => return self.subscribe(&subscribe).map(Some),
             Packet::Unsubscribe(unsubscribe) => return self.unsubscribe(&unsubscribe).map(Some),
-            Packet::PubAck(ack) => self.acknowledged(now, ack.packet_id, out),
-            Packet::PubRec(ack) => self.received(ack.packet_id, out)?,
+            Packet::PubAck(ack) => self.acknowledged(now, ack.packet_id, out)?,
+            Packet::PubRec(ack) => self.received(now, &ack, out)?,
             Packet::PubRel(ack) => self.released(ack.packet_id, out),
-            // The answer to a PUBREL that told the client of an exchange that never was.
-            Packet::PubComp(_) => {}
+            Packet::PubComp(ack) => self.exchanged(now, ack.packet_id, out),
             Packet::PingReq => {
                 self.shrink();
                 self.send(&Packet::PingResp, out);
@@ -220,7 +228,7 @@ impl Session {
     }
 
     /// PUBACK, or PUBREC for QoS 2; `None` is success. 3.1.1 acknowledges what it refuses, too.
-    fn acknowledge<O: Output>(&self, ticket: Ticket, reason: Option<Reason>, out: &mut O) {
+    fn acknowledge<O: Output>(&mut self, ticket: Ticket, reason: Option<Reason>, out: &mut O) {
         let Some((packet_id, exactly_once)) = publish::packet_id(ticket) else {
             return;
         };
@@ -228,6 +236,9 @@ impl Session {
             (Version::V5, Some(reason)) => reason::code_v5(reason, Carrier::PubAck),
             _ => 0,
         };
+        if exactly_once {
+            self.answered(packet_id, code >= 0x80);
+        }
         let packet = |properties| {
             let ack = Ack {
                 packet_id,
@@ -268,8 +279,8 @@ impl Session {
 
     /// Gives back what a burst has left, when the client says that it idles.
     fn shrink(&mut self) {
-        if self.outbound.as_ref().is_some_and(|outbound| outbound.is_empty()) {
-            self.outbound = None;
+        if self.messages.as_ref().is_some_and(|messages| messages.is_empty()) {
+            self.messages = None;
         }
         if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
             self.rare = None;
@@ -291,7 +302,7 @@ impl Session {
 impl Rare {
     fn is_empty(&self) -> bool {
         self.aliases.is_empty()
-            && self.exchanges.is_empty()
+            && !self.replaced.are_taken()
             && self.replies.is_empty()
             && self.enhanced.is_none()
     }
@@ -402,7 +413,10 @@ impl super::Session for Session {
             | Completion::Direct(_)
             | Completion::Requested
             | Completion::Answered => {
-                self.unanswered = self.unanswered.saturating_sub(1);
+                let exactly_once = publish::packet_id(ticket).is_some_and(|(_, exactly_once)| exactly_once);
+                if self.is_counted(exactly_once) {
+                    self.unanswered = self.unanswered.saturating_sub(1);
+                }
                 self.acknowledge(ticket, publish::outcome(completion), out);
             }
         }

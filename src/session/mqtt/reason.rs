@@ -15,8 +15,6 @@ pub(super) enum Reason {
     ReceiveMaximumExceeded,
     /// A topic alias over the maximum (5.0, 3.3.2.3.4).
     TopicAliasInvalid,
-    /// QoS 2 although Maximum QoS is 1 (5.0, 3.2.2.3.4).
-    QosNotSupported,
     /// RETAIN although Retain Available is 0 (5.0, 3.2.2.3.5).
     RetainNotSupported,
     /// Payload Format Indicator 1, or a control topic that takes text, and no UTF-8 (5.0, 3.3.2.3.2).
@@ -96,7 +94,6 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::SlowReceiver | Reason::QuotaExceeded, _) => 0x97,
         (Reason::PayloadFormatInvalid, _) => 0x99,
         (Reason::RetainNotSupported, _) => 0x9A,
-        (Reason::QosNotSupported, _) => 0x9B,
         (Reason::Refused(Refusal::NotAuthorized), _) => 0x87,
         (Reason::Refused(Refusal::InvalidName), Carrier::SubAck | Carrier::UnsubAck) => 0x8F,
         (Reason::Refused(Refusal::InvalidName), _) => 0x90,
@@ -166,7 +163,6 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         Reason::ProtocolError
         | Reason::BadAuthenticationData
         | Reason::TopicAliasInvalid
-        | Reason::QosNotSupported
         | Reason::RetainNotSupported
         | Reason::PayloadFormatInvalid
         | Reason::NoMatchingSubscribers
@@ -191,7 +187,6 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::BadAuthenticationData => "Authentication Data is no message of SCRAM without channel binding",
         Reason::ClientTakesTooLittle => "Maximum Packet Size is too small to be served",
         Reason::RetainNotSupported => "retained messages are not available",
-        Reason::QosNotSupported => "Maximum QoS is 1",
         Reason::PayloadFormatInvalid => "the payload is not UTF-8",
         Reason::SlowReceiver => "does not read what it is sent",
         Reason::QuotaExceeded => "too many exchanges left open",

@@ -53,7 +53,7 @@ impl Session {
     ) -> Result<Registration<'a>, Refusal> {
         let options = |form| SubscriptionOptions {
             // What the client gets at most, and so what it is granted.
-            qos: guarantee(filter.qos).min(Qos::AtLeastOnce),
+            qos: guarantee(filter.qos),
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
             identifier,
@@ -186,7 +186,8 @@ impl Session {
     ) {
         let code = |result: &Result<Qos, Refusal>| match (result, self.version) {
             (Ok(Qos::AtMostOnce), _) => 0,
-            (Ok(Qos::AtLeastOnce | Qos::ExactlyOnce), _) => 1,
+            (Ok(Qos::AtLeastOnce), _) => 1,
+            (Ok(Qos::ExactlyOnce), _) => 2,
             (Err(refusal), Version::V5) => reason::code_v5(Reason::Refused(*refusal), Carrier::SubAck),
             (Err(refusal), Version::V311) => {
                 reason::code_v3(Reason::Refused(*refusal), Carrier::SubAck).unwrap_or(0x80)

@@ -190,7 +190,6 @@ fn mqtt5_3_2_2_3_connack_says_what_is_and_is_not_offered() {
     let expected = [
         Property::SessionExpiryInterval(0),
         Property::ReceiveMaximum(256),
-        Property::MaximumQoS(1),
         Property::RetainAvailable(false),
         Property::MaximumPacketSize(1_048_576),
         Property::TopicAliasMaximum(16),
@@ -410,11 +409,6 @@ fn mqtt5_3_2_2_3_a_will_that_is_not_offered_is_refused() {
         ..will("a")
     };
     assert_eq!(refused(retained), 0x9A);
-    let exactly_once = Will {
-        qos: QoS::ExactlyOnce,
-        ..will("a")
-    };
-    assert_eq!(refused(exactly_once), 0x9B);
     let no_text = Will {
         payload: &[0xFF],
         properties: Properties::list(&[Property::PayloadFormatIndicator(true)]),

@@ -3,8 +3,12 @@
 mod auth;
 mod connect;
 mod deliver;
+mod exchange;
 mod hostile;
+mod kept;
 mod life;
+mod model;
+mod outbound;
 mod publish;
 mod subscribe;
 

@@ -166,13 +166,6 @@ fn mqtt5_3_3_2_3_4_an_alias_over_the_maximum_or_unset_ends_the_session() {
 }
 
 #[test]
-fn mqtt5_3_2_2_11_qos_2_after_maximum_qos_1_ends_the_session() {
-    let mut client = Client::attached(V5);
-    let (disconnect, told) = client.offend(&Packet::Publish(message("a", QoS::ExactlyOnce, &[])));
-    assert_eq!((disconnect, code(&told[0])), (Disconnect::ProtocolError, 0x9B));
-}
-
-#[test]
 fn mqtt5_3_2_2_14_retain_on_a_channel_after_retain_available_0_ends_the_session() {
     let retained = |topic| Publish {
         retain: true,
