@@ -130,11 +130,15 @@ pub enum RootWildcard {
 }
 
 /// Channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Channels {
     /// See [`RootWildcard`].
     pub root_wildcard: RootWildcard,
+    /// Retained messages; beyond, a message is delivered but not retained.
+    pub retained_max: usize,
+    /// The same, in bytes of memory.
+    pub retained_bytes_max: usize,
 }
 
 /// Bounds on requests in flight; beyond, requests are answered with -2002.
@@ -224,6 +228,16 @@ impl Default for Api {
     }
 }
 
+impl Default for Channels {
+    fn default() -> Self {
+        Self {
+            root_wildcard: RootWildcard::default(),
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
+        }
+    }
+}
+
 impl Default for Sys {
     fn default() -> Self {
         Self {
@@ -268,7 +282,11 @@ impl Config {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
         let Self {
-            shards, mqtt, api, ..
+            shards,
+            mqtt,
+            channels,
+            api,
+            ..
         } = self;
         for (table, key, value) in [
             ("shards", "count", shards.count.into()),
@@ -276,6 +294,12 @@ impl Config {
             ("mqtt", "receive_maximum", mqtt.receive_maximum.into()),
             ("mqtt", "packet_bytes_max", mqtt.packet_bytes_max as u64),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
+            ("channels", "retained_max", channels.retained_max as u64),
+            (
+                "channels",
+                "retained_bytes_max",
+                channels.retained_bytes_max as u64,
+            ),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",

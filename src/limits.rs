@@ -55,6 +55,21 @@ pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// Retained messages, of the daemon.
+pub const RETAINED_MAX: usize = 1_000_000;
+/// Bytes that they take in memory: names, payloads and properties, about 100 for each message on top.
+pub const RETAINED_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
+/// How long a shard remembers that a retained message was removed: something older may still be on its way to it.
+pub const RETAINED_TOMBSTONE_MS: u64 = 10_000;
+/// Removals remembered per shard; the oldest is forgotten first.
+pub const RETAINED_TOMBSTONES_MAX: usize = 65_536;
+/// Channels with retained messages that a shard looks at for one session in one turn; the rest of what new subscriptions
+/// are owed follows at the next ticks.
+pub const RETAINED_STEPS_PER_TURN: usize = 2_048;
+/// The same for all sessions of a shard from one tick to the next.
+pub const RETAINED_STEPS_PER_TICK: usize = 8_192;
+/// Retained messages that have expired and are removed at one tick of a shard.
+pub const RETAINED_EXPIRED_PER_TICK: usize = 1_024;
 /// Subscriptions to `$SYS` of one turn of a shard that are told the values at once; others wait for the interval.
 pub const SYSTEM_NEWCOMERS_MAX: usize = 256;
 /// Seconds from one publication of `$SYS` to the next.
@@ -246,3 +261,7 @@ pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 // The configuration.
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
+/// The most retained messages an operator may allow.
+pub const RETAINED_CEILING: usize = 1_000_000_000;
+/// The most bytes for them.
+pub const RETAINED_BYTES_CEILING: usize = 1_024 * RETAINED_BYTES_MAX;

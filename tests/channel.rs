@@ -575,25 +575,6 @@ fn forged_nexus_properties_of_a_will_are_removed() {
 }
 
 #[test]
-fn retain_is_delivered_live_only() {
-    each_shard_count(|net| {
-        for form in [PAHO_311, MQTTJS_311] {
-            let channel = new_channel();
-            let publisher = block(net, form, "p").1;
-            let live = block(net, form, "live").1;
-            live.hear(&channel, 1);
-            publisher.publish_acked(Publish::new(&channel, "kept?").retained());
-            let message = live.message();
-            assert_eq!((message.text(), message.retain), ("kept?", false));
-            let later = block(net, form, "later").1;
-            later.hear(&channel, 1);
-            publisher.publish_acked(Publish::new(&channel, "fence"));
-            assert_eq!(later.message().text(), "fence");
-        }
-    });
-}
-
-#[test]
 fn overlapping_subscriptions_of_one_3_1_1_client_lose_nothing() {
     each_shard_count(|net| {
         for form in [PAHO_311, MQTTJS_311] {

@@ -27,6 +27,7 @@ mod hostile;
 mod life;
 mod login;
 mod refusals;
+mod retained;
 mod rights;
 mod selection;
 mod system;

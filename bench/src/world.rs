@@ -83,6 +83,7 @@ pub fn router_config(shard: usize, shards: usize, metrics: &Arc<ShardMetrics>) -
         domain: elements::DOMAIN.into(),
         root_wildcard: RootWildcard::Operators,
         limits: RouterLimits::default(),
+        durable: false,
         metrics: Arc::clone(metrics),
     }
 }

@@ -69,7 +69,14 @@ const KEYS: Keys = &[
     ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),
     (
         "channels",
-        Kind::Table(&[("root_wildcard", Kind::OneOf(&["operators", "all"]))]),
+        Kind::Table(&[
+            ("root_wildcard", Kind::OneOf(&["operators", "all"])),
+            ("retained_max", Kind::Number(0, limits::RETAINED_CEILING as u64)),
+            (
+                "retained_bytes_max",
+                Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
+            ),
+        ]),
     ),
     (
         "api",

@@ -36,6 +36,8 @@ fn every_value_can_be_set() {
         ping_s = 30
         [channels]
         root_wildcard = "all"
+        retained_max = 5
+        retained_bytes_max = 6
         [api]
         requests_per_block_max = 1
         requests_per_worker_max = 2
@@ -51,6 +53,10 @@ fn every_value_can_be_set() {
     "#;
     let config = Config::parse(text, Path::new("x")).unwrap();
     assert_eq!(config.channels.root_wildcard, RootWildcard::All);
+    assert_eq!(
+        (config.channels.retained_max, config.channels.retained_bytes_max),
+        (5, 6)
+    );
     assert_eq!(config.api.requests_per_worker_max, 2);
     assert_eq!(config.listen.ws.port(), 0);
 }

@@ -206,6 +206,7 @@ impl Blank {
                 .unwrap_or_default(),
             root_wildcard: root_wildcard(&self.config),
             limits: router_limits(&self.config),
+            durable: false,
             metrics: Arc::clone(&metrics),
         };
         Parts {
@@ -230,12 +231,14 @@ pub(super) fn root_wildcard(config: &Config) -> route::RootWildcard {
     }
 }
 
-/// The bounds on requests in flight, in the router's words.
+/// The bounds on requests in flight and on what is retained, in the router's words.
 pub(super) fn router_limits(config: &Config) -> RouterLimits {
     RouterLimits {
         requests_per_block_max: config.api.requests_per_block_max,
         requests_per_worker_max: config.api.requests_per_worker_max,
         requests_per_shard_max: config.api.requests_per_shard_max,
+        retained_max: config.channels.retained_max,
+        retained_bytes_max: config.channels.retained_bytes_max,
     }
 }
 

@@ -429,7 +429,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                     .iter()
                     .map(|one| self.route(io, now, |router, port| router.register(now, port, key, one)))
                     .collect();
-                (Some(*ticket), Completion::Registered(results))
+                self.complete(io, now, key, Some(*ticket), &Completion::Registered(results));
+                // What is retained follows the acknowledgement of the subscription.
+                if self.router.has_retained_newcomers() {
+                    self.route(io, now, |router, port| router.deliver_retained(now, port, key));
+                }
+                return;
             }
             Command::Unregister { unwanted, ticket } => {
                 let results = unwanted

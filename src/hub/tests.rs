@@ -8,19 +8,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::route::port::TimerHandle;
 use crate::route::{
-    Authenticate, Bind, CredentialId, Delivery, Grants, Login, Proof, Qos, Registration, SubscriptionOptions,
-    Undelivered, Unregistration,
+    Authenticate, Bind, CredentialId, Delivery, Grants, Login, Proof, Qos, Registration, RetainHandling,
+    SubscriptionOptions, Undelivered, Unregistration,
 };
 use crate::session::{LoginFailure, Output, Proven, Will};
 use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 
+mod retained;
 mod system;
 
 const ALICE: &str = "etest-0123456789abcdef01234567-owner";
 const BOB: &str = "shop-89abcdef0123456789abcdef-user";
 
-/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `sub FILTER`, `sys FILTER`, `unsub FILTER`,
+/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `keep CHANNEL TEXT`, `sub FILTER`, `hear FILTER`, `sys FILTER`, `unsub FILTER`,
 /// `will CHANNEL`, `bye`, `wrong`, `long`; in two steps `prove ACCOUNT`, `bind RESOURCE`, or, with `want RESOURCE`
 /// before, in two steps without a break.
 #[derive(Debug, Default)]
@@ -70,18 +71,14 @@ impl Session for Lines {
                 self.wants = Some(resource.to_owned());
                 None
             }
-            ["pub", channel, text] => Some(Command::Publish {
-                message: message(channel, text.as_bytes()),
+            [verb @ ("pub" | "keep"), channel, text] => Some(Command::Publish {
+                message: ChannelMessage {
+                    retain: verb == "keep",
+                    ..message(channel, text.as_bytes())
+                },
                 ticket: Some(ticket),
             }),
-            ["sub", filter] => Some(Command::Register {
-                wanted: vec![Registration::Channel {
-                    filter,
-                    from: Default::default(),
-                    options,
-                }],
-                ticket,
-            }),
+            [verb @ ("sub" | "hear"), filter] => Some(subscribe(filter, verb == "hear", ticket)),
             ["sys", filter] => Some(Command::Register {
                 wanted: vec![Registration::System { filter, options }],
                 ticket,
@@ -208,6 +205,22 @@ fn message<'a>(channel: &'a str, payload: &'a [u8]) -> ChannelMessage<'a> {
     }
 }
 
+/// `hear` wants what is retained, too.
+fn subscribe(filter: &str, retained: bool, ticket: Ticket) -> Command<'_> {
+    let mut options = SubscriptionOptions::default();
+    if retained {
+        options.retained = RetainHandling::Always;
+    }
+    Command::Register {
+        wanted: vec![Registration::Channel {
+            filter,
+            from: Default::default(),
+            options,
+        }],
+        ticket,
+    }
+}
+
 fn say<O: Output>(out: &mut O, line: &str) {
     out.write(line.len() + 1, |to| {
         to.extend_from_slice(line.as_bytes());
@@ -323,6 +336,7 @@ impl World {
             domain: "nexus.example".into(),
             root_wildcard: RootWildcard::Operators,
             limits: RouterLimits::default(),
+            durable: false,
             metrics: Arc::default(),
         };
         let now = Now {

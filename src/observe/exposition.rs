@@ -51,6 +51,15 @@ const PLAIN: &[Plain] = &[
         "Subscriptions to channels and to $SYS.",
         |m| &m.subscriptions,
     ),
+    ("nexus_retained_messages", "gauge", "Retained messages.", |m| {
+        &m.retained_messages
+    }),
+    (
+        "nexus_retained_bytes",
+        "gauge",
+        "Bytes that retained messages take in memory.",
+        |m| &m.retained_bytes,
+    ),
     (
         "nexus_channel_in_total",
         "counter",

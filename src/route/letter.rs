@@ -3,11 +3,14 @@
 //! Order: letters from one shard to another arrive in the order they were written. The protocol between the
 //! shards rests on that and on nothing else about time.
 
+use std::sync::Arc;
+
 use super::direct::Held;
 use super::hashes::AddressKey;
 use super::message::{Ownership, Qos, SessionKey, Ticket, Token};
 use super::parcel::{SenderSpan, Span};
 use super::requests::RequestKey;
+use super::retained::Retained;
 use crate::observe::ApiOutcome;
 use crate::time::Instant;
 
@@ -146,6 +149,8 @@ pub(crate) enum Letter {
         retain: bool,
         expires: Option<Instant>,
     },
+    /// A message on a channel that is retained from now on, or none is any more; to every shard.
+    Retain { message: Arc<Retained> },
 }
 
 /// A Direct message on its way between shards.
@@ -201,7 +206,8 @@ impl Letter {
             | Self::DirectDown(_)
             | Self::DirectEnded { .. }
             | Self::InterestAdd { .. }
-            | Self::InterestRemove { .. } => {}
+            | Self::InterestRemove { .. }
+            | Self::Retain { .. } => {}
             Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
             Self::Request { sender, wish, .. } => {

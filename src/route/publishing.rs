@@ -16,7 +16,7 @@ impl Router {
     /// # Errors
     /// [`Refusal::InvalidName`], [`Refusal::NotAuthorized`] (another app's `~<app>/`, or not attached), and for
     /// QoS 1 and above [`Refusal::Busy`] if an interested shard cannot be reached just now; then nothing was
-    /// delivered.
+    /// delivered. One that is to be retained: as in `publish_retained`.
     pub fn publish(
         &mut self,
         now: Now,
@@ -64,6 +64,22 @@ impl Router {
             self.metrics.dropped(Stage::Channel, DropReason::NotAuthorized);
             return Err(Refusal::NotAuthorized);
         }
+        if message.retain {
+            return self.publish_retained(now, port, sender, from, message);
+        }
+        self.publish_live(now, port, sender, from, message)
+    }
+
+    /// Publishes a message to who subscribes now.
+    pub(super) fn publish_live(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        sender: &Sender<'_>,
+        from: Option<SessionKey>,
+        message: &ChannelMessage<'_>,
+    ) -> Result<Reach, Refusal> {
+        let channel = message.channel;
         if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
             return Ok(Reach::Nobody);

@@ -47,6 +47,7 @@ impl Router {
             Letter::FilterAdd { filter } => self.interest.add_filter(parcel.text(*filter), from),
             Letter::FilterRemove { filter } => self.interest.remove_filter(parcel.text(*filter), from),
             Letter::Publish { .. } => self.follow_publish(now, port, parcel, letter),
+            Letter::Retain { message } => self.retained_elsewhere(now, port, message),
             Letter::Request { .. }
             | Letter::Settled { .. }
             | Letter::Refused { .. }

@@ -4,7 +4,8 @@ use super::channels::subscriptions::{Transition, has_wildcard};
 use super::identity::{check_channel_filter, check_resource};
 use super::letter::Letter;
 use super::message::{
-    Qos, Refusal, Registration, SenderPattern, SessionKey, SubscriptionOptions, Unregistration,
+    Qos, Refusal, Registration, RetainHandling, SenderPattern, SessionKey, SubscriptionOptions,
+    Unregistration,
 };
 use super::port::Port;
 use super::router::{RootWildcard, Router};
@@ -79,20 +80,29 @@ impl Router {
         if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
             return Err(Refusal::NotAuthorized);
         }
-        if self.add_subscription(key, filter, from, options)? == Transition::Edge {
+        let (transition, is_new) = self.add_subscription(key, filter, from, options)?;
+        if transition == Transition::Edge {
             self.tell_interest(filter);
+        }
+        let owed = match options.retained {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => is_new,
+            RetainHandling::Never => false,
+        };
+        if owed && !self.retained.is_empty() {
+            self.scans.begin(key, filter, from, options.form);
         }
         Ok(options.qos)
     }
 
-    /// Subscribes, and counts what is new.
+    /// Subscribes, and counts what is new. Whether it is.
     pub(super) fn add_subscription(
         &mut self,
         key: SessionKey,
         filter: &str,
         from: &SenderPattern<'_>,
         options: &SubscriptionOptions,
-    ) -> Result<Transition, Refusal> {
+    ) -> Result<(Transition, bool), Refusal> {
         let count = |router: &Self| {
             let entry = router.sessions.get(key);
             entry.map_or(0, Entry::subscription_count)
@@ -101,10 +111,11 @@ impl Router {
         let transition = self
             .subscriptions
             .subscribe(&mut self.sessions, key, filter, from, options)?;
-        if count(self) > before {
+        let is_new = count(self) > before;
+        if is_new {
             self.metrics.subscriptions.increment();
         }
-        Ok(transition)
+        Ok((transition, is_new))
     }
 
     fn unsubscribe(&mut self, key: SessionKey, filter: &str, from: &SenderPattern<'_>, form: u8) -> bool {
@@ -113,6 +124,7 @@ impl Router {
             .unsubscribe(&mut self.sessions, key, filter, from, form);
         if ended.is_some() {
             self.metrics.subscriptions.decrement();
+            self.scans.end(key, filter, from, form);
         }
         if ended == Some(Transition::Edge) {
             self.tell_no_interest(filter);
@@ -122,6 +134,7 @@ impl Router {
 
     /// Ends all the session's channel subscriptions.
     pub(super) fn leave_channels(&mut self, key: SessionKey) {
+        self.scans.leave(key);
         while let Some(entry) = self.sessions.get_mut(key)
             && let Some(subscription) = entry.take_subscription()
         {

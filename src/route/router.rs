@@ -22,10 +22,12 @@ use super::message::{SessionId, SessionKey, Token};
 use super::parcel::Parcel;
 use super::port::Port;
 use super::requests::Requests;
+use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
 use super::sessions::{Entry, Sessions, State};
 use super::system::System;
+use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::time::Now;
@@ -49,6 +51,10 @@ pub struct RouterLimits {
     pub requests_per_worker_max: usize,
     /// See [`limits::REQUESTS_PER_SHARD_MAX`].
     pub requests_per_shard_max: usize,
+    /// See [`limits::RETAINED_MAX`].
+    pub retained_max: usize,
+    /// See [`limits::RETAINED_BYTES_MAX`].
+    pub retained_bytes_max: usize,
 }
 
 impl Default for RouterLimits {
@@ -57,6 +63,8 @@ impl Default for RouterLimits {
             requests_per_block_max: limits::REQUESTS_PER_BLOCK_MAX,
             requests_per_worker_max: limits::REQUESTS_PER_WORKER_MAX,
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         }
     }
 }
@@ -78,6 +86,8 @@ pub struct RouterConfig {
     pub root_wildcard: RootWildcard,
     /// Bounds.
     pub limits: RouterLimits,
+    /// Whether what has to outlive the daemon is written down, for [`Router::take_journal`].
+    pub durable: bool,
     /// Where everything is counted.
     pub metrics: Arc<ShardMetrics>,
 }
@@ -106,6 +116,15 @@ pub struct Router {
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
     pub(super) system: System,
+
+    /// This shard's replica of the retained messages.
+    pub(super) retained: Store,
+    /// The latest version of one that is known here.
+    pub(super) retained_nanos: u64,
+    pub(super) scans: Scans,
+    pub(super) durable: bool,
+    /// What changed of what has to outlive the daemon.
+    pub(super) journal: Journal,
 
     pub(super) directory: Directory,
     pub(super) requests: Requests,
@@ -148,6 +167,11 @@ impl Router {
             subscriptions: Subscriptions::new(placement.clone(), local()),
             interest: Interest::new(local()),
             system: System::default(),
+            retained: Store::default(),
+            retained_nanos: 0,
+            scans: Scans::default(),
+            durable: config.durable,
+            journal: Journal::new(),
             directory: Directory::new(local()),
             requests: Requests::new(local()),
             asked: Asked::new(),
@@ -249,10 +273,12 @@ impl Router {
     }
 
     /// Called about every 10 ms: tells the other shards what the workers here have to do, and goes on with
-    /// revocations.
-    pub fn tick(&mut self, _now: Now, port: &mut impl Port) {
+    /// revocations and with retained messages.
+    pub fn tick(&mut self, now: Now, port: &mut impl Port) {
         self.tell_loads();
         self.sweep(port);
+        self.sweep_retained(now);
+        self.continue_scans(now, port);
     }
 
     /// The daemon stops: the workers of this shard are offered to nobody any more. Requests in flight go on.

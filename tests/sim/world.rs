@@ -452,6 +452,7 @@ impl Shard {
             domain: "nexus.example".into(),
             root_wildcard: RootWildcard::Operators,
             limits: RouterLimits::default(),
+            durable: false,
             metrics: Arc::clone(&metrics),
         };
         let mqtt = mqtt::Settings {

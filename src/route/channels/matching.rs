@@ -4,7 +4,7 @@ use super::subscriptions::{Detail, List, Subscriber, Subscriptions, has_wildcard
 use crate::observe::{ShardMetrics, Stage};
 use crate::route::drops;
 use crate::route::identity::Sender;
-use crate::route::message::{ChannelMessage, Delivery, SessionKey};
+use crate::route::message::{ChannelMessage, Delivery, SessionKey, SubscriptionOptions, Undelivered};
 use crate::route::port::Port;
 use crate::route::sessions::{NONE, Sessions};
 
@@ -110,6 +110,54 @@ impl Subscriptions {
         };
         let of_session = list.subscribers.as_slice().iter();
         courier.each(of_session.filter(|subscriber| subscriber.key() == key));
+    }
+}
+
+impl Subscriptions {
+    /// Delivers a retained message to a new subscription that matches it: RETAIN is set, whatever the subscription asks
+    /// for \[MQTT-3.3.1-8\].
+    ///
+    /// # Errors
+    /// [`Undelivered::QueueFull`]: later it may have room. Anything else that goes wrong is counted.
+    pub(crate) fn deliver_retained(
+        &self,
+        sessions: &Sessions,
+        port: &mut impl Port,
+        metrics: &ShardMetrics,
+        published: &Published<'_>,
+        to: &Subscriber,
+    ) -> Result<(), Undelivered> {
+        let courier = Courier {
+            subscriptions: self,
+            sessions,
+            port,
+            metrics,
+            published,
+            reached: false,
+        };
+        let receiver = sessions.get(to.key()).map(|entry| entry.identity.sender());
+        // 3.8.3.1 names the Client Identifier, not the connection: its own message is not for it, whenever it came.
+        let is_own = || receiver.is_some_and(|it| it.address() == published.sender.address());
+        if !courier.hears(to) || (to.no_local() && is_own()) {
+            return Ok(());
+        }
+        let identifier = courier.identifier(to);
+        let delivery = Delivery::Channel {
+            message: published.message,
+            sender: published.sender,
+            options: SubscriptionOptions {
+                retain_as_published: true,
+                ..to.options(identifier)
+            },
+            identifiers: if identifier == 0 { &[] } else { &[identifier] },
+        };
+        courier.port.begin_message();
+        match courier.port.deliver(to.key(), &delivery) {
+            Ok(()) => metrics.channel_out.increment(),
+            Err(Undelivered::QueueFull) => return Err(Undelivered::QueueFull),
+            Err(reason) => metrics.dropped(Stage::Retained, drops::reason(reason)),
+        }
+        Ok(())
     }
 }
 

@@ -179,7 +179,6 @@ impl Session {
         }
         offers.push(Property::ReceiveMaximum(settings.receive_maximum.max(1)));
         offers.push(Property::MaximumQoS(1));
-        offers.push(Property::RetainAvailable(false));
         offers.push(Property::MaximumPacketSize(settings.packet_bytes_max.max(1)));
         if self.welcome.assigned_client_id {
             let resource = identity.sender().resource();
@@ -239,9 +238,6 @@ fn take_will(will: &packet::Will<'_>, version: Version, scratch: &mut Scratch) -
     if version == Version::V5 {
         if will.qos == QoS::ExactlyOnce {
             return Err(Reason::QosNotSupported);
-        }
-        if will.retain {
-            return Err(Reason::RetainNotSupported);
         }
         let text = will.properties.payload_format_indicator() == Some(true);
         if text && std::str::from_utf8(will.payload).is_err() {

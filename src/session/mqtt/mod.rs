@@ -1,7 +1,7 @@
 //! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state (PROTOCOL section 3).
 //!
 //! What this server offers so far, and says so in CONNACK (5.0) or SUBACK (3.1.1): sessions that end with
-//! their connection, QoS up to 1 towards clients, no retained messages, no shared subscriptions. From a
+//! their connection, QoS up to 1 towards clients, no shared subscriptions. From a
 //! 3.1.1 client QoS 2 is taken in, exactly once, because 3.1.1 cannot refuse it.
 //!
 //! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from

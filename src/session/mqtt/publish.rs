@@ -109,10 +109,6 @@ impl Session {
         let qos = guarantee(publish.qos);
         match target {
             Target::Channel(channel) => {
-                // [MQTT-3.2.2-14]; 3.1.1 cannot be told, so its message is delivered live.
-                if publish.retain && self.version == Version::V5 {
-                    return Err(Stop::Quit(Reason::RetainNotSupported));
-                }
                 let expiry_s = publish.properties.message_expiry_interval_s();
                 let message = ChannelMessage {
                     channel,

@@ -17,8 +17,6 @@ pub(super) enum Reason {
     TopicAliasInvalid,
     /// QoS 2 although Maximum QoS is 1 (5.0, 3.2.2.3.4).
     QosNotSupported,
-    /// RETAIN although Retain Available is 0 (5.0, 3.2.2.3.5).
-    RetainNotSupported,
     /// Payload Format Indicator 1, or a control topic that takes text, and no UTF-8 (5.0, 3.3.2.3.2).
     PayloadFormatInvalid,
     /// A Client Identifier that is no resource.
@@ -95,7 +93,6 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::ClientTakesTooLittle, _) => 0x95,
         (Reason::SlowReceiver | Reason::QuotaExceeded, _) => 0x97,
         (Reason::PayloadFormatInvalid, _) => 0x99,
-        (Reason::RetainNotSupported, _) => 0x9A,
         (Reason::QosNotSupported, _) => 0x9B,
         (Reason::Refused(Refusal::NotAuthorized), _) => 0x87,
         (Reason::Refused(Refusal::InvalidName), Carrier::SubAck | Carrier::UnsubAck) => 0x8F,
@@ -167,7 +164,6 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         | Reason::BadAuthenticationData
         | Reason::TopicAliasInvalid
         | Reason::QosNotSupported
-        | Reason::RetainNotSupported
         | Reason::PayloadFormatInvalid
         | Reason::NoMatchingSubscribers
         | Reason::NoSubscriptionExisted
@@ -190,7 +186,6 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::AuthenticationMethod => "Authentication Method: SCRAM-SHA-256 or SCRAM-SHA-1",
         Reason::BadAuthenticationData => "Authentication Data is no message of SCRAM without channel binding",
         Reason::ClientTakesTooLittle => "Maximum Packet Size is too small to be served",
-        Reason::RetainNotSupported => "retained messages are not available",
         Reason::QosNotSupported => "Maximum QoS is 1",
         Reason::PayloadFormatInvalid => "the payload is not UTF-8",
         Reason::SlowReceiver => "does not read what it is sent",

@@ -10,7 +10,9 @@ use crate::codec::mqtt::packet::{Filter, Packet, SubAck, Subscribe, Unsubscribe,
 use crate::codec::mqtt::property::Properties;
 use crate::codec::mqtt::topic;
 use crate::limits;
-use crate::route::{Command, Qos, Refusal, Registration, SubscriptionOptions, Ticket, Unregistration};
+use crate::route::{
+    Command, Qos, Refusal, Registration, RetainHandling, SubscriptionOptions, Ticket, Unregistration,
+};
 use crate::session::Output;
 
 /// A filter under `$nexus/reply/` that the client has subscribed to: it rules the QoS of the replies that match
@@ -56,6 +58,7 @@ impl Session {
             qos: guarantee(filter.qos).min(Qos::AtLeastOnce),
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
+            retained: RetainHandling::Never,
             identifier,
             form,
         };
@@ -68,10 +71,18 @@ impl Session {
                 if form == FORM_PLAIN && self.version == Version::V311 && !self.settings.v3_plain_channels {
                     return Err(Refusal::NotAuthorized);
                 }
+                let retained = match filter.retain_handling {
+                    0 => RetainHandling::Always,
+                    1 => RetainHandling::IfNew,
+                    _ => RetainHandling::Never,
+                };
                 return Ok(Registration::Channel {
                     filter: channels,
                     from,
-                    options: options(form),
+                    options: SubscriptionOptions {
+                        retained,
+                        ..options(form)
+                    },
                 });
             }
             Wanted::Listen(cmd, form) => {

@@ -191,7 +191,6 @@ fn mqtt5_3_2_2_3_connack_says_what_is_and_is_not_offered() {
         Property::SessionExpiryInterval(0),
         Property::ReceiveMaximum(256),
         Property::MaximumQoS(1),
-        Property::RetainAvailable(false),
         Property::MaximumPacketSize(1_048_576),
         Property::TopicAliasMaximum(16),
         Property::WildcardSubscriptionAvailable(true),
@@ -405,11 +404,6 @@ fn mqtt5_3_2_2_3_a_will_that_is_not_offered_is_refused() {
         assert_eq!(disconnect, Disconnect::ProtocolError);
         code(&told[0])
     };
-    let retained = Will {
-        retain: true,
-        ..will("a")
-    };
-    assert_eq!(refused(retained), 0x9A);
     let exactly_once = Will {
         qos: QoS::ExactlyOnce,
         ..will("a")
@@ -421,6 +415,20 @@ fn mqtt5_3_2_2_3_a_will_that_is_not_offered_is_refused() {
         ..will("a")
     };
     assert_eq!(refused(no_text), 0x99);
+}
+
+#[test]
+fn mqtt5_3_1_2_7_a_will_may_be_retained() {
+    let mut client = Client::new(V5, settings());
+    client.ask(&Packet::Connect(Connect {
+        will: Some(Will {
+            retain: true,
+            ..will("plant/7")
+        }),
+        ..connect(V5)
+    }));
+    client.attach(&worker());
+    assert!(client.peer.session.take_will().unwrap().retain);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::*;
 use crate::codec::mqtt::packet::{Names, Unsubscribe};
 use crate::limits;
 use crate::route::{
-    Completion, Qos, Refusal, Registration, SenderPattern, SubscriptionOptions, Ticket, Unregistration,
+    Completion, Qos, Refusal, Registration, RetainHandling, SenderPattern, SubscriptionOptions, Ticket,
+    Unregistration,
 };
 use crate::session::mqtt::control::{FORM_PLAIN, FORM_SENDER};
 
@@ -67,6 +68,7 @@ fn mqtt5_3_8_3_1_options_reach_the_router() {
         Filter {
             no_local: true,
             retain_as_published: true,
+            retain_handling: 1,
             ..filter("plant/+/alarm", QoS::AtLeastOnce)
         },
         filter("plant/#", QoS::AtMostOnce),
@@ -96,6 +98,7 @@ fn mqtt5_3_8_3_1_options_reach_the_router() {
         qos: Qos::AtLeastOnce,
         no_local: true,
         retain_as_published: true,
+        retained: RetainHandling::IfNew,
         identifier: 268_435_455,
         form: FORM_PLAIN,
     };
@@ -104,6 +107,25 @@ fn mqtt5_3_8_3_1_options_reach_the_router() {
         (others.qos, others.no_local, others.identifier),
         (Qos::AtMostOnce, false, 268_435_455)
     );
+}
+
+#[test]
+fn mqtt5_3_8_3_1_retain_handling_reaches_the_router() {
+    let of = |version, retain_handling| {
+        let filters = [Filter {
+            retain_handling,
+            ..filter("a", QoS::AtMostOnce)
+        }];
+        let mut client = Client::attached(version);
+        match registered(&mut client, &subscription(&filters, &[]))[..] {
+            [Registration::Channel { options, .. }] => options.retained,
+            ref wanted => panic!("{wanted:?}"),
+        }
+    };
+    assert_eq!(of(V5, 0), RetainHandling::Always);
+    assert_eq!(of(V5, 1), RetainHandling::IfNew);
+    assert_eq!(of(V5, 2), RetainHandling::Never);
+    assert_eq!(of(V311, 0), RetainHandling::Always);
 }
 
 #[test]
