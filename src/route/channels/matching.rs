@@ -135,10 +135,7 @@ impl Subscriptions {
             published,
             reached: false,
         };
-        let receiver = sessions.get(to.key()).map(|entry| entry.identity.sender());
-        // 3.8.3.1 names the Client Identifier, not the connection: its own message is not for it, whenever it came.
-        let is_own = || receiver.is_some_and(|it| it.address() == published.sender.address());
-        if !courier.hears(to) || (to.no_local() && is_own()) {
+        if !courier.hears(to) {
             return Ok(());
         }
         let identifier = courier.identifier(to);
@@ -185,7 +182,7 @@ impl<P: Port> Courier<'_, P> {
     /// Whether this subscription hears the message.
     fn hears(&self, subscriber: &Subscriber) -> bool {
         let published = self.published;
-        if subscriber.no_local() && published.from == Some(subscriber.key()) {
+        if subscriber.no_local() && self.is_own(subscriber) {
             return false;
         }
         if published.is_private() {
@@ -196,6 +193,20 @@ impl<P: Port> Courier<'_, P> {
         }
         self.detail(subscriber)
             .is_none_or(|detail| detail.admits(&published.sender))
+    }
+
+    /// Whether the receiver is who sent it. 3.8.3.1 names the Client Identifier, not the connection: of what is retained
+    /// nobody knows any more by which one it came.
+    fn is_own(&self, subscriber: &Subscriber) -> bool {
+        let published = self.published;
+        match published.from {
+            Some(from) => from == subscriber.key(),
+            None if published.message.retain => {
+                let receiver = self.sessions.get(subscriber.key());
+                receiver.is_some_and(|entry| entry.identity.sender().address() == published.sender.address())
+            }
+            None => false,
+        }
     }
 
     /// Where nobody stands twice: straight from the list.

@@ -3,7 +3,8 @@
 //! Invariants: every shard holds all of them, each an [`Arc`] that the shards share; of two for one channel the one
 //! with the higher [`Version`] stays, on every shard alike, in whatever order they come. A removal is such a message
 //! without a payload. What a subscription is owed is therefore all here: a message that is not yet will arrive as a
-//! letter, and is delivered live then.
+//! letter, and is delivered live then. And who hears a channel is left with what is retained on it: a message that comes
+//! after a later one is followed by that one once more.
 
 mod filter;
 mod replica;
@@ -100,6 +101,18 @@ impl Retained {
     /// \[MQTT-3.3.1-6\]: no payload, nothing to retain.
     const fn is_removal(&self) -> bool {
         self.payload_len == 0
+    }
+
+    fn without_attributes(self: &Arc<Self>) -> Arc<Self> {
+        let message = self.message();
+        if message.attributes.is_empty() {
+            return Arc::clone(self);
+        }
+        let bare = ChannelMessage {
+            attributes: &[],
+            ..message
+        };
+        Arc::new(Self::new(&self.sender(), &bare, self.version))
     }
 
     fn has_expired(&self, now: Instant) -> bool {

@@ -74,14 +74,22 @@ impl Router {
         // What is published here because of it is later.
         self.retained_nanos = self.retained_nanos.max(retained.version.nanos);
         let hash = self.placement.channel(retained.channel());
-        self.retained.apply(now.instant, hash, Arc::clone(retained));
+        let is_latest = self.retained.apply(now.instant, hash, Arc::clone(retained));
         self.tell_retained();
         // Shards that publish on one channel at a time write their rows in any order. The home's comes after each of
         // them, and the last one is what all replicas agree on.
         if self.is_home_of(hash) {
             self.note_retained(now, retained.channel());
         }
-        self.hear_retained(now, port, hash, retained, None);
+        let heard = self.hear_retained(now, port, hash, retained, None);
+        // Two shards published at a time, and the later one was heard here first. It comes once more: better twice than
+        // that somebody is left with what is not retained.
+        if heard
+            && !is_latest
+            && let Some(latest) = self.retained.latest(hash, retained.channel())
+        {
+            self.hear_retained(now, port, hash, &latest, None);
+        }
     }
 
     /// Delivers it to the sessions here that subscribe. Whether there was one.

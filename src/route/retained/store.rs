@@ -12,6 +12,14 @@ use super::{ByChannel, Retained, Version};
 use crate::limits;
 use crate::time::Instant;
 
+/// What is remembered of a channel whose message was removed or has expired.
+#[derive(Debug)]
+struct Tombstone {
+    version: Version,
+    /// What removed it, without its attributes.
+    removal: Option<Arc<Retained>>,
+}
+
 /// A replica.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -19,7 +27,7 @@ pub(crate) struct Store {
     expiring: BTreeSet<(Instant, ByChannel)>,
     len_bytes: usize,
     /// What was removed a short time ago, by the hash of the channel: something older may still be on its way here.
-    tombstones: BTreeMap<u64, Version>,
+    tombstones: BTreeMap<u64, Tombstone>,
     /// The same in the order in which it is forgotten.
     graves: VecDeque<(Instant, u64, Version)>,
 }
@@ -45,6 +53,13 @@ impl Store {
         self.messages.get(channel).map(|found| &found.0)
     }
 
+    /// The last message of a channel, or what removed it a short time ago.
+    pub(crate) fn latest(&self, hash: u64, channel: &str) -> Option<Arc<Retained>> {
+        let removal = || self.tombstones.get(&hash)?.removal.as_ref();
+        let latest = self.find(channel).or_else(removal)?;
+        (latest.channel() == channel).then(|| Arc::clone(latest))
+    }
+
     /// Whether a message of `bytes` bytes on `channel` stays within these bounds.
     pub(crate) fn has_room(
         &self,
@@ -63,14 +78,15 @@ impl Store {
     /// Whether it was taken.
     pub(crate) fn apply(&mut self, now: Instant, hash: u64, message: Arc<Retained>) -> bool {
         let kept = self.find(message.channel()).map(|kept| kept.version);
-        let known = kept.max(self.tombstones.get(&hash).copied());
+        let known = kept.max(self.tombstones.get(&hash).map(|tombstone| tombstone.version));
         if known.is_some_and(|known| known >= message.version) {
             return false;
         }
         self.take(message.channel());
         self.tombstones.remove(&hash);
         if message.is_removal() || message.has_expired(now) {
-            self.bury(now, hash, message.version);
+            let removal = message.is_removal().then(|| message.without_attributes());
+            self.bury(now, hash, message.version, removal);
         } else {
             self.len_bytes += message.len_bytes();
             if let Some(expires) = message.expires {
@@ -90,7 +106,7 @@ impl Store {
         }
         let (_, ByChannel(message)) = self.expiring.pop_first()?;
         self.take(message.channel());
-        self.bury(now, hash_of(message.channel()), message.version);
+        self.bury(now, hash_of(message.channel()), message.version, None);
         Some(message)
     }
 
@@ -101,7 +117,11 @@ impl Store {
             && (now.saturating_since(since) >= kept || self.graves.len() > limits::RETAINED_TOMBSTONES_MAX)
         {
             self.graves.pop_front();
-            if self.tombstones.get(&hash) == Some(&version) {
+            if self
+                .tombstones
+                .get(&hash)
+                .is_some_and(|tombstone| tombstone.version == version)
+            {
                 self.tombstones.remove(&hash);
             }
         }
@@ -123,8 +143,8 @@ impl Store {
         }
     }
 
-    fn bury(&mut self, now: Instant, hash: u64, version: Version) {
-        self.tombstones.insert(hash, version);
+    fn bury(&mut self, now: Instant, hash: u64, version: Version, removal: Option<Arc<Retained>>) {
+        self.tombstones.insert(hash, Tombstone { version, removal });
         self.graves.push_back((now, hash, version));
         self.forget(now);
     }
@@ -169,6 +189,15 @@ mod tests {
         apply(&mut store, &retained("a", "1", 1, Some(50)));
         assert!(apply(&mut store, &retained("a", "", 2, None)));
         assert!(store.is_empty() && store.expiring.is_empty());
+        let removal = store.latest(hash("a"), "a").unwrap();
+        assert_eq!(
+            (removal.message().payload, removal.message().attributes),
+            (&b""[..], &b""[..])
+        );
+        assert!(
+            store.latest(hash("a"), "b").is_none(),
+            "another channel with the same hash"
+        );
         assert_eq!(store.len_bytes(), 0);
     }
 
@@ -230,7 +259,7 @@ mod tests {
         store.forget(at(limits::RETAINED_TOMBSTONE_MS * 1_000_000));
         assert!(apply(&mut store, &retained("a", "1", 1, None)));
         for n in 0..u64::try_from(limits::RETAINED_TOMBSTONES_MAX).unwrap() + 10 {
-            store.bury(at(1), n, Version::default());
+            store.bury(at(1), n, Version::default(), None);
         }
         assert_eq!(store.graves.len(), limits::RETAINED_TOMBSTONES_MAX);
         assert_eq!(store.tombstones.len(), limits::RETAINED_TOMBSTONES_MAX);

@@ -449,8 +449,10 @@ fn whoever_publishes_at_a_time_all_replicas_agree_and_subscribers_with_them() {
         let mut net = Net::configured(shards, seed, |config| config.durable = true);
         net.delay_us = 1..400;
         let blocks: Vec<_> = (0..2 * u32::from(shards)).map(|n| user(&mut net, n)).collect();
-        let listener = user(&mut net, 400);
-        subscribe(&mut net, listener, "c/#", RetainHandling::Always);
+        let listeners: Vec<_> = (0..u32::from(shards)).map(|n| user(&mut net, 400 + n)).collect();
+        for &listener in &listeners {
+            subscribe(&mut net, listener, "c/#", RetainHandling::Always);
+        }
         let mut rows = BTreeMap::new();
         for n in 0..600 {
             let from = blocks[net.rng.random_range(0..blocks.len())];
@@ -490,12 +492,14 @@ fn whoever_publishes_at_a_time_all_replicas_agree_and_subscribers_with_them() {
             all.windows(2).all(|pair| pair[0] == pair[1]),
             "seed {seed}: {all:?}"
         );
-        let mut last = BTreeMap::new();
-        for (channel, payload, _) in heard(&mut net, listener) {
-            last.insert(channel, payload);
-        }
-        for (channel, payload, _) in &all[0] {
-            assert!(last.contains_key(channel), "seed {seed}: {channel} {payload}");
+        for listener in listeners {
+            let mut last = BTreeMap::new();
+            for (channel, payload, _) in heard(&mut net, listener) {
+                last.insert(channel, payload);
+            }
+            for (channel, payload, _) in &all[0] {
+                assert_eq!(last.get(channel), Some(payload), "seed {seed}: {channel}");
+            }
         }
         let stored: Vec<_> = rows
             .iter()
@@ -506,6 +510,37 @@ fn whoever_publishes_at_a_time_all_replicas_agree_and_subscribers_with_them() {
             })
             .collect();
         assert_eq!(stored, all[0], "seed {seed}: what is stored is what is retained");
+    }
+}
+
+#[test]
+fn who_heard_the_later_of_two_first_hears_it_once_more() {
+    for (last, payloads) in [("2", vec!["2", "1", "2"]), ("", vec!["", "1", ""])] {
+        let mut net = Net::new(2);
+        net.next_shard_is(0);
+        let (one, two) = (user(&mut net, 1), user(&mut net, 2));
+        let listener = net.block_on(1, &account("etest", 3, "user"), "l", Vec::new());
+        for block in [listener, two] {
+            let no_local = SubscriptionOptions {
+                no_local: true,
+                ..options(RetainHandling::Never)
+            };
+            net.subscribe_with(block, "a", SenderPattern::default(), no_local)
+                .unwrap();
+        }
+        keep_at(&mut net, one, &message("a", "1", Qos::AtLeastOnce)).unwrap();
+        net.now.instant = net.now.instant + Duration::from_nanos(1);
+        keep_at(&mut net, two, &message("a", last, Qos::AtLeastOnce)).unwrap();
+        net.run();
+        let of = |heard: Vec<(String, String, bool)>| -> Vec<String> {
+            heard.into_iter().map(|(_, payload, _)| payload).collect()
+        };
+        assert_eq!(of(heard(&mut net, listener)), payloads);
+        assert_eq!(
+            of(heard(&mut net, two)),
+            ["1"],
+            "its own is not for it, the second time neither"
+        );
     }
 }
 
