@@ -38,6 +38,8 @@ pub struct Config {
     pub api: Api,
     /// See [`Sys`].
     pub sys: Sys,
+    /// See [`Storage`].
+    pub storage: Storage,
     /// See [`Drain`].
     pub drain: Drain,
     /// The keys of apps that log in with tokens (JWT).
@@ -157,6 +159,25 @@ pub struct Sys {
     pub interval_s: u32,
 }
 
+/// What outlives the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// See [`Durability`].
+    pub durability: Durability,
+}
+
+/// Where that is kept which has to outlive the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// On the disk, in the data directory.
+    #[default]
+    Disk,
+    /// Nowhere: it ends with the daemon.
+    Memory,
+}
+
 /// The end of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -177,6 +198,7 @@ impl Default for Config {
             channels: Channels::default(),
             api: Api::default(),
             sys: Sys::default(),
+            storage: Storage::default(),
             drain: Drain::default(),
             tokens: Vec::new(),
         }
@@ -315,6 +337,8 @@ impl Config {
             &mut ours.packet_bytes_max,
             &theirs.packet_bytes_max,
         );
+        let (ours, theirs) = (&mut self.storage, &running.storage);
+        keep(&mut kept, "storage.durability", ours, theirs);
         keep(&mut kept, "drain.seconds", &mut self.drain, &running.drain);
         keep(&mut kept, "tokens", &mut self.tokens, &running.tokens);
         kept

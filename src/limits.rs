@@ -243,6 +243,32 @@ pub const TOKEN_KEYS_PER_APP_MAX: usize = 4;
 /// The secret of an HS256 key: as long as its hash (RFC 7518 section 3.2).
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 
+// Storage: what one shard may have waiting for the disk.
+/// Batches of one shard submitted to the storage thread and not taken up yet.
+pub const STORAGE_QUEUE_BATCHES_MAX: usize = 4_096;
+/// Bytes of the batches of one shard that are submitted and not yet durable; a larger batch passes alone.
+pub const STORAGE_QUEUE_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+/// Bytes of batches after which a group is committed; one batch may go beyond.
+pub const STORAGE_GROUP_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// Emptied journals kept for use again, per shard.
+pub const STORAGE_SPARE_JOURNALS_MAX: usize = 64;
+/// A journal that held more is not kept.
+pub const STORAGE_SPARE_BYTES_MAX: usize = 256 * 1_024;
+/// From a commit that failed to the next try, at first; doubled each time.
+pub const STORAGE_RETRY_MS_MIN: u64 = 100;
+/// The same at most.
+pub const STORAGE_RETRY_MS_MAX: u64 = 5_000;
+/// Commits that may fail after the daemon was asked to stop; then what waits is lost.
+pub const STORAGE_STOP_TRIES_MAX: u32 = 5;
+/// From one line in the log that says commits fail to the next.
+pub const STORAGE_LOG_MS: u64 = 10_000;
+/// Places of a damaged table that are skipped while it is salvaged; what lies behind is given up.
+pub const STORAGE_GAPS_MAX: usize = 1_024;
+/// Pages that the storage thread keeps in memory.
+pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
+/// The write-ahead log is folded into the database when it has as many bytes.
+pub const STORAGE_LOG_BYTES: i64 = 64 * 1_024 * 1_024;
+
 // The configuration.
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;

@@ -80,6 +80,10 @@ const KEYS: Keys = &[
         ]),
     ),
     ("sys", Kind::Table(&[("interval_s", Kind::Number(0, 86_400))])),
+    (
+        "storage",
+        Kind::Table(&[("durability", Kind::OneOf(&["disk", "memory"]))]),
+    ),
     ("drain", Kind::Table(&[("seconds", Kind::Number(0, 3_600))])),
     (
         "tokens",

@@ -121,7 +121,7 @@ fn an_unknown_key_is_named_with_those_that_are_known() {
         "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, ws, http"
     );
     let top = "no such key; allowed at the top are data_dir, domains, shards, listen, mqtt, xmpp, channels, api, \
-               sys, drain, tokens";
+               sys, storage, drain, tokens";
     assert_eq!(
         error("[chanels]\nroot_wildcard = \"all\"\n"),
         format!("nexus.toml:1: chanels: {top}")

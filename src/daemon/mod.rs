@@ -9,6 +9,7 @@ pub mod http;
 mod machine_metrics;
 pub mod serve;
 pub mod shard;
+pub mod storage;
 pub mod system;
 
 use std::fmt;

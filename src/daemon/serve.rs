@@ -15,8 +15,9 @@ use super::Fault;
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKeys, Wake};
 use super::http::{Http, Sources};
 use super::shard::{Face, Parts, Shard, Updates};
+use super::storage::{Storage, StorageConfig, StorageHandle, StoragePort};
 use super::system;
-use crate::config::{Config, RootWildcard};
+use crate::config::{Config, Durability, RootWildcard};
 use crate::limits;
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::{self, RouterConfig, RouterLimits};
@@ -37,6 +38,7 @@ pub struct Addresses {
 pub struct Daemon {
     plane: shards::Running,
     control: ControlHandle,
+    storage: Option<StorageHandle>,
     http: Http,
     handle: Handle,
 }
@@ -84,6 +86,9 @@ impl Daemon {
             token_keys: token_keys(config)?,
         })
         .map_err(|e| Fault::new(e.to_string()))?;
+        // The control thread holds the lock of the data directory, for both.
+        let storage = storage(config, count, &bells)?;
+        let storage_port = storage.as_ref().map(StorageHandle::port);
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
         let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
@@ -92,6 +97,7 @@ impl Daemon {
             config: Arc::new(config.clone()),
             metrics: Arc::clone(&metrics),
             control: control.port(),
+            storage: storage_port.clone(),
             updates: Arc::clone(&updates),
             seed: random()?,
             stream_seed: random()?,
@@ -111,7 +117,7 @@ impl Daemon {
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
         system.started(stats.clone());
         let port = control.port();
-        let text = move || metrics_text(&metrics, &stats, &port);
+        let text = move || metrics_text(&metrics, &stats, &port, storage_port.as_deref());
         let sources = Sources {
             metrics: Box::new(text),
             ready: Arc::clone(&ready),
@@ -128,6 +134,7 @@ impl Daemon {
         Ok(Self {
             plane,
             control,
+            storage,
             http,
             handle,
         })
@@ -153,6 +160,9 @@ impl Daemon {
     /// Waits until all shards have ended: after [`Handle::stop`], or by a fault.
     pub fn join(self) -> Result<(), Fault> {
         let ended = self.plane.join().map_err(|e| Fault::new(e.to_string()));
+        if let Some(storage) = self.storage {
+            storage.stop();
+        }
         self.control.stop();
         drop(self.http);
         ended
@@ -171,6 +181,7 @@ struct Blank {
     config: Arc<Config>,
     metrics: Arc<[Arc<ShardMetrics>]>,
     control: Arc<ControlPort>,
+    storage: Option<Arc<StoragePort>>,
     updates: Arc<Updates>,
     system: Arc<system::Sources>,
     seed: [u8; 32],
@@ -215,6 +226,7 @@ impl Blank {
             xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
             control: Arc::clone(&self.control),
+            storage: self.storage.clone(),
             updates: Arc::clone(&self.updates),
             system: Arc::clone(&self.system),
             system_interval_s: self.config.sys.interval_s,
@@ -291,6 +303,26 @@ fn token_keys(config: &Config) -> Result<TokenKeys, Fault> {
     Ok(keys)
 }
 
+/// Opens what outlives the daemon and starts its thread, if anything is to outlive it.
+fn storage(
+    config: &Config,
+    shards: usize,
+    bells: &Arc<OnceLock<Vec<shards::Bell>>>,
+) -> Result<Option<StorageHandle>, Fault> {
+    if config.storage.durability == Durability::Memory {
+        return Ok(None);
+    }
+    let storage = Storage::open(StorageConfig {
+        dir: config.data_dir.join("sessions"),
+        shards,
+        wake: wake(bells),
+    })?;
+    for report in storage.reports() {
+        tracing::warn!("{report}");
+    }
+    storage.start().map(Some)
+}
+
 fn wake(bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Wake {
     let bells = Arc::clone(bells);
     Arc::new(move |shard| {
@@ -311,9 +343,10 @@ fn metrics_text(
     metrics: &[Arc<ShardMetrics>],
     stats: &[Arc<shards::Stats>],
     control: &ControlPort,
+    storage: Option<&StoragePort>,
 ) -> String {
     let mut text = exposition::render(metrics);
-    super::machine_metrics::render(&mut text, stats, control);
+    super::machine_metrics::render(&mut text, stats, control, storage);
     text
 }
 

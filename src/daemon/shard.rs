@@ -12,6 +12,7 @@ use shards::{App, Close, ConnId, Plane, Shared, TimerId};
 
 use super::control::{ControlMessage, ControlPort};
 use super::serve;
+use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
 use crate::config::Config;
 use crate::hub::{Hub, HubTimer, Io, Next};
@@ -46,6 +47,8 @@ pub struct Parts {
     pub cleartext_passwords: bool,
     /// To and from the control thread.
     pub control: Arc<ControlPort>,
+    /// To the storage thread, if anything is to outlive the daemon.
+    pub storage: Option<Arc<StoragePort>>,
     /// See [`Updates`].
     pub updates: Arc<Updates>,
     /// What `$SYS` is made from.
@@ -65,6 +68,7 @@ pub struct Shard {
     xmpp: Rc<xmpp::Settings>,
     cleartext_passwords: bool,
     control: Arc<ControlPort>,
+    _storage: Option<Arc<StoragePort>>,
     updates: Arc<Updates>,
     metrics: Arc<ShardMetrics>,
     system: Schedule,
@@ -92,6 +96,7 @@ impl Shard {
             xmpp: Rc::new(parts.xmpp),
             cleartext_passwords: parts.cleartext_passwords,
             control: parts.control,
+            _storage: parts.storage,
             ticks: false,
         }
     }
