@@ -35,6 +35,8 @@ struct Shard {
 pub(crate) enum Speaks {
     /// MQTT on a stream.
     Mqtt,
+    /// MQTT over WebSocket.
+    MqttOverWebSocket,
     /// XMPP over WebSocket.
     Xmpp,
 }
@@ -83,6 +85,8 @@ pub(crate) struct World {
     pub links: Vec<Link>,
     ring_parcels: usize,
     delay_ns_max: u64,
+    /// Of so many logins one cannot be decided.
+    undecided: f64,
     services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
     /// What the hubs did to connections, in order.
     pub notes: Vec<Note>,
@@ -110,7 +114,15 @@ impl World {
             .get(random.random_range(0..3usize))
             .unwrap();
         let shards: Vec<Shard> = (0..shards)
-            .map(|shard| Shard::new(shard, shards, placement_seed, random.random()))
+            .map(|shard| {
+                Shard::new(
+                    shard,
+                    shards,
+                    placement_seed,
+                    random.random(),
+                    RootWildcard::Operators,
+                )
+            })
             .collect();
         let mut world = Self {
             now: START_NS,
@@ -121,18 +133,51 @@ impl World {
             links: Vec::new(),
             ring_parcels,
             delay_ns_max,
+            undecided: UNDECIDED,
             services,
             random,
             notes: Vec::new(),
         };
-        let now = world.time();
-        for shard in &mut world.shards {
+        world.begin(apps);
+        world
+    }
+
+    /// A world where everything arrives soon and every login is decided.
+    pub(crate) fn calm(
+        shards: usize,
+        apps: &[Change],
+        services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
+    ) -> Self {
+        let mut random = StdRng::seed_from_u64(1);
+        let placement_seed = random.random();
+        let mut world = Self {
+            now: START_NS,
+            order: 0,
+            queue: BinaryHeap::new(),
+            paths: vec![vec![Path::default(); shards]; shards],
+            shards: (0..shards)
+                .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), RootWildcard::All))
+                .collect(),
+            links: Vec::new(),
+            ring_parcels: 64,
+            delay_ns_max: 1_000,
+            undecided: 0.0,
+            services,
+            random,
+            notes: Vec::new(),
+        };
+        world.begin(apps);
+        world
+    }
+
+    fn begin(&mut self, apps: &[Change]) {
+        let now = self.time();
+        for shard in &mut self.shards {
             for change in apps {
                 shard.hub.change(&mut shard.machine, now, change);
             }
         }
-        world.at(TICK_NS, Event::Tick);
-        world
+        self.at(TICK_NS, Event::Tick);
     }
 
     fn time(&self) -> Now {
@@ -146,6 +191,11 @@ impl World {
     /// Virtual nanoseconds since the start.
     pub(crate) fn elapsed_ns(&self) -> u64 {
         self.now - START_NS
+    }
+
+    /// Lets the clock stand where nothing happens any more before.
+    pub(crate) fn wait(&mut self, until: u64) {
+        self.now = self.now.max(START_NS + until);
     }
 
     /// After this time whatever was sent has arrived: by way of two shards and both clients, behind full rings.
@@ -192,7 +242,7 @@ impl World {
         place.machine.wires.insert(conn, Default::default());
         let session = match speaks {
             Speaks::Mqtt => AnySession::mqtt(&place.opening, now),
-            Speaks::Xmpp => AnySession::web_socket(&place.opening, now),
+            Speaks::MqttOverWebSocket | Speaks::Xmpp => AnySession::web_socket(&place.opening, now),
         };
         let slot = place
             .hub
@@ -379,14 +429,15 @@ impl World {
     /// What the control thread says, and that it is asked in the right order.
     fn decide(&mut self, request: &LoginRequest) -> Result<Verified, LoginFailure> {
         match &request.proof {
-            LoginProof::Password(password) => assert_eq!(&**password, b"secret"),
+            // Whether it is the right one is for who plays to say.
+            LoginProof::Password(_) => {}
             LoginProof::Proven { credential, .. } => {
                 assert_eq!(*credential, CREDENTIAL, "of the first step");
                 assert!(request.resource.is_some(), "the second step names a resource");
             }
             LoginProof::ScramFirst(_) | LoginProof::Scram { .. } => panic!("nobody says SCRAM"),
         }
-        if self.random.random_bool(UNDECIDED) {
+        if self.random.random_bool(self.undecided) {
             return Err(LoginFailure::Unavailable);
         }
         let services = (self.services)(request)?;
@@ -442,7 +493,13 @@ impl World {
 }
 
 impl Shard {
-    fn new(shard: usize, shards: usize, placement_seed: u64, seed: [u8; 32]) -> Self {
+    fn new(
+        shard: usize,
+        shards: usize,
+        placement_seed: u64,
+        seed: [u8; 32],
+        root_wildcard: RootWildcard,
+    ) -> Self {
         let metrics = Arc::new(ShardMetrics::default());
         let config = RouterConfig {
             shard: u16::try_from(shard).unwrap(),
@@ -450,7 +507,7 @@ impl Shard {
             seed,
             placement_seed,
             domain: "nexus.example".into(),
-            root_wildcard: RootWildcard::Operators,
+            root_wildcard,
             limits: RouterLimits::default(),
             metrics: Arc::clone(&metrics),
         };
