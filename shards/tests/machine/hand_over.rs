@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shards::{Close, Config, ConnId, Next, Plane, Progress, Running};
+use shards::{Clock, Close, Config, ConnId, Next, Plane, Progress, Running};
 use socket2::SockRef;
 
 use crate::support::{
@@ -478,6 +478,26 @@ fn a_way_that_is_full_makes_them_wait_and_none_is_lost() {
     assert_gone(&common, running);
 }
 
+#[test]
+fn a_move_between_idle_shards_does_not_wait_for_the_tick() {
+    const HOPS: u64 = 50;
+    let (common, running) = travellers(config(2));
+    let mut client = connect(&running);
+    let ticks = |running: &Running| running.stats(0).ticks.get();
+    // One batch without a neighbour's load on the machine is enough; without bells each takes 25 ticks at least.
+    let fast = (0..20).any(|_| {
+        let began = ticks(&running);
+        for _ in 0..HOPS {
+            client.write_all(b"M.").unwrap();
+            assert_eq!(read(&mut client, 1), b".");
+        }
+        ticks(&running) - began < HOPS / 3
+    });
+    assert!(fast, "moves wait for the tick");
+    drop(client);
+    assert_gone(&common, running);
+}
+
 /// Bytes with a mark here and there, and the same without the marks.
 fn marked(len: usize, seed: usize) -> (Vec<u8>, Vec<u8>) {
     let expected = plain(len);
@@ -549,12 +569,18 @@ fn a_stop_at_any_stage_ends_the_connection_once_where_it_is() {
                 Some(client)
             };
             drop(others);
+            let clock = Clock::start();
             running.stop(PATIENCE);
             if stage.is_stalled() {
                 let_time_pass(&running, stage);
             }
             go_on(&common, 1);
             running.join().unwrap();
+            let took = Duration::from_nanos(clock.now_ns());
+            assert!(
+                took < PATIENCE / 2,
+                "{stage:?}: the drain time was waited for: {took:?}"
+            );
             drop(client);
             common.assert_balance();
             assert_eq!(Arc::strong_count(&common), 1, "{stage:?}");
