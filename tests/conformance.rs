@@ -16,6 +16,9 @@ use suite::{Account, Heard, Net as Server, Transport, load, play, play_all};
 use crate::harness::clock::PATIENCE;
 use crate::harness::{Net, Options, world};
 
+/// What the cases take for granted.
+const CONFIG: &str = "[channels]\nroot_wildcard = \"all\"\n[mqtt]\nreceive_maximum = 256\n";
+
 /// A daemon, the accounts of the cases, and connections to it.
 struct Sockets {
     mqtt: SocketAddr,
@@ -98,7 +101,7 @@ impl Server for Sockets {
 fn every_case_holds_over(transport: Transport) {
     let cases = load();
     for shards in [1, 2] {
-        let options = Options::shards(shards).config("[channels]\nroot_wildcard = \"all\"\n");
+        let options = Options::shards(shards).config(CONFIG);
         let net = Net::start(&options);
         let mut sockets = Sockets::new(&net);
         let outcome = play_all(&cases, &[transport], false, |case, version, transport| {

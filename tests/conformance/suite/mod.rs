@@ -10,7 +10,7 @@
 //! | `{"login": c, …}` | `c` opens a connection, sends a CONNECT with these fields, is let in; `session_present` is checked, the properties of CONNACK are not |
 //! | `{"open": c}` | `c` opens a connection |
 //! | `{"send": c, PACKET: {…}}` | sends a packet (and opens a connection if there is none); `packets`: several in one write; `framed`: first byte and body in hex; `bytes`: hex; `frame`: a WebSocket frame; `frame_bytes_max` cuts |
-//! | `{"expect": c, PACKET: {…}}` | exactly this packet comes next |
+//! | `{"expect": c, PACKET: {…}}` | exactly this packet comes next; `packets`: these, in order; `each_id`, here and in `send`: one for each identifier from the first to the last |
 //! | `{"expect_all": c, "packets": […]}` | these come next, in any order |
 //! | `{"expect_close": c, "code": n}` | the connection ends; in 5.0 after a DISCONNECT with this code, if one is named. `close_code`: of WebSocket |
 //! | `{"expect_nothing": c}` | nothing has come and nothing comes: after a round trip of PINGREQ on every connection |

@@ -10,6 +10,9 @@ use super::net::{Net, Transport};
 use super::packet::Packet;
 use super::{Case, Version};
 
+/// After so many failures no more is played: over sockets each takes as long as its patience.
+const FAILURES_MAX: usize = 16;
+
 /// One playing of a case.
 pub(crate) struct Stage<'n, N> {
     pub(super) net: &'n mut N,
@@ -25,7 +28,7 @@ pub(crate) struct Stage<'n, N> {
 }
 
 /// Plays every case in every version and over each of the transports that may carry it; the number of playings. Cases
-/// that take time are left out unless `has_time`. What fails is reported together.
+/// that take time are left out unless `has_time`. What fails is reported together, up to a bound.
 pub(crate) fn play_all(
     cases: &[Case],
     transports: &[Transport],
@@ -40,8 +43,10 @@ pub(crate) fn play_all(
         {
             for version in &case.versions {
                 played += 1;
-                if let Err(failure) = play(case, *version, *transport) {
-                    failures.push(failure);
+                match play(case, *version, *transport) {
+                    Err(failure) if failures.len() < FAILURES_MAX => failures.push(failure),
+                    Err(_) => return Err(told(&failures, played)),
+                    Ok(()) => {}
                 }
             }
         }
@@ -49,11 +54,12 @@ pub(crate) fn play_all(
     if failures.is_empty() {
         return Ok(played);
     }
-    Err(format!(
-        "{} of {played} failed\n\n{}",
-        failures.len(),
-        failures.join("\n\n")
-    ))
+    Err(told(&failures, played))
+}
+
+fn told(failures: &[String], played: usize) -> String {
+    let count = failures.len();
+    format!("{count} of {played} failed\n\n{}", failures.join("\n\n"))
 }
 
 /// Plays a case once.

@@ -28,6 +28,20 @@ const SENDER: [&str; 4] = ["nexus-app", "nexus-uid", "nexus-role", "nexus-resour
 
 type Step = Map<String, Value>;
 
+/// The same packet for each identifier of `each_id`, first and last; else once.
+fn repeated(step: &Step, packet: Packet) -> Vec<Packet> {
+    let Some(range) = step.get("each_id") else {
+        return vec![packet];
+    };
+    let (first, last) = (number(&range[0]), number(&range[1]));
+    let with_id = |id: u64| {
+        let mut packet = packet.clone();
+        packet.fields.insert("id".to_owned(), json!(id));
+        packet
+    };
+    (first..=last).map(with_id).collect()
+}
+
 /// The packet that a step or an item of `packets` names.
 fn packet_of(step: &Step) -> Packet {
     let named = step.iter().find(|(key, _)| is_name(key));
@@ -43,7 +57,7 @@ fn packets_of(step: &Step) -> Vec<Packet> {
                 .map(|packet| packet_of(packet.as_object().unwrap()))
                 .collect()
         }
-        None => vec![packet_of(step)],
+        None => repeated(step, packet_of(step)),
     }
 }
 
@@ -88,7 +102,9 @@ impl<N: Net> Stage<'_, N> {
         }
         let mut client = self.take(&name)?;
         let outcome = match verb {
-            "expect" => self.expect(&mut client, &packet_of(step)),
+            "expect" => packets_of(step)
+                .iter()
+                .try_for_each(|packet| self.expect(&mut client, packet)),
             "expect_all" => self.expect_all(&mut client, packets_of(step)),
             _ => self.expect_close(&mut client, step),
         };
