@@ -38,6 +38,8 @@ pub struct Config {
     pub api: Api,
     /// See [`Sys`].
     pub sys: Sys,
+    /// See [`Storage`].
+    pub storage: Storage,
     /// See [`Drain`].
     pub drain: Drain,
     /// The keys of apps that log in with tokens (JWT).
@@ -100,7 +102,7 @@ pub struct Mqtt {
     pub v3_plain_channels: bool,
     /// Whether a password may come in clear from an address that is not loopback, over XMPP, too.
     pub cleartext_passwords: bool,
-    /// QoS 1 messages a client may have in flight towards the daemon.
+    /// QoS 1 and 2 messages a client may have in flight towards the daemon.
     pub receive_maximum: u16,
     /// The largest packet a client may send, in bytes.
     pub packet_bytes_max: usize,
@@ -108,6 +110,14 @@ pub struct Mqtt {
     pub topic_aliases_max: u16,
     /// The longest keep alive that is granted, in seconds; 0 grants any, none included.
     pub keep_alive_s_max: u16,
+    /// The longest that a session lasts without its connection, in seconds; 4,294,967,295 is for ever.
+    pub session_expiry_s_max: u32,
+    /// QoS 1 and 2 messages the daemon may have in flight towards a client.
+    pub inflight_max: u16,
+    /// Messages that wait for one client.
+    pub queued_messages_max: usize,
+    /// Their bytes.
+    pub queued_bytes_max: usize,
 }
 
 /// The XMPP face.
@@ -130,11 +140,15 @@ pub enum RootWildcard {
 }
 
 /// Channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Channels {
     /// See [`RootWildcard`].
     pub root_wildcard: RootWildcard,
+    /// Retained messages; beyond, a message is delivered but not retained.
+    pub retained_max: usize,
+    /// The same, in bytes of memory.
+    pub retained_bytes_max: usize,
 }
 
 /// Bounds on requests in flight; beyond, requests are answered with -2002.
@@ -157,6 +171,25 @@ pub struct Sys {
     pub interval_s: u32,
 }
 
+/// What outlives the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// See [`Durability`].
+    pub durability: Durability,
+}
+
+/// Where that is kept which has to outlive the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// On the disk, in the data directory.
+    #[default]
+    Disk,
+    /// Nowhere: it ends with the daemon.
+    Memory,
+}
+
 /// The end of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -177,6 +210,7 @@ impl Default for Config {
             channels: Channels::default(),
             api: Api::default(),
             sys: Sys::default(),
+            storage: Storage::default(),
             drain: Drain::default(),
             tokens: Vec::new(),
         }
@@ -202,6 +236,10 @@ impl Default for Mqtt {
             packet_bytes_max: limits::PACKET_BYTES_MAX,
             topic_aliases_max: 16,
             keep_alive_s_max: 0,
+            session_expiry_s_max: limits::SESSION_EXPIRY_S_MAX,
+            inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
+            queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
+            queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
         }
     }
 }
@@ -220,6 +258,16 @@ impl Default for Api {
             requests_per_block_max: limits::REQUESTS_PER_BLOCK_MAX,
             requests_per_worker_max: limits::REQUESTS_PER_WORKER_MAX,
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
+        }
+    }
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        Self {
+            root_wildcard: RootWildcard::default(),
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         }
     }
 }
@@ -268,14 +316,28 @@ impl Config {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
         let Self {
-            shards, mqtt, api, ..
+            shards,
+            mqtt,
+            channels,
+            api,
+            ..
         } = self;
         for (table, key, value) in [
             ("shards", "count", shards.count.into()),
             ("shards", "spin_us", shards.spin_us.into()),
             ("mqtt", "receive_maximum", mqtt.receive_maximum.into()),
             ("mqtt", "packet_bytes_max", mqtt.packet_bytes_max as u64),
+            ("mqtt", "session_expiry_s_max", mqtt.session_expiry_s_max.into()),
+            ("mqtt", "inflight_max", mqtt.inflight_max.into()),
+            ("mqtt", "queued_messages_max", mqtt.queued_messages_max as u64),
+            ("mqtt", "queued_bytes_max", mqtt.queued_bytes_max as u64),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
+            ("channels", "retained_max", channels.retained_max as u64),
+            (
+                "channels",
+                "retained_bytes_max",
+                channels.retained_bytes_max as u64,
+            ),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",
@@ -315,6 +377,8 @@ impl Config {
             &mut ours.packet_bytes_max,
             &theirs.packet_bytes_max,
         );
+        let (ours, theirs) = (&mut self.storage, &running.storage);
+        keep(&mut kept, "storage.durability", ours, theirs);
         keep(&mut kept, "drain.seconds", &mut self.drain, &running.drain);
         keep(&mut kept, "tokens", &mut self.tokens, &running.tokens);
         kept

@@ -36,6 +36,8 @@ pub const REQUESTS_PER_BLOCK_MAX: usize = 1_024;
 pub const REQUESTS_PER_WORKER_MAX: usize = 4_096;
 /// Requests in flight that the blocks of one shard may have sent.
 pub const REQUESTS_PER_SHARD_MAX: usize = 1_048_576;
+/// How long what a worker was asked waits for it to come back, if its session outlives its connection.
+pub const WORKER_BACK_MS: u64 = 5_000;
 /// How often another worker is chosen after one turned out to be full or gone.
 pub const REQUEST_RETRIES_MAX: u8 = 2;
 /// Ended requests whose late answers are told from guessed tokens, per shard; a power of two.
@@ -55,6 +57,21 @@ pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// Retained messages, of the daemon.
+pub const RETAINED_MAX: usize = 1_000_000;
+/// Bytes that they take in memory: names, payloads and properties, about 100 for each message on top.
+pub const RETAINED_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
+/// How long a shard remembers that a retained message was removed: something older may still be on its way to it.
+pub const RETAINED_TOMBSTONE_MS: u64 = 10_000;
+/// Removals remembered per shard; the oldest is forgotten first.
+pub const RETAINED_TOMBSTONES_MAX: usize = 65_536;
+/// Channels with retained messages that a shard looks at for one session in one turn; the rest of what new subscriptions
+/// are owed follows at the next ticks.
+pub const RETAINED_STEPS_PER_TURN: usize = 2_048;
+/// The same for all sessions of a shard from one tick to the next.
+pub const RETAINED_STEPS_PER_TICK: usize = 8_192;
+/// Retained messages that have expired and are removed at one tick of a shard.
+pub const RETAINED_EXPIRED_PER_TICK: usize = 1_024;
 /// Subscriptions to `$SYS` of one turn of a shard that are told the values at once; others wait for the interval.
 pub const SYSTEM_NEWCOMERS_MAX: usize = 256;
 /// Seconds from one publication of `$SYS` to the next.
@@ -110,18 +127,22 @@ pub const SEND_QUEUE_BYTES_MAX: usize = 1_024 * 1_024;
 pub const SEND_QUEUE_ANSWERS_BYTES_MAX: usize = 4 * SEND_QUEUE_BYTES_MAX;
 /// A connection whose send queue stays over its bound for this long is closed.
 pub const SEND_BLOCKED_MS_MAX: u64 = 30_000;
-/// QoS 1 messages sent to one session and not yet acknowledged (the client's Receive Maximum lowers it).
+/// QoS 1 and 2 messages sent to one session and not yet acknowledged (the client's Receive Maximum lowers it).
 pub const INFLIGHT_PER_SESSION_MAX: u16 = 1_024;
-/// QoS 1 messages waiting for a place among those in flight, per session.
+/// QoS 1 and 2 messages waiting for a place among those in flight, or for the client to come back, per session.
 pub const QUEUED_PER_SESSION_MAX: usize = 1_024;
 
-/// Bytes of the QoS 1 messages that wait for such a place, per session.
+/// Bytes of the messages that wait, and as many of those in flight that are kept to be sent again, per session.
 pub const QUEUED_BYTES_PER_SESSION_MAX: usize = SEND_QUEUE_BYTES_MAX;
 
 // MQTT.
 /// QoS 2 exchanges of one 3.1.1 client between PUBLISH and PUBREL. 3.1.1 has no way to announce a bound, and
 /// stock clients send a burst of any length before they read the first PUBREC.
 pub const QOS2_EXCHANGES_PER_SESSION_MAX: usize = 16_384;
+/// Topics of one connection that the daemon gives an alias to (the client's Topic Alias Maximum lowers it).
+pub const OUTBOUND_ALIASES_MAX: u16 = 16;
+/// The longest that a session lasts without its connection, in seconds; this is for ever.
+pub const SESSION_EXPIRY_S_MAX: u32 = u32::MAX;
 /// A topic that an alias is kept for: the longest channel, and the longest control topic is shorter.
 pub const ALIASED_TOPIC_BYTES_MAX: usize = CHANNEL_BYTES_MAX;
 /// Filters under `$nexus/reply/` that one session may hold.
@@ -133,6 +154,12 @@ pub const REPLY_FILTER_BYTES_MAX: usize = 256;
 pub const CONNACK_BYTES_MAX: usize = 64;
 /// What Authentication Method and Data (the longest signature of a server) add to it.
 pub const CONNACK_AUTH_BYTES_MAX: usize = 3 + 13 + 3 + 46;
+
+// What outlives the daemon.
+/// Changes of one shard that wait for the storage thread to take them; beyond, what is new is refused.
+pub const JOURNAL_BYTES_MAX: usize = 16 * 1_024 * 1_024;
+/// Empty journals kept for use again, per shard.
+pub const SPARE_JOURNALS_MAX: usize = 64;
 
 // XMPP.
 /// A stanza of a block that has logged in.
@@ -243,6 +270,42 @@ pub const TOKEN_KEYS_PER_APP_MAX: usize = 4;
 /// The secret of an HS256 key: as long as its hash (RFC 7518 section 3.2).
 pub const TOKEN_SECRET_BYTES_MIN: usize = 32;
 
+// Storage: what one shard may have waiting for the disk.
+/// Batches of one shard submitted to the storage thread and not taken up yet.
+pub const STORAGE_QUEUE_BATCHES_MAX: usize = 4_096;
+/// Bytes of the batches of one shard that are submitted and not yet durable; a larger batch passes alone.
+pub const STORAGE_QUEUE_BYTES_MAX: usize = 32 * 1_024 * 1_024;
+/// Bytes of batches after which a group is committed; one batch may go beyond.
+pub const STORAGE_GROUP_BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// Emptied journals kept for use again, per shard.
+pub const STORAGE_SPARE_JOURNALS_MAX: usize = 64;
+/// A journal that held more is not kept.
+pub const STORAGE_SPARE_BYTES_MAX: usize = 256 * 1_024;
+/// From a commit that failed to the next try, at first; doubled each time.
+pub const STORAGE_RETRY_MS_MIN: u64 = 100;
+/// The same at most.
+pub const STORAGE_RETRY_MS_MAX: u64 = 5_000;
+/// Commits that may fail after the daemon was asked to stop; then what waits is lost.
+pub const STORAGE_STOP_TRIES_MAX: u32 = 5;
+/// From one line in the log that says commits fail to the next.
+pub const STORAGE_LOG_MS: u64 = 10_000;
+/// Places of a damaged table that are skipped while it is salvaged; what lies behind is given up.
+pub const STORAGE_GAPS_MAX: usize = 1_024;
+/// Pages that the storage thread keeps in memory.
+pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
+/// The write-ahead log is folded into the database when it has as many bytes.
+pub const STORAGE_LOG_BYTES: i64 = 64 * 1_024 * 1_024;
+
 // The configuration.
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
+/// The most messages in flight towards one client that an operator may allow: packet identifiers are sought among them.
+pub const MQTT_INFLIGHT_CEILING: u16 = 16_384;
+/// The longest queue of one session that an operator may allow, in messages.
+pub const MQTT_QUEUED_MESSAGES_CEILING: usize = 1_048_576;
+/// The same in bytes.
+pub const MQTT_QUEUED_BYTES_CEILING: usize = 1_024 * 1_024 * 1_024;
+/// The most retained messages an operator may allow.
+pub const RETAINED_CEILING: usize = 1_000_000_000;
+/// The most bytes for them.
+pub const RETAINED_BYTES_CEILING: usize = 1_024 * RETAINED_BYTES_MAX;

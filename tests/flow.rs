@@ -1,4 +1,4 @@
-//! What a connection may send and wants to be sent: QoS 2 from clients, topic aliases, Receive Maximum, Maximum
+//! What a connection may send and wants to be sent: QoS 2 both ways, topic aliases, Receive Maximum, Maximum
 //! Packet Size, in bytes that no stock client shows.
 
 use serde_json::json;
@@ -74,6 +74,53 @@ fn mqtt3_4_3_3_a_publish_of_qos_2_is_taken_exactly_once() {
             "again",
             "an identifier that is free again"
         );
+    });
+}
+
+#[test]
+fn mqtt5_4_3_3_a_message_of_qos_2_is_sent_by_four_packets() {
+    each_shard_count(|net| {
+        let app = net.app();
+        let channel = format!("qos2/{}", app.name);
+        let mut raw = login_with(net, &app.account("user"), "slow", &[0x21, 0, 1]);
+        let mut subscribe = mqtt::subscribe(5, 1, &channel);
+        *subscribe.last_mut().unwrap() = 2;
+        raw.send(&subscribe);
+        assert_eq!(raw.packet().body.last(), Some(&2), "granted");
+        let publisher = net.connect(PAHO_5, &app.account("owner"), "p");
+        for payload in ["1", "2"] {
+            let sent = publisher.publish(&Publish::new(&channel, payload).qos(2));
+            assert_eq!(publisher.puback(sent), 0);
+        }
+        for payload in [b'1', b'2'] {
+            let packet = raw.packet();
+            assert_eq!((packet.first, packet.body.last()), (0x34, Some(&payload)));
+            let at = 2 + channel.len();
+            let id = u16::from_be_bytes([packet.body[at], packet.body[at + 1]]);
+            raw.send(&ack(0x50, id));
+            let release = raw.packet();
+            assert_eq!((release.first, &release.body[..]), (0x62, &id.to_be_bytes()[..]));
+            raw.send(&PINGREQ);
+            assert_eq!(raw.packet().first, PINGRESP, "the window is closed until PUBCOMP");
+            raw.send(&ack(0x70, id));
+        }
+    });
+}
+
+#[test]
+fn mqtt5_3_3_2_3_4_an_alias_stands_for_a_topic_that_was_sent_before() {
+    each_shard_count(|net| {
+        let app = net.app();
+        let channel = format!("alias/{}", app.name);
+        let mut raw = login_with(net, &app.account("user"), "h", &[0x22, 0, 1]);
+        raw.send(&mqtt::subscribe(5, 1, &channel));
+        assert_eq!(raw.packet().first, 0x90);
+        let publisher = net.connect(PAHO_5, &app.account("owner"), "p");
+        publisher.publish(&Publish::new(&channel, "x"));
+        publisher.publish(&Publish::new(&channel, "x"));
+        let topic_bytes = |packet: Packet| u16::from_be_bytes([packet.body[0], packet.body[1]]);
+        assert_eq!(usize::from(topic_bytes(raw.packet())), channel.len());
+        assert_eq!(topic_bytes(raw.packet()), 0);
     });
 }
 

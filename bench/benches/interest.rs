@@ -87,17 +87,17 @@ fn lookup(c: &mut Criterion) {
                 retain: false,
                 expires: None,
             };
-            router.publish(NOW, port, from, black_box(&message))
+            router.publish(NOW, port, from, black_box(&message), None, false)
         };
         let mut next = strangers.iter().cycle();
-        assert_eq!(publish(&strangers[0]), Ok(Reach::Nobody));
+        assert_eq!(publish(&strangers[0]), Some(Ok(Reach::Nobody)));
         group.bench_function(format!("publish_to_nobody/{filters}_filters_known"), |b| {
             b.iter(|| publish(next.next().expect("endless")));
         });
         if filters == 0 {
             continue;
         }
-        assert_eq!(publish(&filter(0)), Ok(Reach::Subscribers));
+        assert_eq!(publish(&filter(0)), Some(Ok(Reach::Subscribers)));
         let wanted: Vec<String> = (0..FILTERS).step_by(97).map(filter).collect();
         let mut next = wanted.iter().cycle();
         group.bench_function(format!("publish_to_one_shard/{filters}_filters_known"), |b| {
@@ -111,7 +111,7 @@ fn lookup(c: &mut Criterion) {
                     expires: None,
                 };
                 let (router, port) = &mut routers.shards[0];
-                let reach = router.publish(NOW, port, from, black_box(&message));
+                let reach = router.publish(NOW, port, from, black_box(&message), None, false);
                 let parcel = router.outgoing(1).expect("one copy");
                 router.recycle(parcel);
                 reach

@@ -32,8 +32,8 @@ fn message(channel: &str) -> ChannelMessage<'_> {
 
 fn publish(routers: &mut Routers, from: SessionKey, channel: &str) {
     let (router, port) = &mut routers.shards[0];
-    let reach = router.publish(NOW, port, from, black_box(&message(channel)));
-    black_box(reach).expect("published");
+    let reach = router.publish(NOW, port, from, black_box(&message(channel)), None, false);
+    black_box(reach).expect("known at once").expect("published");
 }
 
 /// `publish` of one message to N subscribers of exactly its channel.

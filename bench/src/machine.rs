@@ -149,6 +149,7 @@ impl Io for Machine {
     type Conn = u32;
     type Shared = Frame;
     type Output<'a> = WireOutput<'a>;
+    const NOWHERE: u32 = u32::MAX;
 
     fn output(&mut self, conn: u32) -> Option<WireOutput<'_>> {
         let wire = self.wires.get_mut(conn as usize).filter(|wire| !wire.is_closed)?;
@@ -166,6 +167,14 @@ impl Io for Machine {
     }
 
     fn resume(&mut self, _: u32) {}
+
+    fn retag(&mut self, _: u32, _: u32) {
+        unreachable!("no session here outlives its connection");
+    }
+
+    fn hand_over(&mut self, _: u32, _: u16) {
+        unreachable!("no session here outlives its connection");
+    }
 
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {
         self.logins.push(request);

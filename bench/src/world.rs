@@ -1,7 +1,6 @@
 //! A daemon without I/O: one hub a shard, joined by parcels that are given back, with real sessions on it.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use nexus::codec::mqtt::packet::{QoS, Version};
@@ -83,6 +82,7 @@ pub fn router_config(shard: usize, shards: usize, metrics: &Arc<ShardMetrics>) -
         domain: elements::DOMAIN.into(),
         root_wildcard: RootWildcard::Operators,
         limits: RouterLimits::default(),
+        durable: false,
         metrics: Arc::clone(metrics),
     }
 }
@@ -303,8 +303,8 @@ impl Shard {
             hub: Hub::new(router_config(shard, shards, &metrics)),
             machine: Machine::default(),
             opening: Opening {
-                mqtt: Rc::new(settings),
-                xmpp: Rc::new(xmpp::Settings::new(
+                mqtt: Arc::new(settings),
+                xmpp: Arc::new(xmpp::Settings::new(
                     vec![elements::DOMAIN.into()],
                     [7; 32],
                     Arc::clone(&metrics),

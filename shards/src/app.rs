@@ -13,6 +13,12 @@ pub struct ConnId {
 }
 
 impl ConnId {
+    /// A connection that is gone, always.
+    pub const NONE: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+
     /// The place in the shard's table; dense, so usable as an index beside it.
     pub const fn slot(self) -> u32 {
         self.slot
@@ -61,6 +67,11 @@ pub trait App: Sized {
 
     /// What travels with a connection that moves to another shard.
     type Luggage: Send + 'static;
+
+    /// The shard is about to take its first turn; nothing has been accepted yet.
+    fn starting(&mut self, plane: &mut Plane<Self::Parcel>) {
+        let _ = plane;
+    }
 
     /// A connection was accepted on `listener` (its place in [`Config::listeners`](crate::Config)). Returns
     /// the tag that comes back with every event of it.

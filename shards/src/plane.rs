@@ -212,9 +212,11 @@ impl<P> Plane<P> {
         true
     }
 
-    /// Changes the tag of a connection: it comes back with every event from now on. False: it is over.
+    /// Changes the tag of a connection: it comes back with every event from now on, its end included. False: the app
+    /// has been told its end.
     pub fn retag(&mut self, conn: ConnId, tag: u32) -> bool {
-        let entry = self.conns.get_mut(conn).filter(|entry| entry.is_live());
+        let known = |entry: &&mut Conn| entry.flags.any(Flags::KNOWN);
+        let entry = self.conns.get_mut(conn).filter(known);
         entry.map(|entry| entry.tag = tag).is_some()
     }
 

@@ -172,6 +172,7 @@ impl<A: App> Shard<A> {
     }
 
     async fn serve(&mut self) -> io::Result<()> {
+        self.app.starting(&mut self.plane);
         self.ring.tick();
         self.ring.read_event(self.bell.fd());
         self.arm_listeners();

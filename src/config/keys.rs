@@ -64,12 +64,32 @@ const KEYS: Keys = &[
             ),
             ("topic_aliases_max", Kind::Number(0, 65_535)),
             ("keep_alive_s_max", Kind::Number(0, 65_535)),
+            ("session_expiry_s_max", Kind::Number(0, u32::MAX as u64)),
+            (
+                "inflight_max",
+                Kind::Number(1, limits::MQTT_INFLIGHT_CEILING as u64),
+            ),
+            (
+                "queued_messages_max",
+                Kind::Number(1, limits::MQTT_QUEUED_MESSAGES_CEILING as u64),
+            ),
+            (
+                "queued_bytes_max",
+                Kind::Number(1_024, limits::MQTT_QUEUED_BYTES_CEILING as u64),
+            ),
         ]),
     ),
     ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),
     (
         "channels",
-        Kind::Table(&[("root_wildcard", Kind::OneOf(&["operators", "all"]))]),
+        Kind::Table(&[
+            ("root_wildcard", Kind::OneOf(&["operators", "all"])),
+            ("retained_max", Kind::Number(0, limits::RETAINED_CEILING as u64)),
+            (
+                "retained_bytes_max",
+                Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
+            ),
+        ]),
     ),
     (
         "api",
@@ -80,6 +100,10 @@ const KEYS: Keys = &[
         ]),
     ),
     ("sys", Kind::Table(&[("interval_s", Kind::Number(0, 86_400))])),
+    (
+        "storage",
+        Kind::Table(&[("durability", Kind::OneOf(&["disk", "memory"]))]),
+    ),
     ("drain", Kind::Table(&[("seconds", Kind::Number(0, 3_600))])),
     (
         "tokens",

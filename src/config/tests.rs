@@ -32,10 +32,15 @@ fn every_value_can_be_set() {
         packet_bytes_max = 2048
         topic_aliases_max = 0
         keep_alive_s_max = 60
+        inflight_max = 5
+        queued_messages_max = 6
+        queued_bytes_max = 7000
         [xmpp]
         ping_s = 30
         [channels]
         root_wildcard = "all"
+        retained_max = 5
+        retained_bytes_max = 6
         [api]
         requests_per_block_max = 1
         requests_per_worker_max = 2
@@ -51,8 +56,15 @@ fn every_value_can_be_set() {
     "#;
     let config = Config::parse(text, Path::new("x")).unwrap();
     assert_eq!(config.channels.root_wildcard, RootWildcard::All);
+    assert_eq!(
+        (config.channels.retained_max, config.channels.retained_bytes_max),
+        (5, 6)
+    );
     assert_eq!(config.api.requests_per_worker_max, 2);
     assert_eq!(config.listen.ws.port(), 0);
+    let mqtt = config.mqtt;
+    let bounds = (mqtt.inflight_max, mqtt.queued_messages_max, mqtt.queued_bytes_max);
+    assert_eq!(bounds, (5, 6, 7_000));
 }
 
 #[test]
@@ -102,7 +114,8 @@ fn errors_name_file_key_value_and_what_is_allowed() {
         (
             "mqtt = 5\n",
             "nexus.toml:1: mqtt = 5: a table is allowed, with v3_plain_channels, cleartext_passwords, \
-             receive_maximum, packet_bytes_max, topic_aliases_max, keep_alive_s_max",
+             receive_maximum, packet_bytes_max, topic_aliases_max, keep_alive_s_max, session_expiry_s_max, inflight_max, \
+             queued_messages_max, queued_bytes_max",
         ),
     ] {
         assert_eq!(error(text), line);
@@ -121,7 +134,7 @@ fn an_unknown_key_is_named_with_those_that_are_known() {
         "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, ws, http"
     );
     let top = "no such key; allowed at the top are data_dir, domains, shards, listen, mqtt, xmpp, channels, api, \
-               sys, drain, tokens";
+               sys, storage, drain, tokens";
     assert_eq!(
         error("[chanels]\nroot_wildcard = \"all\"\n"),
         format!("nexus.toml:1: chanels: {top}")

@@ -1,13 +1,23 @@
-//! The machine's counters in the exposition: the data plane's per shard, and the control thread's.
+//! The machine's counters in the exposition: the data plane's per shard, those of the control thread and of
+//! the storage thread.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use super::control::ControlPort;
+use super::storage::{self, StoragePort};
 use crate::observe::exposition::head;
 
-/// Appends the counters of all shards' data planes, each with its shard, and those of the control thread.
-pub(super) fn render(text: &mut String, stats: &[Arc<shards::Stats>], control: &ControlPort) {
+/// Appends the counters of all shards' data planes, each with its shard, and those of the side threads.
+pub(super) fn render(
+    text: &mut String,
+    stats: &[Arc<shards::Stats>],
+    control: &ControlPort,
+    storage: Option<&StoragePort>,
+) {
+    if let Some(storage) = storage {
+        storage::render(text, storage);
+    }
     let Some(first) = stats.first() else { return };
     for (place, (name, _)) in first.each().enumerate() {
         let name = format!("nexus_shard_{name}");

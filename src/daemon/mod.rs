@@ -7,8 +7,10 @@ pub mod control;
 pub mod demo;
 pub mod http;
 mod machine_metrics;
+pub mod restore;
 pub mod serve;
 pub mod shard;
+pub mod storage;
 pub mod system;
 
 use std::fmt;

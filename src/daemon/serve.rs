@@ -14,9 +14,11 @@ use signal_hook::iterator::Signals;
 use super::Fault;
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKeys, Wake};
 use super::http::{Http, Sources};
+use super::restore::{self, Found};
 use super::shard::{Face, Parts, Shard, Updates};
+use super::storage::{Storage, StorageConfig, StorageHandle, StoragePort};
 use super::system;
-use crate::config::{Config, RootWildcard};
+use crate::config::{Config, Durability, RootWildcard};
 use crate::limits;
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::{self, RouterConfig, RouterLimits};
@@ -37,6 +39,7 @@ pub struct Addresses {
 pub struct Daemon {
     plane: shards::Running,
     control: ControlHandle,
+    storage: Option<StorageHandle>,
     http: Http,
     handle: Handle,
 }
@@ -87,17 +90,22 @@ impl Daemon {
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
         let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
-        let blank = Blank {
+        let mut blank = Blank {
             system: Arc::clone(&system),
             config: Arc::new(config.clone()),
             metrics: Arc::clone(&metrics),
             control: control.port(),
+            storage: None,
+            found: Arc::new(Found::nothing(count)),
             updates: Arc::clone(&updates),
             seed: random()?,
             stream_seed: random()?,
             placement_seed: u64::from_le_bytes(random()?),
             shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
         };
+        // The control thread holds the lock of the data directory, for both.
+        let storage = blank.open_storage(wake(&bells))?;
+        let (storage_port, found) = (blank.storage.clone(), Arc::clone(&blank.found));
         let plane = shards::launch(machine, move |shard| Shard::new(blank.parts(shard)))
             .map_err(|e| Fault::new(e.to_string()))?;
         for warning in plane.warnings() {
@@ -107,11 +115,12 @@ impl Daemon {
         // What the control thread said before the shards ran waits in their inboxes.
         all.iter().for_each(shards::Bell::ring);
         let _ = bells.set(all);
+        found.wait(|| !plane.has_ended());
         let ready = Arc::new(AtomicBool::new(true));
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
         system.started(stats.clone());
         let port = control.port();
-        let text = move || metrics_text(&metrics, &stats, &port);
+        let text = move || metrics_text(&metrics, &stats, &port, storage_port.as_deref());
         let sources = Sources {
             metrics: Box::new(text),
             ready: Arc::clone(&ready),
@@ -128,6 +137,7 @@ impl Daemon {
         Ok(Self {
             plane,
             control,
+            storage,
             http,
             handle,
         })
@@ -153,6 +163,9 @@ impl Daemon {
     /// Waits until all shards have ended: after [`Handle::stop`], or by a fault.
     pub fn join(self) -> Result<(), Fault> {
         let ended = self.plane.join().map_err(|e| Fault::new(e.to_string()));
+        if let Some(storage) = self.storage {
+            storage.stop();
+        }
         self.control.stop();
         drop(self.http);
         ended
@@ -171,6 +184,8 @@ struct Blank {
     config: Arc<Config>,
     metrics: Arc<[Arc<ShardMetrics>]>,
     control: Arc<ControlPort>,
+    storage: Option<Arc<StoragePort>>,
+    found: Arc<Found>,
     updates: Arc<Updates>,
     system: Arc<system::Sources>,
     seed: [u8; 32],
@@ -180,6 +195,32 @@ struct Blank {
 }
 
 impl Blank {
+    /// Opens what outlives the daemon, reads it and starts its thread, if anything is to outlive it.
+    fn open_storage(&mut self, wake: Wake) -> Result<Option<StorageHandle>, Fault> {
+        if self.config.storage.durability == Durability::Memory {
+            return Ok(None);
+        }
+        let storage = Storage::open(StorageConfig {
+            dir: self.config.data_dir.join("sessions"),
+            shards: usize::from(self.shards),
+            wake,
+        })?;
+        for report in storage.reports() {
+            tracing::warn!("{report}");
+        }
+        let found = restore::load(&storage, &self.parts(0).router)?;
+        if found.unreadable > 0 {
+            tracing::warn!(
+                rows = found.unreadable,
+                "rows that could not be read were left out"
+            );
+        }
+        self.found = Arc::new(found);
+        let storage = storage.start()?;
+        self.storage = Some(storage.port());
+        Ok(Some(storage))
+    }
+
     fn parts(&self, shard: usize) -> Parts {
         let metrics = self.metrics.get(shard).cloned().unwrap_or_default();
         let number = u16::try_from(shard).unwrap_or(u16::MAX);
@@ -206,6 +247,7 @@ impl Blank {
                 .unwrap_or_default(),
             root_wildcard: root_wildcard(&self.config),
             limits: router_limits(&self.config),
+            durable: self.storage.is_some(),
             metrics: Arc::clone(&metrics),
         };
         Parts {
@@ -215,6 +257,8 @@ impl Blank {
             xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
             control: Arc::clone(&self.control),
+            storage: self.storage.clone(),
+            found: Arc::clone(&self.found),
             updates: Arc::clone(&self.updates),
             system: Arc::clone(&self.system),
             system_interval_s: self.config.sys.interval_s,
@@ -230,12 +274,14 @@ pub(super) fn root_wildcard(config: &Config) -> route::RootWildcard {
     }
 }
 
-/// The bounds on requests in flight, in the router's words.
+/// The bounds on requests in flight and on what is retained, in the router's words.
 pub(super) fn router_limits(config: &Config) -> RouterLimits {
     RouterLimits {
         requests_per_block_max: config.api.requests_per_block_max,
         requests_per_worker_max: config.api.requests_per_worker_max,
         requests_per_shard_max: config.api.requests_per_shard_max,
+        retained_max: config.channels.retained_max,
+        retained_bytes_max: config.channels.retained_bytes_max,
     }
 }
 
@@ -250,7 +296,11 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
         receive_maximum: config.mqtt.receive_maximum,
         packet_bytes_max: u32::try_from(config.mqtt.packet_bytes_max).unwrap_or(u32::MAX),
         keep_alive_s_max: config.mqtt.keep_alive_s_max,
+        session_expiry_s_max: config.mqtt.session_expiry_s_max,
         topic_alias_maximum: config.mqtt.topic_aliases_max,
+        inflight_max: config.mqtt.inflight_max,
+        queued_messages_max: config.mqtt.queued_messages_max,
+        queued_bytes_max: config.mqtt.queued_bytes_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,
         metrics: Arc::clone(metrics),
     }
@@ -311,9 +361,10 @@ fn metrics_text(
     metrics: &[Arc<ShardMetrics>],
     stats: &[Arc<shards::Stats>],
     control: &ControlPort,
+    storage: Option<&StoragePort>,
 ) -> String {
     let mut text = exposition::render(metrics);
-    super::machine_metrics::render(&mut text, stats, control);
+    super::machine_metrics::render(&mut text, stats, control, storage);
     text
 }
 

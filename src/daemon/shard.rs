@@ -4,17 +4,19 @@
 //! [`Hub`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use shards::{App, Close, ConnId, Plane, Shared, TimerId};
 
 use super::control::{ControlMessage, ControlPort};
+use super::restore::Found;
 use super::serve;
+use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
+use crate::codec::mqtt::packet::PacketId;
 use crate::config::Config;
-use crate::hub::{Hub, HubTimer, Io, Next};
+use crate::hub::{Hub, HubTimer, Io, Luggage, Next};
 use crate::observe::ShardMetrics;
 use crate::route::port::TimerHandle;
 use crate::route::{Audience, Parcel, RouterConfig};
@@ -46,6 +48,10 @@ pub struct Parts {
     pub cleartext_passwords: bool,
     /// To and from the control thread.
     pub control: Arc<ControlPort>,
+    /// To the storage thread, if anything is to outlive the daemon.
+    pub storage: Option<Arc<StoragePort>>,
+    /// What was kept over a restart.
+    pub found: Arc<Found>,
     /// See [`Updates`].
     pub updates: Arc<Updates>,
     /// What `$SYS` is made from.
@@ -61,10 +67,13 @@ pub type Updates = Vec<ArrayQueue<Arc<Config>>>;
 pub struct Shard {
     hub: Hub<ConnId, Shared, AnySession>,
     faces: Arc<[Face]>,
-    mqtt: Rc<mqtt::Settings>,
-    xmpp: Rc<xmpp::Settings>,
+    mqtt: Arc<mqtt::Settings>,
+    xmpp: Arc<xmpp::Settings>,
     cleartext_passwords: bool,
     control: Arc<ControlPort>,
+    storage: Option<Arc<StoragePort>>,
+    /// Until it has been taken in.
+    found: Option<Arc<Found>>,
     updates: Arc<Updates>,
     metrics: Arc<ShardMetrics>,
     system: Schedule,
@@ -88,10 +97,12 @@ impl Shard {
             updates: parts.updates,
             hub,
             faces: parts.faces,
-            mqtt: Rc::new(parts.mqtt),
-            xmpp: Rc::new(parts.xmpp),
+            mqtt: Arc::new(parts.mqtt),
+            xmpp: Arc::new(parts.xmpp),
             cleartext_passwords: parts.cleartext_passwords,
             control: parts.control,
+            storage: parts.storage,
+            found: Some(parts.found),
             ticks: false,
         }
     }
@@ -105,13 +116,22 @@ impl Shard {
 
     /// Takes a configuration that was reread: it holds for the connections that come from now on.
     fn reconfigure(&mut self, config: &Config) {
-        self.mqtt = Rc::new(serve::mqtt_settings(config, &self.metrics));
-        self.xmpp = Rc::new(serve::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
+        self.mqtt = Arc::new(serve::mqtt_settings(config, &self.metrics));
+        self.xmpp = Arc::new(serve::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         self.hub
             .reconfigure(serve::root_wildcard(config), serve::router_limits(config));
         self.system.reconfigure(config.sys.interval_s);
         self.hub.serve_system(self.system.is_served());
+    }
+
+    /// What sessions are made from.
+    fn opening(&self, passwords: Passwords) -> Opening {
+        Opening {
+            mqtt: Arc::clone(&self.mqtt),
+            xmpp: Arc::clone(&self.xmpp),
+            passwords,
+        }
     }
 
     /// Tells the values of `$SYS` as of now; they are made here, where somebody wants them.
@@ -124,6 +144,76 @@ impl Shard {
             metrics: &self.metrics,
         };
         self.hub.publish_system(&mut io, now, to, &values);
+    }
+
+    /// Takes in what was kept over a restart.
+    fn restore(&mut self, plane: &mut Plane<Parcel>) {
+        let Some(found) = self.found.take() else { return };
+        let (now, opening) = (now(plane), self.opening(Passwords::Refused));
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+            metrics: &self.metrics,
+        };
+        for message in &found.retained {
+            self.hub.restore_retained(Arc::clone(message));
+        }
+        self.hub.numbered_up_to(found.last_number);
+        let (mut lost, mut damaged) = (0, 0);
+        for session in found.take(io.plane.shard()) {
+            let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
+            let ids = session.inbound.iter().filter_map(|id| PacketId::new(*id));
+            let (messages, unread) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
+            damaged += unread;
+            let revive = |described: &[u8]| AnySession::restored(&opening, now, described, messages);
+            match self.hub.restore(&mut io, now, &session.stored, revive) {
+                Some(unread) => damaged += unread,
+                None => lost += 1,
+            }
+        }
+        if lost + damaged > 0 {
+            tracing::warn!(
+                sessions = lost,
+                rows = damaged,
+                "what could not be read was left out"
+            );
+        }
+        found.taken();
+    }
+
+    /// Hands what changed to the storage thread. Without one it lasts as long as the daemon, from now on.
+    fn store(&mut self, plane: &mut Plane<Parcel>) {
+        let Some((number, journal)) = self.hub.take_batch() else {
+            return;
+        };
+        let Some(storage) = &self.storage else {
+            self.hub.recycle_journal(journal);
+            return self.stored(plane, number);
+        };
+        while let Some(emptied) = storage.spare(plane.shard()) {
+            self.hub.recycle_journal(emptied);
+        }
+        if let Err(journal) = storage.submit(plane.shard(), number, journal) {
+            self.hub.keep_batch(number, journal);
+        }
+    }
+
+    /// All batches up to this one last.
+    fn stored(&mut self, plane: &mut Plane<Parcel>, batch: u64) {
+        let now = now(plane);
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+            metrics: &self.metrics,
+        };
+        self.hub.committed(&mut io, now, batch);
+    }
+
+    fn hear_from_storage(&mut self, plane: &mut Plane<Parcel>) {
+        let Some(storage) = &self.storage else { return };
+        self.hub.refuse_durable(storage.is_refusing());
+        let batch = storage.committed(plane.shard());
+        self.stored(plane, batch);
     }
 
     fn take_from_control(&mut self, plane: &mut Plane<Parcel>) {
@@ -151,7 +241,12 @@ fn now(plane: &Plane<Parcel>) -> Now {
 
 impl App for Shard {
     type Parcel = Parcel;
-    type Luggage = ();
+    type Luggage = Option<Luggage<AnySession>>;
+
+    fn starting(&mut self, plane: &mut Plane<Parcel>) {
+        self.start_ticking(plane);
+        self.restore(plane);
+    }
 
     fn opened(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, listener: usize, peer: SocketAddr) -> u32 {
         self.start_ticking(plane);
@@ -161,11 +256,7 @@ impl App for Shard {
         } else {
             Passwords::Refused
         };
-        let opening = Opening {
-            mqtt: Rc::clone(&self.mqtt),
-            xmpp: Rc::clone(&self.xmpp),
-            passwords,
-        };
+        let opening = self.opening(passwords);
         let session = match self.faces.get(listener) {
             Some(Face::WebSocket) => AnySession::web_socket(&opening, now),
             Some(Face::Mqtt) | None => AnySession::mqtt(&opening, now),
@@ -225,14 +316,35 @@ impl App for Shard {
         );
     }
 
-    fn leaving(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, tag: u32) {
-        self.closed(plane, conn, tag);
+    fn leaving(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, tag: u32) -> Self::Luggage {
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+            metrics: &self.metrics,
+        };
+        self.hub.leaving(&mut io, tag, conn)
     }
 
-    /// Nothing is handed over: what has no session here cannot go on.
-    fn handed(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, (): ()) -> u32 {
-        plane.close(conn, Close::Now);
-        u32::MAX
+    fn handed(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, luggage: Self::Luggage) -> u32 {
+        self.start_ticking(plane);
+        let now = now(plane);
+        let Some(mut luggage) = luggage else {
+            plane.close(conn, Close::Now);
+            return u32::MAX;
+        };
+        luggage.session.rehome(&self.opening(Passwords::Refused));
+        let mut io = ShardIo {
+            plane,
+            control: &self.control,
+            metrics: &self.metrics,
+        };
+        match self.hub.handed(&mut io, now, conn, luggage) {
+            Some(slot) => slot,
+            None => {
+                plane.close(conn, Close::Now);
+                u32::MAX
+            }
+        }
     }
 
     fn parcel(&mut self, plane: &mut Plane<Parcel>, from: usize, mut parcel: Parcel) {
@@ -274,10 +386,13 @@ impl App for Shard {
         if let Some(config) = self.updates.get(plane.shard()).and_then(ArrayQueue::pop) {
             self.reconfigure(&config);
         }
+        self.hear_from_storage(plane);
         self.take_from_control(plane);
     }
 
     fn flush(&mut self, plane: &mut Plane<Parcel>) {
+        // Before the parcels: what another shard writes because of them comes after it.
+        self.store(plane);
         for to in 0..plane.shards() {
             let Ok(shard) = u16::try_from(to) else { continue };
             while let Some(emptied) = plane.reuse(to) {
@@ -326,6 +441,7 @@ impl Io for ShardIo<'_> {
         = PlaneOutput<'a>
     where
         Self: 'a;
+    const NOWHERE: ConnId = ConnId::NONE;
 
     fn output(&mut self, conn: ConnId) -> Option<PlaneOutput<'_>> {
         self.plane.buffer(conn)?;
@@ -342,6 +458,15 @@ impl Io for ShardIo<'_> {
 
     fn resume(&mut self, conn: ConnId) {
         self.plane.resume(conn);
+    }
+
+    fn retag(&mut self, conn: ConnId, slot: u32) {
+        self.plane.retag(conn, slot);
+    }
+
+    fn hand_over(&mut self, conn: ConnId, to: u16) {
+        // If it cannot go, it is ending already.
+        self.plane.hand_over(conn, usize::from(to));
     }
 
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {

@@ -20,6 +20,9 @@ pub trait Io {
     where
         Self: 'a;
 
+    /// No connection: always gone.
+    const NOWHERE: Self::Conn;
+
     /// The send queue of a connection; `None` if it is gone or closing.
     fn output(&mut self, conn: Self::Conn) -> Option<Self::Output<'_>>;
 
@@ -28,6 +31,13 @@ pub trait Io {
 
     /// Goes on with what was held back by [`Next::Hold`](super::Next::Hold): soon, not from within this call.
     fn resume(&mut self, conn: Self::Conn);
+
+    /// The slot that names the connection from now on.
+    fn retag(&mut self, conn: Self::Conn, slot: u32);
+
+    /// Moves a connection that is held to another shard. [`Hub::leaving`](super::Hub::leaving) is called when it goes,
+    /// [`Hub::closed`](super::Hub::closed) if it breaks before.
+    fn hand_over(&mut self, conn: Self::Conn, to: u16);
 
     /// Hands a login to the control thread, or back if its queue is full.
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest>;

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::durable::Batch;
 use super::io::{HubTimer, Io};
 use super::table::{State, Table};
 use crate::route::port::{Port, RouteTimer, TimerHandle};
-use crate::route::{Delivery, Notice, SessionKey, Undelivered};
+use crate::route::{Delivery, Notice, PublishId, SessionKey, Undelivered};
 use crate::session::{Ending, Frames, Session};
 use crate::time::{Instant, Now};
 
@@ -27,6 +28,7 @@ pub(super) struct Local<'a, I: Io, P> {
     pub table: &'a mut Table<I::Conn, P>,
     pub frames: &'a mut Frames<I::Shared>,
     pub pending: &'a mut VecDeque<Pending>,
+    pub batch: &'a mut Batch,
 }
 
 impl<I: Io, P: Session> Port for Local<'_, I, P> {
@@ -36,16 +38,38 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
 
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         let entry = self.table.get_mut(to).ok_or(Undelivered::Gone)?;
-        if entry.state != State::Attached {
-            return Err(Undelivered::Gone);
+        if entry.kept && self.batch.refuses(delivery) {
+            return Err(Undelivered::NotStored);
+        }
+        match entry.state {
+            State::Attached => {}
+            State::Offline => {
+                let kept = entry.session.keep_delivery(self.now, delivery);
+                self.batch.drain(to, entry);
+                return kept;
+            }
+            _ => return Err(Undelivered::Gone),
         }
         let mut out = self.io.output(entry.conn).ok_or(Undelivered::Gone)?;
         let delivered = entry.session.deliver(self.now, delivery, self.frames, &mut out);
         drop(out);
+        self.batch.drain(to, entry);
         if entry.wants_earlier_timer() {
             self.pending.push_back(Pending::Rearm(to));
         }
         delivered
+    }
+
+    fn written(&self) -> u64 {
+        self.batch.written()
+    }
+
+    fn refuses_durable(&self) -> bool {
+        self.batch.is_full()
+    }
+
+    fn hold(&mut self, origin: u16, publish: PublishId) {
+        self.batch.hold(origin, publish);
     }
 
     fn notify(&mut self, to: SessionKey, notice: Notice) {

@@ -9,10 +9,13 @@ use rand::RngCore;
 
 use super::Hub;
 use super::io::{HubTimer, Io};
+use super::keeping::Kept;
 use super::table::{Prelogin, State};
 use crate::limits;
-use crate::route::{Account, Authenticate, Bind, Identity, Login, Registration, SessionId, SessionKey};
-use crate::session::{Disconnect, LoginFailure, Proven, Session};
+use crate::route::{
+    Account, Authenticate, Bind, Grants, Identity, Login, Registration, SessionId, SessionKey,
+};
+use crate::session::{Disconnect, Life, LoginFailure, Proven, Session};
 use crate::store::{Admitted, LoginProof, LoginRequest, Verified};
 use crate::time::Now;
 
@@ -48,7 +51,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     }
 
     /// Hands a claim to the control thread. False: it takes no more.
-    fn ask<I>(
+    pub(super) fn ask<I>(
         &mut self,
         io: &mut I,
         key: SessionKey,
@@ -120,7 +123,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             State::Attached if prelogin.renewing => return self.renewed(io, now, key, result),
             State::LoggingIn if prelogin.two_steps => return self.proven(io, now, key, result),
             State::LoggingIn => {}
-            State::Opening | State::Claiming | State::Attached | State::Closing => return,
+            State::Opening
+            | State::Claiming
+            | State::Moving
+            | State::Attached
+            | State::Offline
+            | State::Closing => return,
         }
         match result {
             Ok(Verified::Account(admitted)) => self.claim(io, now, key, *admitted),
@@ -262,7 +270,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         Ok((admitted, resource))
     }
 
-    fn prelogin(&mut self, key: SessionKey) -> Option<&mut Prelogin> {
+    pub(super) fn prelogin(&mut self, key: SessionKey) -> Option<&mut Prelogin> {
         self.table.get_mut(key)?.prelogin.as_deref_mut()
     }
 
@@ -330,16 +338,38 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Ok(identity) = identity else {
             return self.refuse_login(io, now, key, LoginFailure::Denied);
         };
-        entry.state = State::Claiming;
-        let damped = prelogin.damped;
-        let grants = admitted.grants;
-        if let Some(unix_ms) = grants.expires_unix_ms {
-            let left = Duration::from_millis(unix_ms.saturating_sub(now.unix_ms));
-            io.arm(now.instant + left, HubTimer::of_expiry(key));
+        if let Life::Kept { fresh } = entry.session.life() {
+            match self.find_kept(io, now, &identity, fresh) {
+                Kept::Elsewhere(home) => return self.move_home(io, key, home, admitted),
+                Kept::Here(earlier) => return self.go_on(io, now, key, earlier, admitted.grants),
+                Kept::New => self.begin_keeping(key),
+            }
         }
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        entry.state = State::Claiming;
+        let damped = entry.prelogin.as_ref().is_some_and(|prelogin| prelogin.damped);
+        let grants = admitted.grants;
+        self.limit(io, now, key, &grants);
         self.route(io, now, |router, port| {
             router.join(now, port, key, identity, grants, damped);
         });
+    }
+
+    /// Has a session's connection end when its proof is good no longer.
+    pub(super) fn limit<I>(&mut self, io: &mut I, now: Now, key: SessionKey, grants: &Grants)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(unix_ms) = grants.expires_unix_ms else {
+            return;
+        };
+        let left = Duration::from_millis(unix_ms.saturating_sub(now.unix_ms));
+        let timer = io.arm(now.instant + left, HubTimer::of_expiry(key));
+        if let Some(prelogin) = self.prelogin(key) {
+            prelogin.expiry = Some(timer);
+        }
     }
 
     /// The address of a session whose proof was accepted is fought for.
@@ -387,7 +417,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         entry.state = State::Attached;
         if let Some(mut prelogin) = entry.prelogin.take() {
             self.pooled_bytes -= std::mem::take(&mut prelogin.pooled);
-            entry.prelogin = prelogin.renewable.then_some(prelogin);
+            entry.prelogin = (prelogin.renewable || prelogin.expiry.is_some()).then_some(prelogin);
         }
         if let Some(mut out) = io.output(entry.conn) {
             entry.session.attached(now, Ok(identity), &mut out);
@@ -398,6 +428,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             let direct = Registration::Direct { options };
             let _ = self.route(io, now, |router, port| router.register(now, port, key, &direct));
         }
+        self.write_down(now, key);
         self.rearm(io, key);
     }
 }

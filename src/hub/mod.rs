@@ -5,9 +5,12 @@
 //! session that was attached leaves the router exactly once, before its slot is freed; the router is never
 //! called while it calls (what it says about sessions waits in a queue until its call returns).
 
+mod durable;
 mod io;
+mod keeping;
 mod local;
 mod login;
+mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -15,20 +18,24 @@ mod tests;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use smallvec::SmallVec;
 
+use self::durable::Batch;
 pub use self::io::{HubTimer, Io};
+use self::keeping::Fate;
+pub use self::keeping::{Luggage, Row, Stored};
 use self::local::{Local, Owner, Pending, is_of_generation};
 use self::table::{Entry, Prelogin, State, Table};
+use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::observe::system::Value;
 use crate::route::{
-    Audience, Change, ChannelMessage, Command, Completion, Identity, Notice, Parcel, RootWildcard, Router,
-    RouterConfig, RouterLimits, SessionKey, Ticket,
+    Audience, Change, Command, Completion, Identity, Notice, Parcel, Registration, Retained, RootWildcard,
+    Router, RouterConfig, RouterLimits, SessionKey, Ticket, Unregistration,
 };
 use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
 use crate::store::login::LoginVerdict;
@@ -64,14 +71,20 @@ pub struct Hub<C, S, P> {
     metrics: Arc<ShardMetrics>,
     pooled_bytes: usize,
     draining: bool,
+    /// What has to last of what happened since the last batch was taken.
+    batch: Batch,
+    spare_journals: Vec<Journal>,
+    /// The number of the next session that is kept.
+    next_number: u64,
 }
 
 impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     /// A hub without sessions.
     pub fn new(config: RouterConfig) -> Self {
         let mut seeder = StdRng::from_seed(config.seed);
+        let config_shard = config.shard;
         Self {
-            shard: config.shard,
+            shard: config_shard,
             metrics: Arc::clone(&config.metrics),
             router: Router::new(config),
             table: Table::default(),
@@ -81,6 +94,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             random: StdRng::from_rng(&mut seeder),
             pooled_bytes: 0,
             draining: false,
+            batch: Batch::default(),
+            spare_journals: Vec::new(),
+            next_number: keeping::first_number(config_shard, 0),
         }
     }
 
@@ -117,11 +133,13 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             renewing: false,
             proven: None,
             pooled: 0,
+            expiry: None,
         });
         let key = self.table.insert(Entry {
             session: Box::new(session),
             conn,
             state: State::Opening,
+            kept: false,
             timer: None,
             prelogin: Some(prelogin),
         })?;
@@ -153,7 +171,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 break None;
             };
             // Even with nothing left: should the peer end its side now, it still gets its answer.
-            if matches!(entry.state, State::LoggingIn | State::Claiming) {
+            if matches!(entry.state, State::LoggingIn | State::Claiming | State::Moving) {
                 break Some(Next::Hold);
             }
             let Some(rest) = bytes.get_mut(used..).filter(|rest| !rest.is_empty()) else {
@@ -164,6 +182,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             };
             let step = entry.session.receive(now, rest, &mut scratch, &mut out);
             drop(out);
+            let wrote = self.batch.drain(key, entry);
             match step {
                 Ok(Step::Need(bytes)) => {
                     if self.may_wait_for(key, bytes) {
@@ -179,7 +198,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                         self.metrics.frames_in.increment();
                     }
                     if let Some(command) = command {
-                        self.execute(io, now, key, &command);
+                        self.execute(io, now, key, &command, wrote);
                         self.settle(io, now);
                     }
                 }
@@ -207,8 +226,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(key) = self.key_of(slot, conn) else {
             return;
         };
-        self.leave(io, now, key);
-        self.table.remove(key);
+        let remains = self.part(io, now, key, Fate::Keep);
+        self.table.remove(remains);
         self.metrics.connections_closed.increment();
         self.settle(io, now);
     }
@@ -247,13 +266,15 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             Owner::Router(timer) => self.with_router(io, now, |router, port| router.timer(now, port, timer)),
             Owner::Session { slot } => self.session_timer(io, now, slot),
             Owner::Expiry { slot, generation } => {
-                if let Some(key) = self
-                    .table
-                    .key(slot)
-                    .filter(|key| is_of_generation(*key, generation))
-                {
-                    self.end(io, now, key, Ending::Revoked);
+                let is_it = |key: &SessionKey| is_of_generation(*key, generation);
+                let Some(key) = self.table.key(slot).filter(is_it) else {
+                    return;
+                };
+                if let Some(prelogin) = self.prelogin(key) {
+                    prelogin.expiry = None;
                 }
+                self.end(io, now, key, Ending::ProofEnded);
+                self.settle(io, now);
             }
         }
     }
@@ -284,6 +305,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     /// Takes rules that an operator changed; what was granted before stays.
     pub fn reconfigure(&mut self, root_wildcard: RootWildcard, limits: RouterLimits) {
         self.router.reconfigure(root_wildcard, limits);
+    }
+
+    /// Takes back a retained message that was kept over a restart; before there are sessions.
+    pub fn restore_retained(&mut self, message: Arc<Retained>) {
+        self.router.restore_retained(message);
     }
 
     /// Whether operators may subscribe to `$SYS`.
@@ -372,9 +398,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             table,
             frames,
             pending,
+            batch,
             ..
         } = self;
-        call(
+        let done = call(
             router,
             &mut Local {
                 now,
@@ -382,11 +409,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 table,
                 frames,
                 pending,
+                batch,
             },
-        )
+        );
+        if let Some(mut journal) = router.take_journal() {
+            batch.write(|batch| batch.append(&mut journal));
+        }
+        done
     }
 
-    fn execute<I>(&mut self, io: &mut I, now: Now, key: SessionKey, command: &Command<'_>)
+    /// Does what a session asks for; it `wrote` something down with it that has to outlive the daemon.
+    fn execute<I>(&mut self, io: &mut I, now: Now, key: SessionKey, command: &Command<'_>, wrote: bool)
     where
         I: Io<Conn = C, Shared = S>,
     {
@@ -405,7 +438,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             }
             Command::Leave => return self.good_bye(io, now, key),
             Command::Publish { message, ticket } => {
-                let taken = self.route(io, now, |router, port| router.publish(now, port, key, message));
+                let ended = self.route(io, now, |router, port| {
+                    router.publish(now, port, key, message, *ticket, wrote)
+                });
+                let Some(taken) = ended else { return };
                 (*ticket, Completion::Published(taken))
             }
             Command::Direct { direct, ticket } => {
@@ -424,22 +460,67 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 self.route(io, now, |router, port| router.answer(now, port, key, answer));
                 (*ticket, Completion::Answered)
             }
-            Command::Register { wanted, ticket } => {
-                let results = wanted
-                    .iter()
-                    .map(|one| self.route(io, now, |router, port| router.register(now, port, key, one)))
-                    .collect();
-                (Some(*ticket), Completion::Registered(results))
-            }
+            Command::Register { wanted, ticket } => return self.register(io, now, key, wanted, *ticket),
             Command::Unregister { unwanted, ticket } => {
-                let results = unwanted
-                    .iter()
-                    .map(|one| self.route(io, now, |router, port| router.unregister(now, port, key, one)))
-                    .collect();
-                (Some(*ticket), Completion::Unregistered(results))
+                return self.unregister(io, now, key, unwanted, *ticket);
             }
         };
         self.complete(io, now, key, ticket, &completion);
+    }
+
+    fn register<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        key: SessionKey,
+        wanted: &[Registration<'_>],
+        ticket: Ticket,
+    ) where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let results: SmallVec<_> = wanted
+            .iter()
+            .map(|one| self.route(io, now, |router, port| router.register(now, port, key, one)))
+            .collect();
+        let lasting = self.write_registered(now, key, wanted, &results);
+        let completion = Completion::Registered(results);
+        if lasting {
+            return self.batch.complete(key, ticket, completion);
+        }
+        self.complete(io, now, key, Some(ticket), &completion);
+        self.deliver_retained(io, now, key);
+    }
+
+    fn unregister<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        key: SessionKey,
+        unwanted: &[Unregistration<'_>],
+        ticket: Ticket,
+    ) where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let results: SmallVec<_> = unwanted
+            .iter()
+            .map(|one| self.route(io, now, |router, port| router.unregister(now, port, key, one)))
+            .collect();
+        let lasting = self.write_unregistered(key, unwanted, &results);
+        let completion = Completion::Unregistered(results);
+        if lasting {
+            return self.batch.complete(key, ticket, completion);
+        }
+        self.complete(io, now, key, Some(ticket), &completion);
+    }
+
+    /// What is retained follows the acknowledgement of a subscription.
+    fn deliver_retained<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        if self.router.has_retained_newcomers() {
+            self.route(io, now, |router, port| router.deliver_retained(now, port, key));
+        }
     }
 
     fn complete<I>(
@@ -464,6 +545,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.session.completed(now, ticket, completion, &mut out);
+        drop(out);
+        self.batch.drain(key, entry);
     }
 
     /// Carries out what the router said about sessions, until it says nothing more.
@@ -494,22 +577,40 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
     }
 
-    /// Ends a session that did nothing wrong.
+    /// Ends a session that did nothing wrong, or its connection alone if it may go on without.
     fn end<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ending: Ending)
     where
         I: Io<Conn = C, Shared = S>,
     {
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state != State::Closing)
-        else {
+        let fate = match ending {
+            Ending::TakenOver | Ending::Revoked => Fate::Discard,
+            Ending::ProofEnded | Ending::Shutdown | Ending::SlowReceiver => Fate::Keep,
+        };
+        self.end_as(io, now, key, ending, fate);
+    }
+
+    fn end_as<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ending: Ending, fate: Fate)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        if let Some(mut out) = io.output(entry.conn) {
-            entry.session.end(now, ending, &mut out);
+        match entry.state {
+            State::Closing => {}
+            State::Offline if fate == Fate::Keep => {}
+            State::Offline => {
+                self.part(io, now, key, fate);
+                self.table.remove(key);
+            }
+            _ => {
+                if let Some(mut out) = io.output(entry.conn) {
+                    entry.session.end(now, ending, &mut out);
+                }
+                let remains = self.part(io, now, key, fate);
+                self.close(io, remains);
+            }
         }
-        self.good_bye(io, now, key);
     }
 
     /// Ends a session by its peer's fault.
@@ -526,51 +627,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
-        self.leave(io, now, key);
-        self.close(io, key);
-    }
-
-    /// Takes a session out of the router, once, and publishes its will if it has one left.
-    fn leave<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state != State::Closing)
-        else {
-            return;
-        };
-        let state = std::mem::replace(&mut entry.state, State::Closing);
-        if let Some((_, timer)) = entry.timer.take() {
-            io.cancel(timer);
-        }
-        if let Some(prelogin) = entry.prelogin.take() {
-            self.pooled_bytes -= prelogin.pooled;
-        }
-        if !matches!(state, State::Claiming | State::Attached) {
-            return;
-        }
-        let will = if state == State::Attached {
-            entry.session.take_will().zip(self.router.identity(key).cloned())
-        } else {
-            None
-        };
-        self.route(io, now, |router, port| {
-            router.leave(now, port, key);
-            let Some((will, identity)) = will else { return };
-            let message = ChannelMessage {
-                channel: &will.channel,
-                payload: &will.payload,
-                attributes: &will.attributes,
-                qos: will.qos,
-                retain: will.retain,
-                expires: will.expiry_s.map(|s| now.instant + Duration::from_secs(s.into())),
-            };
-            // Nobody is left to be told of a refusal; the router has counted it.
-            let _ = router.publish_will(now, port, &identity, &message);
-        });
+        let remains = self.part(io, now, key, Fate::Keep);
+        self.close(io, remains);
     }
 
     /// Closes the connection of a session that has left, after what is queued has been sent.
@@ -600,8 +658,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.timer = None;
-        if entry.state == State::Closing {
-            return;
+        match entry.state {
+            State::Closing => return,
+            State::Offline => return self.offline_timer(io, now, key),
+            _ => {}
         }
         if entry.session.next_timeout().is_some_and(|at| at <= now.instant) {
             let Some(mut out) = io.output(entry.conn) else {
@@ -609,6 +669,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             };
             let result = entry.session.timeout(now, &mut out);
             drop(out);
+            self.batch.drain(key, entry);
             if let Err(reason) = result {
                 return self.disconnect(io, now, key, reason);
             }

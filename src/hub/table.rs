@@ -20,8 +20,12 @@ pub(super) enum State {
     LoggingIn,
     /// Logged in; its address is being claimed.
     Claiming,
+    /// On its way to the shard that its session lives on.
+    Moving,
     /// May send and receive.
     Attached,
+    /// Goes on without a connection.
+    Offline,
     /// Said or was told good-bye; its connection is closing.
     Closing,
 }
@@ -47,6 +51,8 @@ pub(super) struct Prelogin {
     pub proven: Option<Box<Admitted>>,
     /// Bytes it holds of the shard's pool for long CONNECTs.
     pub pooled: usize,
+    /// What ends its connection when its proof is good no longer; then all this is kept, too.
+    pub expiry: Option<TimerHandle>,
 }
 
 impl Prelogin {
@@ -64,6 +70,8 @@ pub(super) struct Entry<C, P> {
     pub session: Box<P>,
     pub conn: C,
     pub state: State,
+    /// It may outlive its connection.
+    pub kept: bool,
     /// The session's one timer and what it is armed for.
     pub timer: Option<(Instant, TimerHandle)>,
     pub prelogin: Option<Box<Prelogin>>,
@@ -179,6 +187,7 @@ mod tests {
             session: Box::new(name),
             conn: (),
             state: State::Opening,
+            kept: false,
             timer: None,
             prelogin: None,
         }

@@ -4,216 +4,28 @@ mod login;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::*;
+use crate::journal::{Change as Written, Table};
 use crate::route::port::TimerHandle;
 use crate::route::{
-    Authenticate, Bind, CredentialId, Delivery, Grants, Login, Proof, Qos, Registration, SubscriptionOptions,
-    Undelivered, Unregistration,
+    Authenticate, Bind, ChannelMessage, CredentialId, Delivery, Grants, Login, Proof, Qos, Registration,
+    RetainHandling, SubscriptionOptions, Undelivered, Unregistration,
 };
-use crate::session::{LoginFailure, Output, Proven, Will};
+use crate::session::{Due, Life, LoginFailure, Output, Proven, Will};
 use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 
+mod keeping;
+mod lines;
+mod retained;
 mod system;
+
+use lines::Lines;
 
 const ALICE: &str = "etest-0123456789abcdef01234567-owner";
 const BOB: &str = "shop-89abcdef0123456789abcdef-user";
-
-/// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `sub FILTER`, `sys FILTER`, `unsub FILTER`,
-/// `will CHANNEL`, `bye`, `wrong`, `long`; in two steps `prove ACCOUNT`, `bind RESOURCE`, or, with `want RESOURCE`
-/// before, in two steps without a break.
-#[derive(Debug, Default)]
-struct Lines {
-    will: Option<Box<Will>>,
-    deadline: Option<Instant>,
-    wants: Option<String>,
-    attached: bool,
-}
-
-impl Session for Lines {
-    fn receive<'a, O: Output>(
-        &mut self,
-        now: Now,
-        bytes: &'a mut [u8],
-        _: &'a mut Scratch,
-        out: &mut O,
-    ) -> Result<Step<'a>, Disconnect> {
-        let Some(end) = bytes.iter().position(|b| *b == b'\n') else {
-            return Ok(Step::Need(if bytes.starts_with(b"long") {
-                60_000
-            } else {
-                bytes.len() + 1
-            }));
-        };
-        let bytes: &'a [u8] = bytes;
-        let line = std::str::from_utf8(&bytes[..end]).unwrap();
-        let words: Vec<&'a str> = line.split(' ').collect();
-        let ticket = Ticket(1);
-        let options = SubscriptionOptions::default();
-        let command = match words[..] {
-            ["login", account, resource] => Some(Command::Login(Login {
-                account,
-                resource,
-                password: b"secret",
-            })),
-            ["prove", account] => Some(Command::Authenticate(Authenticate {
-                account,
-                proof: Proof::Password(b"secret"),
-            })),
-            ["bind", resource] => Some(Command::Bind(Bind {
-                resource,
-                damped: true,
-                renewable: false,
-            })),
-            ["want", resource] => {
-                self.wants = Some(resource.to_owned());
-                None
-            }
-            ["pub", channel, text] => Some(Command::Publish {
-                message: message(channel, text.as_bytes()),
-                ticket: Some(ticket),
-            }),
-            ["sub", filter] => Some(Command::Register {
-                wanted: vec![Registration::Channel {
-                    filter,
-                    from: Default::default(),
-                    options,
-                }],
-                ticket,
-            }),
-            ["sys", filter] => Some(Command::Register {
-                wanted: vec![Registration::System { filter, options }],
-                ticket,
-            }),
-            ["unsub", filter] => Some(Command::Unregister {
-                unwanted: vec![Unregistration::Channel {
-                    filter,
-                    from: Default::default(),
-                    form: 0,
-                }],
-                ticket,
-            }),
-            ["will", channel] => {
-                self.will = Some(Box::new(Will {
-                    channel: channel.into(),
-                    payload: Box::from(*b"gone"),
-                    attributes: Box::default(),
-                    qos: Qos::AtMostOnce,
-                    retain: false,
-                    expiry_s: None,
-                }));
-                None
-            }
-            ["timeout", ms] => {
-                self.deadline = Some(now.instant + Duration::from_millis(ms.parse().unwrap()));
-                None
-            }
-            ["bye"] => {
-                self.will = None;
-                Some(Command::Leave)
-            }
-            _ => {
-                say(out, "what?");
-                return Err(Disconnect::Malformed);
-            }
-        };
-        Ok(Step::Done {
-            used: end + 1,
-            command,
-        })
-    }
-
-    fn attached<O: Output>(&mut self, _: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
-        match verdict {
-            Ok(identity) => {
-                self.attached = true;
-                say(out, &format!("you are {}", identity.sender().address()));
-            }
-            Err(failure) => say(out, &format!("no: {failure:?}")),
-        }
-    }
-
-    fn proven<O: Output>(
-        &mut self,
-        _: Now,
-        verdict: Result<Proven<'_>, LoginFailure>,
-        out: &mut O,
-    ) -> Result<Option<Bind<'_>>, Disconnect> {
-        match (verdict, &self.wants) {
-            (Ok(Proven::Challenge { nonce, .. }), _) => say(out, &format!("proven: Ok(Challenge {nonce})")),
-            _ => say(out, &format!("proven: {verdict:?}")),
-        }
-        match (verdict, &self.wants) {
-            (Ok(Proven::Account { .. }), Some(resource)) if !self.attached => Ok(Some(Bind {
-                resource,
-                damped: false,
-                renewable: true,
-            })),
-            (Err(_), Some(_)) => Err(Disconnect::BadCredentials),
-            _ => Ok(None),
-        }
-    }
-
-    fn completed<O: Output>(&mut self, _: Now, _: Ticket, completion: &Completion, out: &mut O) {
-        say(out, &format!("{completion:?}"));
-    }
-
-    fn deliver<O: Output>(
-        &mut self,
-        _: Now,
-        delivery: &Delivery<'_>,
-        frames: &mut Frames<O::Shared>,
-        out: &mut O,
-    ) -> Result<(), Undelivered> {
-        let Delivery::Channel { message, sender, .. } = delivery else {
-            return Err(Undelivered::NotText);
-        };
-        let text = String::from_utf8_lossy(message.payload);
-        let line = format!("{}: {text} from {}\n", message.channel, sender.address());
-        let frame = frames.get_or_encode(0, || {
-            out.share(line.len(), |to| to.extend_from_slice(line.as_bytes()))
-        });
-        out.push(&frame);
-        Ok(())
-    }
-
-    fn timeout<O: Output>(&mut self, _: Now, out: &mut O) -> Result<(), Disconnect> {
-        say(out, "too late");
-        Err(Disconnect::TimedOut)
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        self.deadline
-    }
-
-    fn take_will(&mut self) -> Option<Box<Will>> {
-        self.will.take()
-    }
-
-    fn end<O: Output>(&mut self, _: Now, ending: Ending, out: &mut O) {
-        say(out, &format!("end: {ending:?}"));
-    }
-}
-
-fn message<'a>(channel: &'a str, payload: &'a [u8]) -> ChannelMessage<'a> {
-    let (attributes, qos) = (&[][..], Qos::AtMostOnce);
-    ChannelMessage {
-        channel,
-        payload,
-        attributes,
-        qos,
-        retain: false,
-        expires: None,
-    }
-}
-
-fn say<O: Output>(out: &mut O, line: &str) {
-    out.write(line.len() + 1, |to| {
-        to.extend_from_slice(line.as_bytes());
-        to.push(b'\n');
-    });
-}
 
 #[derive(Debug, Default)]
 struct Wire {
@@ -225,6 +37,8 @@ struct Wire {
 #[derive(Default)]
 struct Machine {
     wires: BTreeMap<u32, Wire>,
+    slots: BTreeMap<u32, u32>,
+    handed_over: Vec<(u32, u16)>,
     logins: Vec<LoginRequest>,
     logins_full: bool,
     timers: BTreeMap<u64, (Instant, HubTimer)>,
@@ -262,6 +76,7 @@ impl Io for Machine {
     type Conn = u32;
     type Shared = std::rc::Rc<Vec<u8>>;
     type Output<'a> = WireOutput<'a>;
+    const NOWHERE: u32 = u32::MAX;
 
     fn output(&mut self, conn: u32) -> Option<WireOutput<'_>> {
         self.wires
@@ -276,6 +91,14 @@ impl Io for Machine {
 
     fn resume(&mut self, conn: u32) {
         self.wires.get_mut(&conn).unwrap().resumed += 1;
+    }
+
+    fn retag(&mut self, conn: u32, slot: u32) {
+        self.slots.insert(conn, slot);
+    }
+
+    fn hand_over(&mut self, conn: u32, to: u16) {
+        self.handed_over.push((conn, to));
     }
 
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {
@@ -305,7 +128,6 @@ struct World {
     hub: Hub<u32, std::rc::Rc<Vec<u8>>, Lines>,
     machine: Machine,
     now: Now,
-    slots: BTreeMap<u32, u32>,
 }
 
 impl World {
@@ -323,6 +145,7 @@ impl World {
             domain: "nexus.example".into(),
             root_wildcard: RootWildcard::Operators,
             limits: RouterLimits::default(),
+            durable: false,
             metrics: Arc::default(),
         };
         let now = Now {
@@ -333,7 +156,6 @@ impl World {
             hub: Hub::new(config),
             machine: Machine::default(),
             now,
-            slots: BTreeMap::new(),
         }
     }
 
@@ -344,13 +166,14 @@ impl World {
             .hub
             .open(&mut self.machine, conn, peer, Lines::default())
             .unwrap();
-        self.slots.insert(conn, slot);
+        self.machine.slots.insert(conn, slot);
     }
 
     fn send(&mut self, conn: u32, text: &str) -> Progress {
         let mut bytes = text.as_bytes().to_vec();
+        let slot = self.machine.slots[&conn];
         self.hub
-            .receive(&mut self.machine, self.now, self.slots[&conn], conn, &mut bytes)
+            .receive(&mut self.machine, self.now, slot, conn, &mut bytes)
     }
 
     fn verdict(&mut self, result: Result<Grants, LoginFailure>) {
@@ -374,8 +197,8 @@ impl World {
     }
 
     fn closed(&mut self, conn: u32) {
-        self.hub
-            .closed(&mut self.machine, self.now, self.slots[&conn], conn);
+        let slot = self.machine.slots[&conn];
+        self.hub.closed(&mut self.machine, self.now, slot, conn);
     }
 
     fn heard(&mut self, conn: u32) -> String {
@@ -496,7 +319,12 @@ fn the_newer_session_takes_the_address_and_the_older_is_told() {
     world.closed(1);
     assert_eq!(world.hub.metrics.sessions.get(), 1);
     assert_eq!(
-        world.hub.identity(world.slots[&2]).unwrap().sender().address(),
+        world
+            .hub
+            .identity(world.machine.slots[&2])
+            .unwrap()
+            .sender()
+            .address(),
         format!("{ALICE}/w1")
     );
 }
@@ -514,7 +342,7 @@ fn a_login_that_a_newer_one_overtakes_is_told_like_one_that_was_taken_over() {
         world.heard(*conn).is_empty()
     });
     let conn = waiting.unwrap();
-    let key = world.hub.table.key(world.slots[&conn]).unwrap();
+    let key = world.hub.table.key(world.machine.slots[&conn]).unwrap();
     let displaced = Pending::Notice(key, Notice::Displaced);
     world.hub.pending.push_back(displaced);
     world.hub.settle(&mut world.machine, world.now);
@@ -614,7 +442,10 @@ fn a_login_that_is_good_for_a_time_ends_with_it_and_never_hits_a_successor() {
     }));
     world.closed(1);
     world.log_in(2, BOB, "b");
-    assert_eq!(world.slots[&1], world.slots[&2], "the slot is used again");
+    assert_eq!(
+        world.machine.slots[&1], world.machine.slots[&2],
+        "the slot is used again"
+    );
     world.pass(1_001);
     assert!(!world.is_closed(2));
 
@@ -627,7 +458,7 @@ fn a_login_that_is_good_for_a_time_ends_with_it_and_never_hits_a_successor() {
     }));
     world.heard(1);
     world.pass(1_001);
-    assert_eq!(world.heard(1), "end: Revoked\n");
+    assert_eq!(world.heard(1), "end: ProofEnded\n");
 }
 
 #[test]

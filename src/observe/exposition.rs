@@ -30,6 +30,24 @@ const PLAIN: &[Plain] = &[
     ("nexus_sessions", "gauge", "Sessions that are logged in.", |m| {
         &m.sessions
     }),
+    (
+        "nexus_sessions_offline",
+        "gauge",
+        "Sessions that are kept without a connection.",
+        |m| &m.sessions_offline,
+    ),
+    (
+        "nexus_sessions_resumed_total",
+        "counter",
+        "Sessions that a client came back to.",
+        |m| &m.sessions_resumed,
+    ),
+    (
+        "nexus_sessions_expired_total",
+        "counter",
+        "Sessions that ended because nobody came back in time.",
+        |m| &m.sessions_expired,
+    ),
     ("nexus_logins_denied_total", "counter", "Logins refused.", |m| {
         &m.logins_denied
     }),
@@ -50,6 +68,15 @@ const PLAIN: &[Plain] = &[
         "gauge",
         "Subscriptions to channels and to $SYS.",
         |m| &m.subscriptions,
+    ),
+    ("nexus_retained_messages", "gauge", "Retained messages.", |m| {
+        &m.retained_messages
+    }),
+    (
+        "nexus_retained_bytes",
+        "gauge",
+        "Bytes that retained messages take in memory.",
+        |m| &m.retained_bytes,
     ),
     (
         "nexus_channel_in_total",

@@ -34,6 +34,11 @@ impl Counter {
             .store(self.0.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
     }
 
+    /// Sets the value, for gauges.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     /// The value now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -74,6 +79,8 @@ labels! {
         Reply = "reply",
         /// Between shards.
         Mesh = "mesh",
+        /// A message that was to be retained, or a retained one on its way to a new subscription.
+        Retained = "retained",
     }
 }
 
@@ -92,10 +99,14 @@ labels! {
         NotText = "not_text",
         /// Expired on the way.
         Expired = "expired",
+        /// Could not be made to outlive the daemon.
+        NotStored = "not_stored",
         /// The sender may not do that.
         NotAuthorized = "not_authorized",
         /// The sender broke the grammar of a name or body.
         Invalid = "invalid",
+        /// A bound of the daemon is reached.
+        Quota = "quota",
         /// An answer after the outcome was given.
         Late = "late",
         /// An answer with a token nobody was given.
@@ -163,6 +174,12 @@ pub struct ShardMetrics {
     pub connections_closed: Counter,
     /// Sessions attached now (a gauge).
     pub sessions: Counter,
+    /// Sessions that are kept without a connection now (a gauge).
+    pub sessions_offline: Counter,
+    /// Sessions that a client came back to.
+    pub sessions_resumed: Counter,
+    /// Sessions that ended because nobody came back in time.
+    pub sessions_expired: Counter,
     /// Logins refused.
     pub logins_denied: Counter,
     /// Packets and stanzas taken from clients; over WebSocket its frames.
@@ -171,6 +188,10 @@ pub struct ShardMetrics {
     pub frames_out: Counter,
     /// Subscriptions to channels and to `$SYS` now (a gauge).
     pub subscriptions: Counter,
+    /// Retained messages now (a gauge, of the first shard alone: all have the same).
+    pub retained_messages: Counter,
+    /// Bytes that they take (a gauge of the same kind).
+    pub retained_bytes: Counter,
     /// Channel messages taken from local blocks.
     pub channel_in: Counter,
     /// Channel deliveries to local blocks, those of `$SYS` included.

@@ -137,6 +137,8 @@ impl Board {
             self.maximum.load(Ordering::Relaxed).to_string(),
         );
         tell("subscriptions/count", self.sum(|m| &m.subscriptions).to_string());
+        let retained = self.sum(|m| &m.retained_messages);
+        tell("retained messages/count", retained.to_string());
         let totals = self.totals(machine);
         for (load, (name, of_load, total)) in self.loads.iter().zip(TOTALS) {
             if let Some(name) = name {
@@ -258,6 +260,7 @@ mod tests {
             "bytes/received",
             "bytes/sent",
             "subscriptions/count",
+            "retained messages/count",
             "load/messages/received/1min",
             "load/messages/sent/5min",
             "load/publish/received/15min",

@@ -120,7 +120,8 @@ impl Addresses {
         Some(next)
     }
 
-    fn holder(&self, residents: &impl Residents, address: AddressKey) -> Option<SessionId> {
+    /// Who holds the address.
+    pub(crate) fn holder(&self, residents: &impl Residents, address: AddressKey) -> Option<SessionId> {
         let holds = |slot: &u32| residents.resident(*slot).is_some_and(|(_, held)| held == address);
         if let Some(slot) = self.here.find(address.hash(), holds) {
             let (key, _) = residents.resident(*slot)?;

@@ -112,12 +112,25 @@ impl Router {
 
     /// A session leaves: it is no worker any more, and what it was asked ends as -2001.
     pub(super) fn leave_work(&mut self, _now: Now, port: &mut impl Port, key: SessionKey) {
-        let Some(worker) = self.sessions.get(key).and_then(|entry| entry.worker()) else {
+        self.retract_work(key);
+        self.give_up_work(port, key);
+    }
+
+    /// A worker is offered to nobody any more. What it was asked stays.
+    pub(super) fn retract_work(&mut self, key: SessionKey) {
+        let Some(worker) = self.sessions.attached(key).and_then(|entry| entry.worker()) else {
             return;
         };
         if !worker.listeners.is_empty() && !self.draining {
             self.directory.down(self.id(key));
             self.mesh.broadcast(|_| Letter::WorkerDown { worker: key });
+        }
+    }
+
+    /// Ends what a worker was asked and will not answer.
+    pub(super) fn give_up_work(&mut self, port: &mut impl Port, key: SessionKey) {
+        if self.sessions.get(key).and_then(|entry| entry.worker()).is_none() {
+            return;
         }
         let mut body = std::mem::take(&mut self.body_scratch);
         Failure::WorkerGone.write(&mut body);

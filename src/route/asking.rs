@@ -349,9 +349,9 @@ impl Router {
             self.load_changed(worker);
             return Err(match reason {
                 message::Undelivered::Gone => gone,
-                message::Undelivered::QueueFull | message::Undelivered::Expired => {
-                    NotAsked::Declined(Declined::Full)
-                }
+                message::Undelivered::QueueFull
+                | message::Undelivered::Expired
+                | message::Undelivered::NotStored => NotAsked::Declined(Declined::Full),
                 message::Undelivered::TooLarge => NotAsked::Failed(Failure::TooLarge),
                 message::Undelivered::NotText => NotAsked::Failed(Failure::BadRequest(
                     "body cannot be carried by the worker's protocol",

@@ -11,10 +11,10 @@ use crate::session::Ending;
 use crate::time::Now;
 
 /// The sessions of this shard as [`super::addresses::Addresses`] sees them.
-struct Locals<'a> {
-    shard: u16,
-    sessions: &'a Sessions,
-    placement: &'a Placement,
+pub(super) struct Locals<'a> {
+    pub(super) shard: u16,
+    pub(super) sessions: &'a Sessions,
+    pub(super) placement: &'a Placement,
 }
 
 impl Residents for Locals<'_> {

@@ -13,7 +13,7 @@ use super::message::{
 use super::parcel::Parcel;
 use super::port::Port;
 use super::router::Router;
-use super::sessions::Answerable;
+use super::sessions::{Answerable, State};
 use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::time::Now;
@@ -361,36 +361,37 @@ impl Router {
         key: SessionKey,
         options: &SubscriptionOptions,
     ) -> Result<Qos, Refusal> {
-        let entry = self.sessions.attached_mut(key).ok_or(Refusal::NotAuthorized)?;
-        if entry.take_direct(*options) {
-            return Ok(options.qos);
-        }
-        if let Some(held) = self.held(key) {
-            let home = self.placement.home(held.name);
-            if home == self.shard {
-                self.direct_index.up(&held);
-            } else {
-                self.mesh.write(home, |_| Letter::DirectUp(held));
-            }
+        let entry = self.sessions.present_mut(key).ok_or(Refusal::NotAuthorized)?;
+        let is_offline = entry.state == State::Suspended;
+        if !entry.take_direct(*options) && !is_offline {
+            self.tell_direct(key, true);
         }
         Ok(options.qos)
     }
 
     /// Ends the direct listener. Whether there was one.
     pub(super) fn leave_direct(&mut self, key: SessionKey) -> bool {
-        let had = self
-            .sessions
-            .get_mut(key)
-            .is_some_and(|entry| entry.leave_direct());
-        if let Some(held) = self.held(key).filter(|_| had) {
-            let home = self.placement.home(held.name);
-            if home == self.shard {
-                self.direct_index.down(&held);
-            } else {
-                self.mesh.write(home, |_| Letter::DirectDown(held));
-            }
+        let Some(entry) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        let is_told = entry.state != State::Suspended;
+        let had = entry.leave_direct();
+        if had && is_told {
+            self.tell_direct(key, false);
         }
         had
+    }
+
+    /// Has the index know that a session takes Direct messages, or does not any more.
+    pub(super) fn tell_direct(&mut self, key: SessionKey, takes: bool) {
+        let Some(held) = self.held(key) else { return };
+        let home = self.placement.home(held.name);
+        match (home == self.shard, takes) {
+            (true, true) => self.direct_index.up(&held),
+            (true, false) => self.direct_index.down(&held),
+            (false, true) => self.mesh.write(home, |_| Letter::DirectUp(held)),
+            (false, false) => self.mesh.write(home, |_| Letter::DirectDown(held)),
+        }
     }
 
     /// What a session stands in the index with: the same for as long as it lives.

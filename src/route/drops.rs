@@ -10,5 +10,6 @@ pub(crate) const fn reason(undelivered: Undelivered) -> DropReason {
         Undelivered::TooLarge => DropReason::TooLarge,
         Undelivered::NotText => DropReason::NotText,
         Undelivered::Expired => DropReason::Expired,
+        Undelivered::NotStored => DropReason::NotStored,
     }
 }

@@ -3,11 +3,15 @@
 //! Order: letters from one shard to another arrive in the order they were written. The protocol between the
 //! shards rests on that and on nothing else about time.
 
+use std::sync::Arc;
+
+use super::awaited::PublishId;
 use super::direct::Held;
 use super::hashes::AddressKey;
 use super::message::{Ownership, Qos, SessionKey, Ticket, Token};
 use super::parcel::{SenderSpan, Span};
 use super::requests::RequestKey;
+use super::retained::Retained;
 use crate::observe::ApiOutcome;
 use crate::time::Instant;
 
@@ -145,6 +149,18 @@ pub(crate) enum Letter {
         qos: Qos,
         retain: bool,
         expires: Option<Instant>,
+        /// What its sender's acknowledgement is waiting for is to be answered under this name.
+        awaited: Option<PublishId>,
+    },
+    /// Such a message is in good hands (to the sender's shard), or could not be.
+    Published { publish: PublishId, refused: bool },
+    /// On the writing shard are sessions that outlive their connections.
+    Keeps,
+    /// A message on a channel that is retained from now on, or none is any more; to every shard.
+    Retain {
+        message: Arc<Retained>,
+        /// As in [`Letter::Publish`].
+        awaited: Option<PublishId>,
     },
 }
 
@@ -201,7 +217,10 @@ impl Letter {
             | Self::DirectDown(_)
             | Self::DirectEnded { .. }
             | Self::InterestAdd { .. }
-            | Self::InterestRemove { .. } => {}
+            | Self::InterestRemove { .. }
+            | Self::Published { .. }
+            | Self::Keeps
+            | Self::Retain { .. } => {}
             Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
             Self::Request { sender, wish, .. } => {

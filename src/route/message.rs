@@ -181,6 +181,18 @@ pub struct SenderPattern<'a> {
     pub resource: Option<&'a str>,
 }
 
+/// Whether a subscription is sent the retained messages that match it (MQTT 5.0, 3.8.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetainHandling {
+    /// Each time it is made.
+    Always,
+    /// If it did not exist before.
+    IfNew,
+    /// Not at all.
+    #[default]
+    Never,
+}
+
 /// How a subscriber wants its deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionOptions {
@@ -190,6 +202,8 @@ pub struct SubscriptionOptions {
     pub no_local: bool,
     /// Keep the sender's retain flag.
     pub retain_as_published: bool,
+    /// Whether it is sent what is retained.
+    pub retained: RetainHandling,
     /// Named in each delivery; 0 is none.
     pub identifier: u32,
     /// The form its protocol delivers in. Opaque to the router, but part of a subscription's identity:
@@ -545,6 +559,8 @@ pub enum Undelivered {
     NotText,
     /// Expired on the way.
     Expired,
+    /// It would have to outlive the daemon, and cannot be made to just now.
+    NotStored,
 }
 
 /// What the router tells a session out of turn.

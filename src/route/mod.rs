@@ -5,7 +5,7 @@
 //!
 //! The [`Router`] is one shard's; its methods stand in the file of what they are about: `claiming` (addresses),
 //! `registering`, `publishing`, `asking` and `answering` (requests), `directing`, `builtin`, `revocation`,
-//! `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
+//! `retained` (retained messages, on all shards), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
 //! of each other.
 
 pub mod identity;
@@ -17,6 +17,7 @@ mod addresses;
 mod answering;
 mod asked;
 mod asking;
+mod awaited;
 mod builtin;
 mod channels;
 mod claiming;
@@ -28,6 +29,7 @@ mod drops;
 mod entitlement;
 mod failure;
 mod hashes;
+mod keeping;
 mod letter;
 mod mesh;
 mod parcel;
@@ -35,6 +37,7 @@ mod publishing;
 mod receiving;
 mod registering;
 mod requests;
+mod retained;
 mod revocation;
 mod router;
 mod select;
@@ -47,14 +50,17 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use awaited::PublishId;
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
     Answer, ApiRequest, Authenticate, Bind, ChannelMessage, Command, Completion, Delivery, Direct,
-    DirectOutcome, Login, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal, Registration, ScramHash,
-    SenderPattern, SessionId, SessionKey, SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
+    DirectOutcome, Login, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal, Registration,
+    RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, SubscriptionOptions, Ticket, Token,
+    Undelivered, Unregistration,
 };
 pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};
+pub use retained::Retained;
 pub use rights::{AppPolicy, Change, CredentialId, DirectPolicy, Grants, Service};
 pub use router::{RootWildcard, Router, RouterConfig, RouterLimits};
 pub use system::Audience;

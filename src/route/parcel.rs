@@ -29,15 +29,17 @@ pub struct Parcel {
     bytes: Vec<u8>,
     /// Names and Direct messages: kept apart so that they come out as text without being checked again.
     text: String,
+    /// What its letters share with other shards, in bytes.
+    shared: usize,
 }
 
 /// A parcel that has grown beyond this is not kept for use again.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
 impl Parcel {
-    /// Bytes it holds, its letters included.
+    /// Bytes it holds, its letters and what they share with other shards included.
     pub fn len_bytes(&self) -> usize {
-        self.bytes.len() + self.text.len() + self.letters.len() * size_of::<Letter>()
+        self.bytes.len() + self.text.len() + self.shared + self.letters.len() * size_of::<Letter>()
     }
 
     /// Whether it holds no letter.
@@ -58,6 +60,7 @@ impl Parcel {
         self.letters.clear();
         self.bytes.clear();
         self.text.clear();
+        self.shared = 0;
     }
 
     pub(crate) fn put(&mut self, letter: Letter) {
@@ -74,6 +77,11 @@ impl Parcel {
         let span = span(self.text.len(), text.len());
         self.text.push_str(text);
         span
+    }
+
+    /// Counts bytes that a letter keeps alive without holding them here.
+    pub(crate) const fn put_shared(&mut self, bytes: usize) {
+        self.shared += bytes;
     }
 
     pub(crate) fn put_sender(&mut self, sender: &Sender<'_>) -> SenderSpan {
@@ -112,6 +120,7 @@ impl Parcel {
         let (bytes, text) = (at(self.bytes.len()), at(self.text.len()));
         self.bytes.append(&mut later.bytes);
         self.text.push_str(&later.text);
+        self.shared += later.shared;
         self.letters.extend(later.letters.drain(..).map(|mut letter| {
             letter.move_spans(bytes, text);
             letter

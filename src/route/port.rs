@@ -1,5 +1,6 @@
 //! What the router needs of the shard it lives on.
 
+use super::awaited::PublishId;
 use super::message::{Delivery, Notice, SessionKey, Undelivered};
 use crate::session::Ending;
 use crate::time::Instant;
@@ -20,6 +21,22 @@ pub trait Port {
 
     /// Hands a message to a local session. Must not call back into the router.
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered>;
+
+    /// How much has been written down so far of what is to outlive the daemon: if it differs after a delivery, the
+    /// message has to be made to last before it is acknowledged.
+    fn written(&self) -> u64 {
+        0
+    }
+
+    /// Whether nothing new can be made to outlive the daemon just now.
+    fn refuses_durable(&self) -> bool {
+        false
+    }
+
+    /// Has [`Router::publish_lasts`](super::Router::publish_lasts) called, once what was written down lasts.
+    fn hold(&mut self, origin: u16, publish: PublishId) {
+        let _ = (origin, publish);
+    }
 
     /// Tells a local session what came of something. Must not call back into the router.
     fn notify(&mut self, to: SessionKey, notice: Notice);

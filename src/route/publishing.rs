@@ -1,10 +1,11 @@
 //! Channel messages: from a local block to whoever hears them, on this shard and the others.
 
+use super::awaited::PublishId;
 use super::channels::interest::ShardSet;
 use super::channels::matching::Published;
 use super::identity::{Identity, Sender, check_channel};
 use super::letter::Letter;
-use super::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey};
+use super::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
 use crate::observe::{DropReason, Stage};
@@ -13,21 +14,48 @@ use crate::time::Now;
 impl Router {
     /// Publishes a message of a local block. The other shards that want it get one copy each.
     ///
+    /// `None`: it is not known yet that it lasts where it has to; [`Completion::Published`](super::Completion) follows.
+    /// That is only so if there is a ticket, and also if the block's own session `wrote` something down with it.
+    ///
     /// # Errors
     /// [`Refusal::InvalidName`], [`Refusal::NotAuthorized`] (another app's `~<app>/`, or not attached), and for
     /// QoS 1 and above [`Refusal::Busy`] if an interested shard cannot be reached just now; then nothing was
-    /// delivered.
+    /// delivered. One that is to be retained: as in `publish_retained`.
     pub fn publish(
         &mut self,
         now: Now,
         port: &mut impl Port,
         from: SessionKey,
         message: &ChannelMessage<'_>,
-    ) -> Result<Reach, Refusal> {
+        ticket: Option<Ticket>,
+        wrote: bool,
+    ) -> Option<Result<Reach, Refusal>> {
+        let may_wait = wrote || self.keeps || self.keeping.len() > 0 || (message.retain && self.durable);
+        let awaited = ticket
+            .filter(|_| may_wait)
+            .map(|ticket| self.awaited.begin(from, ticket));
+        let before = (port.written(), self.journal.len());
         let published = self.with_sender(from, |router, sender| {
-            router.publish_as(now, port, sender, Some(from), message)
+            router.publish_as(now, port, sender, Some(from), awaited, message)
         });
-        published.unwrap_or(Err(Refusal::NotAuthorized))
+        let (outcome, mut left) = match published {
+            Some(Ok((reach, left))) => (Ok(reach), left),
+            Some(Err(refusal)) => (Err(refusal), 0),
+            None => (Err(Refusal::NotAuthorized), 0),
+        };
+        let Some(awaited) = awaited else {
+            return Some(outcome);
+        };
+        if wrote || (port.written(), self.journal.len()) != before {
+            port.hold(self.shard, awaited);
+            left += 1;
+        }
+        if left == 0 {
+            self.awaited.withdraw(awaited);
+            return Some(outcome);
+        }
+        self.awaited.expect(awaited, left, outcome);
+        None
     }
 
     /// Publishes what a block left for the case that it goes without a good-bye: by the same rules, after it
@@ -42,17 +70,20 @@ impl Router {
         sender: &Identity,
         message: &ChannelMessage<'_>,
     ) -> Result<Reach, Refusal> {
-        self.publish_as(now, port, &sender.sender(), None, message)
+        let published = self.publish_as(now, port, &sender.sender(), None, None, message);
+        published.map(|(reach, _)| reach)
     }
 
+    /// How far the message went, and how many other shards are to answer for it.
     fn publish_as(
         &mut self,
         now: Now,
         port: &mut impl Port,
         sender: &Sender<'_>,
         from: Option<SessionKey>,
+        awaited: Option<PublishId>,
         message: &ChannelMessage<'_>,
-    ) -> Result<Reach, Refusal> {
+    ) -> Result<(Reach, u32), Refusal> {
         self.metrics.channel_in.increment();
         let channel = message.channel;
         if check_channel(channel).is_err() {
@@ -64,13 +95,35 @@ impl Router {
             self.metrics.dropped(Stage::Channel, DropReason::NotAuthorized);
             return Err(Refusal::NotAuthorized);
         }
+        if message.retain {
+            return self.publish_retained(now, port, sender, from, awaited, message);
+        }
+        self.publish_live(now, port, sender, from, awaited, message)
+    }
+
+    /// Publishes a message to who subscribes now: how far it went, and how many other shards are to answer for it.
+    pub(super) fn publish_live(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        sender: &Sender<'_>,
+        from: Option<SessionKey>,
+        awaited: Option<PublishId>,
+        message: &ChannelMessage<'_>,
+    ) -> Result<(Reach, u32), Refusal> {
+        let channel = message.channel;
         if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
-            return Ok(Reach::Nobody);
+            return Ok((Reach::Nobody, 0));
         }
         let hash = self.placement.channel(channel);
         let shards = self.interest.shards(hash, channel);
-        let passed = self.pass_on(shards, sender, message)?;
+        let awaited = awaited.filter(|_| message.qos != Qos::AtMostOnce);
+        let answering = match awaited {
+            Some(_) => shards.both(self.keeping),
+            None => ShardSet::default(),
+        };
+        let passed = self.pass_on(shards, sender, message, awaited)?;
         let published = Published {
             message: *message,
             hash,
@@ -80,11 +133,15 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
-        Ok(if heard || passed {
+        if heard.unstored && answering.len() == 0 {
+            return Err(Refusal::QuotaExceeded);
+        }
+        let reach = if heard.anybody || passed {
             Reach::Subscribers
         } else {
             Reach::Nobody
-        })
+        };
+        Ok((reach, answering.len()))
     }
 
     /// Writes the message to the shards that want it. Whether there are any.
@@ -93,6 +150,7 @@ impl Router {
         shards: ShardSet,
         sender: &Sender<'_>,
         message: &ChannelMessage<'_>,
+        awaited: Option<PublishId>,
     ) -> Result<bool, Refusal> {
         let bytes =
             sender.address().len() + message.channel.len() + message.payload.len() + message.attributes.len();
@@ -101,6 +159,7 @@ impl Router {
             self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
             return Err(Refusal::Busy);
         }
+        let keeping = self.keeping;
         let mut wanted = false;
         for shard in shards.iter() {
             wanted = true;
@@ -116,6 +175,7 @@ impl Router {
                 qos: message.qos,
                 retain: message.retain,
                 expires: message.expires,
+                awaited: awaited.filter(|_| keeping.contains(shard)),
             });
         }
         Ok(wanted)
@@ -128,9 +188,13 @@ impl Router {
         port: &mut impl Port,
         sender: Sender<'_>,
         message: ChannelMessage<'_>,
+        awaited: Option<(u16, PublishId)>,
     ) {
         if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
+            if let Some((origin, publish)) = awaited {
+                self.answer_publish(port, origin, publish, false);
+            }
             return;
         }
         let published = Published {
@@ -139,7 +203,15 @@ impl Router {
             sender,
             from: None,
         };
-        self.subscriptions
+        let before = port.written();
+        let heard = self
+            .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
+        let Some((origin, publish)) = awaited else { return };
+        if port.written() != before && !heard.unstored {
+            port.hold(origin, publish);
+        } else {
+            self.answer_publish(port, origin, publish, heard.unstored);
+        }
     }
 }

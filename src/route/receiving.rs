@@ -1,6 +1,7 @@
 //! Reading the letters of another shard.
 
 use super::asking::{Asking, Ended};
+use super::channels::interest::ShardSet;
 use super::directing::Going;
 use super::letter::Letter;
 use super::message::{ChannelMessage, SessionId, SessionKey};
@@ -46,7 +47,13 @@ impl Router {
             Letter::InterestRemove { channel } => self.interest.remove(*channel, from),
             Letter::FilterAdd { filter } => self.interest.add_filter(parcel.text(*filter), from),
             Letter::FilterRemove { filter } => self.interest.remove_filter(parcel.text(*filter), from),
-            Letter::Publish { .. } => self.follow_publish(now, port, parcel, letter),
+            Letter::Publish { .. } => self.follow_publish(now, port, from, parcel, letter),
+            Letter::Published { publish, refused } => self.publish_answered(port, *publish, *refused),
+            Letter::Keeps => self.keeping.add(ShardSet::of(from)),
+            Letter::Retain { message, awaited } => {
+                let awaited = awaited.map(|publish| (from, publish));
+                self.retained_elsewhere(now, port, message, awaited);
+            }
             Letter::Request { .. }
             | Letter::Settled { .. }
             | Letter::Refused { .. }
@@ -62,7 +69,14 @@ impl Router {
         }
     }
 
-    fn follow_publish(&mut self, now: Now, port: &mut impl Port, parcel: &Parcel, letter: &Letter) {
+    fn follow_publish(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        from: u16,
+        parcel: &Parcel,
+        letter: &Letter,
+    ) {
         if let Letter::Publish {
             sender,
             channel,
@@ -71,6 +85,7 @@ impl Router {
             qos,
             retain,
             expires,
+            awaited,
         } = letter
         {
             let message = ChannelMessage {
@@ -81,7 +96,8 @@ impl Router {
                 retain: *retain,
                 expires: *expires,
             };
-            self.published_elsewhere(now, port, parcel.sender(*sender), message);
+            let awaited = awaited.map(|publish| (from, publish));
+            self.published_elsewhere(now, port, parcel.sender(*sender), message, awaited);
         }
     }
 

@@ -4,11 +4,12 @@ use super::channels::subscriptions::{Transition, has_wildcard};
 use super::identity::{check_channel_filter, check_resource};
 use super::letter::Letter;
 use super::message::{
-    Qos, Refusal, Registration, SenderPattern, SessionKey, SubscriptionOptions, Unregistration,
+    Qos, Refusal, Registration, RetainHandling, SenderPattern, SessionKey, SubscriptionOptions,
+    Unregistration,
 };
 use super::port::Port;
 use super::router::{RootWildcard, Router};
-use super::sessions::{Entry, Listener, Worker};
+use super::sessions::{Entry, Listener, State, Worker};
 use super::system::is_system;
 use crate::limits;
 use crate::time::Now;
@@ -68,7 +69,7 @@ impl Router {
         from: &SenderPattern<'_>,
         options: &SubscriptionOptions,
     ) -> Result<Qos, Refusal> {
-        let entry = self.sessions.attached(key).ok_or(Refusal::NotAuthorized)?;
+        let entry = self.sessions.present(key).ok_or(Refusal::NotAuthorized)?;
         check_channel_filter(filter).map_err(|_| Refusal::InvalidName)?;
         let sender = entry.identity.sender();
         let first = filter.split('/').next().unwrap_or_default();
@@ -79,20 +80,29 @@ impl Router {
         if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
             return Err(Refusal::NotAuthorized);
         }
-        if self.add_subscription(key, filter, from, options)? == Transition::Edge {
+        let (transition, is_new) = self.add_subscription(key, filter, from, options)?;
+        if transition == Transition::Edge {
             self.tell_interest(filter);
+        }
+        let owed = match options.retained {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => is_new,
+            RetainHandling::Never => false,
+        };
+        if owed && !self.retained.is_empty() {
+            self.scans.begin(key, filter, from, options.form);
         }
         Ok(options.qos)
     }
 
-    /// Subscribes, and counts what is new.
+    /// Subscribes, and counts what is new. Whether it is.
     pub(super) fn add_subscription(
         &mut self,
         key: SessionKey,
         filter: &str,
         from: &SenderPattern<'_>,
         options: &SubscriptionOptions,
-    ) -> Result<Transition, Refusal> {
+    ) -> Result<(Transition, bool), Refusal> {
         let count = |router: &Self| {
             let entry = router.sessions.get(key);
             entry.map_or(0, Entry::subscription_count)
@@ -101,10 +111,11 @@ impl Router {
         let transition = self
             .subscriptions
             .subscribe(&mut self.sessions, key, filter, from, options)?;
-        if count(self) > before {
+        let is_new = count(self) > before;
+        if is_new {
             self.metrics.subscriptions.increment();
         }
-        Ok(transition)
+        Ok((transition, is_new))
     }
 
     fn unsubscribe(&mut self, key: SessionKey, filter: &str, from: &SenderPattern<'_>, form: u8) -> bool {
@@ -113,6 +124,7 @@ impl Router {
             .unsubscribe(&mut self.sessions, key, filter, from, form);
         if ended.is_some() {
             self.metrics.subscriptions.decrement();
+            self.scans.end(key, filter, from, form);
         }
         if ended == Some(Transition::Edge) {
             self.tell_no_interest(filter);
@@ -122,6 +134,7 @@ impl Router {
 
     /// Ends all the session's channel subscriptions.
     pub(super) fn leave_channels(&mut self, key: SessionKey) {
+        self.scans.leave(key);
         while let Some(entry) = self.sessions.get_mut(key)
             && let Some(subscription) = entry.take_subscription()
         {
@@ -157,9 +170,10 @@ impl Router {
     }
 
     fn listen(&mut self, key: SessionKey, cmd: &str, options: &SubscriptionOptions) -> Result<Qos, Refusal> {
-        let id = self.id(key);
-        let entry = self.sessions.attached_mut(key).ok_or(Refusal::NotAuthorized)?;
+        let draining = self.draining;
+        let entry = self.sessions.present_mut(key).ok_or(Refusal::NotAuthorized)?;
         check_resource(cmd).map_err(|_| Refusal::InvalidName)?;
+        let is_offered = entry.state == State::Attached && !draining;
         let worker = entry.extra().worker.get_or_insert_with(Worker::default);
         if let Some(listener) = worker.listeners.iter_mut().find(|known| &*known.cmd == cmd) {
             listener.options = *options;
@@ -173,23 +187,54 @@ impl Router {
             cmd: cmd.into(),
             options: *options,
         });
-        if self.draining {
-            return Ok(options.qos);
+        if is_offered {
+            if is_first {
+                self.tell_worker(key);
+            }
+            self.tell_listener(key, cmd);
         }
-        if is_first {
-            let sender = entry.identity.sender();
-            self.directory.up(id, &sender);
-            self.mesh.broadcast(|parcel| Letter::WorkerUp {
-                worker: key,
-                identity: parcel.put_sender(&sender),
-            });
-        }
-        self.directory.listen(id, cmd);
+        Ok(options.qos)
+    }
+
+    /// Has all shards know that a session is a worker.
+    fn tell_worker(&mut self, key: SessionKey) {
+        let id = self.id(key);
+        let Some(entry) = self.sessions.get(key) else {
+            return;
+        };
+        let sender = entry.identity.sender();
+        self.directory.up(id, &sender);
+        self.mesh.broadcast(|parcel| Letter::WorkerUp {
+            worker: key,
+            identity: parcel.put_sender(&sender),
+        });
+    }
+
+    /// Has all shards know that a worker listens to a command.
+    fn tell_listener(&mut self, key: SessionKey, cmd: &str) {
+        self.directory.listen(self.id(key), cmd);
         self.mesh.broadcast(|parcel| Letter::ListenerAdd {
             worker: key,
             cmd: parcel.put_text(cmd),
         });
-        Ok(options.qos)
+    }
+
+    /// Offers a session that is back as the worker it was.
+    pub(super) fn offer_work(&mut self, key: SessionKey) {
+        let worker = self.sessions.get(key).and_then(|entry| entry.worker());
+        let cmds: Vec<_> = worker
+            .into_iter()
+            .flat_map(|worker| &worker.listeners)
+            .map(|listener| listener.cmd.clone())
+            .collect();
+        if cmds.is_empty() || self.draining {
+            return;
+        }
+        self.tell_worker(key);
+        for cmd in cmds {
+            self.tell_listener(key, &cmd);
+        }
+        self.load_changed(key);
     }
 
     /// Requests it was given before may still be answered; with its last listener a block is no worker any

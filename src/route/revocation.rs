@@ -75,8 +75,13 @@ impl Router {
             let start = sweep.next_slot;
             let end = start.saturating_add(left).min(self.sessions.end());
             let concerned = |(_, entry): &(SessionKey, &Entry)| sweep.revoked.concerns(entry);
+            // With a secret goes the connection that was proven by it; the account has its session still.
+            let ending = match sweep.revoked {
+                Revoked::Credential(_) => Ending::ProofEnded,
+                Revoked::Account(_) | Revoked::App(_) => Ending::Revoked,
+            };
             for (key, _) in self.sessions.in_slots(start..end).filter(concerned) {
-                port.end(key, Ending::Revoked);
+                port.end(key, ending);
             }
             left -= end - start;
             if end < self.sessions.end() {

@@ -8,7 +8,8 @@ use rand::{RngCore, SeedableRng};
 
 use super::addresses::Addresses;
 use super::asked::Asked;
-use super::channels::interest::Interest;
+use super::awaited::Awaited;
+use super::channels::interest::{Interest, ShardSet};
 use super::channels::subscriptions::Subscriptions;
 use super::conflicts::Conflicts;
 use super::direct::DirectIndex;
@@ -22,13 +23,15 @@ use super::message::{SessionId, SessionKey, Token};
 use super::parcel::Parcel;
 use super::port::Port;
 use super::requests::Requests;
+use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
 use super::sessions::{Entry, Sessions, State};
 use super::system::System;
+use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 /// Who may subscribe to a filter whose first level is a wildcard (PROTOCOL 2.3, Privacy).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,10 @@ pub struct RouterLimits {
     pub requests_per_worker_max: usize,
     /// See [`limits::REQUESTS_PER_SHARD_MAX`].
     pub requests_per_shard_max: usize,
+    /// See [`limits::RETAINED_MAX`].
+    pub retained_max: usize,
+    /// See [`limits::RETAINED_BYTES_MAX`].
+    pub retained_bytes_max: usize,
 }
 
 impl Default for RouterLimits {
@@ -57,6 +64,8 @@ impl Default for RouterLimits {
             requests_per_block_max: limits::REQUESTS_PER_BLOCK_MAX,
             requests_per_worker_max: limits::REQUESTS_PER_WORKER_MAX,
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         }
     }
 }
@@ -78,8 +87,18 @@ pub struct RouterConfig {
     pub root_wildcard: RootWildcard,
     /// Bounds.
     pub limits: RouterLimits,
+    /// Whether what has to outlive the daemon is written down, for [`Router::take_journal`].
+    pub durable: bool,
     /// Where everything is counted.
     pub metrics: Arc<ShardMetrics>,
+}
+
+impl RouterConfig {
+    /// The shard that an address, `<account>/<resource>`, is at home on.
+    pub fn homes(&self) -> impl Fn(&str) -> u16 {
+        let placement = Placement::new(self.placement_seed, self.shards);
+        move |address| placement.home(placement.address(address).hash())
+    }
 }
 
 /// Routes the messages of one shard's sessions. Does no I/O and reads no clock: time, parcels of the other
@@ -105,7 +124,21 @@ pub struct Router {
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
+    /// Messages whose acknowledgement waits.
+    pub(super) awaited: Awaited,
+    /// Whether the other shards know that sessions here outlive their connections, and which of them have said so.
+    pub(super) keeps: bool,
+    pub(super) keeping: ShardSet,
     pub(super) system: System,
+
+    /// This shard's replica of the retained messages.
+    pub(super) retained: Store,
+    /// The latest version of one that is known here.
+    pub(super) retained_nanos: u64,
+    pub(super) scans: Scans,
+    pub(super) durable: bool,
+    /// What changed of what has to outlive the daemon.
+    pub(super) journal: Journal,
 
     pub(super) directory: Directory,
     pub(super) requests: Requests,
@@ -115,6 +148,8 @@ pub struct Router {
     /// Where `find` begins.
     pub(super) rotation: usize,
     pub(super) draining: bool,
+    /// Workers that lost their connection, oldest first, and until when what they were asked waits for them.
+    pub(super) suspended: VecDeque<(Instant, SessionKey)>,
 
     /// Who takes Direct messages under the names at home here.
     pub(super) direct_index: DirectIndex,
@@ -147,13 +182,22 @@ impl Router {
             conflicts: Conflicts::new(maps),
             subscriptions: Subscriptions::new(placement.clone(), local()),
             interest: Interest::new(local()),
+            awaited: Awaited::default(),
+            keeps: false,
+            keeping: ShardSet::default(),
             system: System::default(),
+            retained: Store::default(),
+            retained_nanos: 0,
+            scans: Scans::default(),
+            durable: config.durable,
+            journal: Journal::new(),
             directory: Directory::new(local()),
             requests: Requests::new(local()),
             asked: Asked::new(),
             stale_loads: Vec::new(),
             rotation: 0,
             draining: false,
+            suspended: VecDeque::new(),
             direct_index: DirectIndex::default(),
             address_scratch: String::new(),
             body_scratch: Vec::new(),
@@ -218,6 +262,7 @@ impl Router {
         };
         let address = self.placement.address(entry.identity.sender().address());
         let uid = entry.identity.sender().uid();
+        let is_offline = entry.state == State::Suspended;
         if entry.state == State::Attached {
             self.metrics.sessions.decrement();
         }
@@ -225,7 +270,11 @@ impl Router {
         self.leave_direct(key);
         self.leave_requests(port, key);
         self.leave_work(now, port, key);
-        self.entitlement.leave(uid);
+        if is_offline {
+            self.metrics.sessions_offline.decrement();
+        } else {
+            self.entitlement.leave(uid);
+        }
         let home = self.placement.home(address.hash());
         if home == self.shard {
             self.release(port, address, self.id(key));
@@ -249,10 +298,13 @@ impl Router {
     }
 
     /// Called about every 10 ms: tells the other shards what the workers here have to do, and goes on with
-    /// revocations.
-    pub fn tick(&mut self, _now: Now, port: &mut impl Port) {
+    /// revocations and with retained messages.
+    pub fn tick(&mut self, now: Now, port: &mut impl Port) {
         self.tell_loads();
+        self.give_up_suspended(now, port);
         self.sweep(port);
+        self.sweep_retained(now);
+        self.continue_scans(now, port);
     }
 
     /// The daemon stops: the workers of this shard are offered to nobody any more. Requests in flight go on.
@@ -261,7 +313,7 @@ impl Router {
             return;
         }
         for (key, entry) in self.sessions.in_slots(0..self.sessions.end()) {
-            if entry.worker().is_some() {
+            if entry.worker().is_some() && entry.state == State::Attached {
                 let id = SessionId {
                     shard: self.shard,
                     key,

@@ -41,6 +41,8 @@ pub(crate) enum State {
     Joining,
     /// Has its address.
     Attached,
+    /// Has its address and no connection: it goes on when its client is back.
+    Suspended,
     /// A newer session was preferred, or the address is fought for; waits for its end.
     Displaced,
 }
@@ -287,6 +289,18 @@ impl Sessions {
     /// A session that has its address.
     pub(crate) fn attached_mut(&mut self, key: SessionKey) -> Option<&mut Entry> {
         self.get_mut(key).filter(|entry| entry.state == State::Attached)
+    }
+
+    /// A session that has its address, whether its client is there or not.
+    pub(crate) fn present(&self, key: SessionKey) -> Option<&Entry> {
+        let has_address = |entry: &&Entry| matches!(entry.state, State::Attached | State::Suspended);
+        self.get(key).filter(has_address)
+    }
+
+    /// A session that has its address, whether its client is there or not.
+    pub(crate) fn present_mut(&mut self, key: SessionKey) -> Option<&mut Entry> {
+        let has_address = |entry: &&mut Entry| matches!(entry.state, State::Attached | State::Suspended);
+        self.get_mut(key).filter(has_address)
     }
 
     /// The sessions in the slots of `range`.

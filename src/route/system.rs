@@ -108,7 +108,7 @@ impl Router {
         if filter.split('/').next() != Some(SYS) {
             return Err(Refusal::InvalidName);
         }
-        let transition = self.add_subscription(key, filter, &SenderPattern::default(), options)?;
+        let (transition, _) = self.add_subscription(key, filter, &SenderPattern::default(), options)?;
         if transition == Transition::Edge {
             self.system.filters += 1;
         }

@@ -1,13 +1,15 @@
 //! The sessions there are, joined in one type: a table of connections needs no boxes and no virtual calls.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::ws::{MessageKind, Subprotocol};
 use super::{
-    Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Session, Step, Will, mqtt, ws, xmpp,
+    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Session, Step, Will, mqtt,
+    ws, xmpp,
 };
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
+use crate::journal::Journal;
 use crate::route::{Bind, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 
@@ -15,9 +17,9 @@ use crate::time::{Instant, Now};
 #[derive(Clone, Debug)]
 pub struct Opening {
     /// Shared by the MQTT sessions of one shard.
-    pub mqtt: Rc<mqtt::Settings>,
+    pub mqtt: Arc<mqtt::Settings>,
     /// Shared by the XMPP sessions of one shard.
-    pub xmpp: Rc<xmpp::Settings>,
+    pub xmpp: Arc<xmpp::Settings>,
     /// What the listener says of passwords.
     pub passwords: mqtt::Passwords,
 }
@@ -152,6 +154,10 @@ impl Session for Carrying {
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         carried!(self, out, session => session.end(now, ending, out));
     }
+
+    fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
+        carried!(self, out, session => session.committed(now, batch, out));
+    }
 }
 
 /// A session of any protocol over any transport.
@@ -159,8 +165,8 @@ impl Session for Carrying {
 pub enum AnySession {
     /// MQTT over a stream (TCP, TLS).
     Mqtt(mqtt::Session),
-    /// WebSocket, which carries what its handshake chooses.
-    WebSocket(ws::Session<Carrying>),
+    /// WebSocket, which carries what its handshake chooses; boxed, so that MQTT over a stream does not pay for it.
+    WebSocket(Box<ws::Session<Carrying>>),
 }
 
 impl AnySession {
@@ -171,7 +177,47 @@ impl AnySession {
 
     /// WebSocket on a connection accepted `now`.
     pub fn web_socket(opening: &Opening, now: Now) -> Self {
-        Self::WebSocket(ws::Session::new(opening, now))
+        Self::WebSocket(Box::new(ws::Session::new(opening, now)))
+    }
+
+    /// A session of MQTT that was kept over a restart, as [`Session::describe`] wrote it down, with its messages;
+    /// `None` if that cannot be read.
+    pub fn restored(
+        opening: &Opening,
+        now: Now,
+        described: &[u8],
+        messages: mqtt::MessageState,
+    ) -> Option<Self> {
+        mqtt::Session::restored(&opening.mqtt, now, described, messages).map(Self::Mqtt)
+    }
+
+    /// Belongs to another shard from now on, whose settings these are.
+    pub fn rehome(&mut self, opening: &Opening) {
+        if let Some(session) = self.as_mqtt_mut() {
+            session.rehome(&opening.mqtt);
+        }
+    }
+
+    /// The session of MQTT, whatever carries it.
+    fn as_mqtt(&self) -> Option<&mqtt::Session> {
+        match self {
+            Self::Mqtt(session) => Some(session),
+            Self::WebSocket(session) => match session.carried()? {
+                Carrying::Mqtt(session) => Some(session),
+                Carrying::Xmpp(_) => None,
+            },
+        }
+    }
+
+    /// The session of MQTT, whatever carries it.
+    fn as_mqtt_mut(&mut self) -> Option<&mut mqtt::Session> {
+        match self {
+            Self::Mqtt(session) => Some(session),
+            Self::WebSocket(session) => match session.carried_mut()? {
+                Carrying::Mqtt(session) => Some(session),
+                Carrying::Xmpp(_) => None,
+            },
+        }
     }
 }
 
@@ -242,6 +288,61 @@ impl Session for AnySession {
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         each!(self, session => session.end(now, ending, out));
     }
+
+    fn life(&self) -> Life {
+        self.as_mqtt().map_or(Life::Connection, Session::life)
+    }
+
+    fn keep_as(&mut self, number: u64) {
+        if let Some(session) = self.as_mqtt_mut() {
+            session.keep_as(number);
+        }
+    }
+
+    fn number(&self) -> u64 {
+        self.as_mqtt().map_or(0, Session::number)
+    }
+
+    fn detach(&mut self, now: Now) -> Option<Self> {
+        self.as_mqtt_mut()?.detach(now).map(Self::Mqtt)
+    }
+
+    fn inherit(&mut self, earlier: &mut Self) {
+        if let (Some(session), Some(earlier)) = (self.as_mqtt_mut(), earlier.as_mqtt_mut()) {
+            session.inherit(earlier);
+        }
+    }
+
+    fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
+        self.as_mqtt_mut().map_or(Err(Undelivered::Gone), |session| {
+            Session::keep_delivery(session, now, delivery)
+        })
+    }
+
+    fn due(&mut self, now: Now) -> Option<Due> {
+        self.as_mqtt_mut()?.due(now)
+    }
+
+    fn describe(&self, now: Now, into: &mut Vec<u8>) {
+        if let Some(session) = self.as_mqtt() {
+            session.describe(now, into);
+        }
+    }
+
+    fn drain_journal(&mut self, batch: u64, into: &mut Journal) -> bool {
+        self.as_mqtt_mut()
+            .is_some_and(|session| Session::drain_journal(session, batch, into))
+    }
+
+    fn settled(&mut self, batch: u64) {
+        if let Some(session) = self.as_mqtt_mut() {
+            Session::settled(session, batch);
+        }
+    }
+
+    fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
+        each!(self, session => session.committed(now, batch, out));
+    }
 }
 
 #[cfg(test)]
@@ -251,8 +352,8 @@ mod tests {
 
     fn opening() -> Opening {
         Opening {
-            mqtt: Rc::default(),
-            xmpp: Rc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
+            mqtt: Arc::default(),
+            xmpp: Arc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
             passwords: mqtt::Passwords::Taken,
         }
     }
@@ -272,7 +373,7 @@ mod tests {
     fn web_socket_costs_little_beside_what_it_carries() {
         let carried = size_of::<mqtt::Session>();
         assert!(size_of::<ws::Session<Carrying>>() <= carried + 40);
-        assert!(size_of::<AnySession>() <= carried + 48);
+        assert!(size_of::<AnySession>() <= carried + 8);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod xmpp;
 
 use smallvec::SmallVec;
 
+use crate::journal::Journal;
 use crate::route::{
     Bind, Command, Completion, Delivery, Identity, Qos, SubscriptionOptions, Ticket, Undelivered,
 };
@@ -168,8 +169,10 @@ impl Disconnect {
 pub enum Ending {
     /// A newer session of the same account took the address.
     TakenOver,
-    /// Its account or secret was revoked.
+    /// Its account was revoked.
     Revoked,
+    /// What it was proven by is good no longer: a secret that was revoked, a token that ran out.
+    ProofEnded,
     /// The daemon stops.
     Shutdown,
     /// Does not read what it is sent.
@@ -232,6 +235,29 @@ pub struct Will {
     pub retain: bool,
     /// Its lifetime from the moment it is published, in seconds.
     pub expiry_s: Option<u32>,
+    /// How long it waits for the block to come back, if its session outlives its connection, in seconds.
+    pub delay_s: u32,
+}
+
+/// How long a block's session lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// As long as its connection.
+    Connection,
+    /// It may outlive it; and it goes on where an earlier one stopped, unless it is to begin `fresh`.
+    Kept {
+        /// An earlier one is given up.
+        fresh: bool,
+    },
+}
+
+/// What is due of a session without a connection.
+#[derive(Debug)]
+pub enum Due {
+    /// Its will is to be published.
+    Will(Box<Will>),
+    /// Nobody came back in time: it ends.
+    End,
 }
 
 /// A protocol's state machine for one connection.
@@ -293,6 +319,73 @@ pub trait Session {
 
     /// Writes the good-bye of a session that the daemon ends.
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O);
+
+    /// How long the session lasts; known from its login on.
+    fn life(&self) -> Life {
+        Life::Connection
+    }
+
+    /// The session's number among those that are kept, given before it is attached.
+    fn keep_as(&mut self, number: u64) {
+        let _ = number;
+    }
+
+    /// That number; 0 for one that is not kept.
+    fn number(&self) -> u64 {
+        0
+    }
+
+    /// The connection is lost: what goes on without it, if anything does. Its will goes along if it is to wait. What is
+    /// left is an ended session.
+    fn detach(&mut self, now: Now) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = now;
+        None
+    }
+
+    /// Goes on where `earlier`, a session without a connection, stopped; before it is attached.
+    fn inherit(&mut self, earlier: &mut Self)
+    where
+        Self: Sized,
+    {
+        let _ = earlier;
+    }
+
+    /// Keeps a message for a block that has no connection.
+    fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
+        let _ = (now, delivery);
+        Err(Undelivered::Gone)
+    }
+
+    /// [`Session::next_timeout`] of a session without a connection has passed.
+    fn due(&mut self, now: Now) -> Option<Due> {
+        let _ = now;
+        None
+    }
+
+    /// Writes down, under the session's number, what the next start has to know of it.
+    fn describe(&self, now: Now, into: &mut Vec<u8>) {
+        let _ = (now, into);
+    }
+
+    /// Moves what changed of what is kept to `into`, the journal of `batch`; whether anything did. What waits for it
+    /// goes on with [`Session::committed`].
+    fn drain_journal(&mut self, batch: u64, into: &mut Journal) -> bool {
+        let _ = (batch, into);
+        false
+    }
+
+    /// Everything up to `batch` has been made to last, while there is no connection.
+    fn settled(&mut self, batch: u64) {
+        let _ = batch;
+    }
+
+    /// Everything up to `batch` has been made to last.
+    fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
+        let _ = (now, batch, out);
+    }
 }
 
 #[cfg(test)]

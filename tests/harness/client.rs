@@ -122,6 +122,13 @@ impl Subscribe {
         self.0["no_local"] = true.into();
         self
     }
+
+    /// The same with Retain Handling and Retain As Published.
+    pub(crate) fn retained(mut self, handling: u8, as_published: bool) -> Self {
+        self.0["retain_handling"] = handling.into();
+        self.0["retain_as_published"] = as_published.into();
+        self
+    }
 }
 
 /// One connection of a third-party client; forgotten, hard, when dropped.

@@ -20,6 +20,8 @@ pub(crate) enum Event {
         to: usize,
         parcel: Box<Parcel>,
     },
+    /// A connection reaches the shard that it was handed over to.
+    HandOver(usize, usize),
     /// The control thread's verdict reaches its shard.
     Verdict(LoginVerdict),
     /// A timer of a shard may be due.

@@ -44,6 +44,10 @@ pub(crate) struct Machine {
     /// Connections with something to send, to close or to resume.
     pub touched: Vec<usize>,
     pub notes: Vec<Note>,
+    /// Connections that have another slot now.
+    pub retagged: Vec<(usize, u32)>,
+    /// Connections that are to go to another shard.
+    pub handed_over: Vec<(usize, usize)>,
 }
 
 impl Machine {
@@ -122,6 +126,7 @@ impl Io for Machine {
     type Conn = usize;
     type Shared = Rc<Vec<u8>>;
     type Output<'a> = WireOutput<'a>;
+    const NOWHERE: usize = usize::MAX;
 
     fn output(&mut self, conn: usize) -> Option<WireOutput<'_>> {
         let wire = self.wires.get_mut(&conn).filter(|wire| !wire.is_closed)?;
@@ -146,6 +151,14 @@ impl Io for Machine {
             wire.is_resumed = true;
             self.touched.push(conn);
         }
+    }
+
+    fn retag(&mut self, conn: usize, slot: u32) {
+        self.retagged.push((conn, slot));
+    }
+
+    fn hand_over(&mut self, conn: usize, to: u16) {
+        self.handed_over.push((conn, usize::from(to)));
     }
 
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {

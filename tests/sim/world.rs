@@ -327,6 +327,7 @@ impl World {
                     self.settle(to);
                     self.settle(from);
                 }
+                Event::HandOver(conn, to) => self.hand_over(conn, to),
                 Event::Verdict(verdict) => {
                     let place = usize::from(verdict.session.shard);
                     let shard = &mut self.shards[place];
@@ -392,8 +393,37 @@ impl World {
         shard.hub.closed(&mut shard.machine, now, slot, conn);
     }
 
+    /// A connection goes to another shard, unless it is gone.
+    fn hand_over(&mut self, conn: usize, to: usize) {
+        let now = self.time();
+        let link = &mut self.links[conn];
+        let (from, Some(slot)) = (link.shard, link.slot) else {
+            return;
+        };
+        if link.is_gone_at_server {
+            return;
+        }
+        let place = &mut self.shards[from];
+        let wire = place.machine.wires.remove(&conn).unwrap();
+        let mut luggage = place.hub.leaving(&mut place.machine, slot, conn).unwrap();
+        let place = &mut self.shards[to];
+        luggage.session.rehome(&place.opening);
+        place.machine.wires.insert(conn, wire);
+        link.shard = to;
+        link.slot = place.hub.handed(&mut place.machine, now, conn, luggage);
+        self.settle(from);
+        self.settle(to);
+    }
+
     /// The end of a shard's turn: what it wrote, closed, resumed, asked and has for others is on its way.
     fn settle(&mut self, place: usize) {
+        for (conn, slot) in std::mem::take(&mut self.shards[place].machine.retagged) {
+            self.links[conn].slot = Some(slot);
+        }
+        for (conn, to) in std::mem::take(&mut self.shards[place].machine.handed_over) {
+            let after = self.delay();
+            self.at(after, Event::HandOver(conn, to));
+        }
         loop {
             self.notes.append(&mut self.shards[place].machine.notes);
             let touched = std::mem::take(&mut self.shards[place].machine.touched);
@@ -509,6 +539,7 @@ impl Shard {
             domain: "nexus.example".into(),
             root_wildcard,
             limits: RouterLimits::default(),
+            durable: false,
             metrics: Arc::clone(&metrics),
         };
         let mqtt = mqtt::Settings {
@@ -520,8 +551,8 @@ impl Shard {
         // Often within the minute that is played.
         xmpp.ping_s = 5;
         let opening = Opening {
-            mqtt: Rc::new(mqtt),
-            xmpp: Rc::new(xmpp),
+            mqtt: Arc::new(mqtt),
+            xmpp: Arc::new(xmpp),
             passwords: mqtt::Passwords::Taken,
         };
         Self {

@@ -20,7 +20,7 @@ use self::worker::Workers;
 use super::Fault;
 use super::control::{AccountSecret, OpenMode, Records, ServiceKind};
 use super::serve::{Addresses, Daemon};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Durability, Listen};
 use crate::route::{Role, Uid};
 
 const OWNER: &str = "0123456789abcdef01234567";
@@ -92,6 +92,7 @@ pub fn demo(mut config: Config, keeps_store: bool, once: bool) -> Result<(), Fau
     if !keeps_store {
         config.data_dir = throw_away.path().join("store");
     }
+    config.storage.durability = Durability::Memory;
     config.listen = free_addresses(config.listen);
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|e| Fault::new(format!("cannot watch for signals: {e}")))?;

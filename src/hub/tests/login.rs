@@ -228,7 +228,7 @@ fn an_attached_session_proves_itself_anew_while_it_sends_and_receives() {
     );
     assert_eq!(world.hub.metrics.sessions.get(), 1);
     // It ends with the secret that it was proven by last.
-    for (credential, told) in [(1, ""), (2, "end: Revoked\n")] {
+    for (credential, told) in [(1, ""), (2, "end: ProofEnded\n")] {
         let credential = CredentialId(credential);
         let change = Change::CredentialRevoked { credential };
         world.hub.change(&mut world.machine, world.now, &change);
@@ -277,7 +277,10 @@ fn a_verdict_on_a_proof_anew_reaches_nobody_once_its_session_has_left() {
     world.closed(2);
     world.open(3);
     world.decided(Ok(admitted_by(2, None)));
-    assert_eq!(world.slots[&2], world.slots[&3], "the slot is used again");
+    assert_eq!(
+        world.machine.slots[&2], world.machine.slots[&3],
+        "the slot is used again"
+    );
     assert_eq!(world.heard(3), "");
 }
 

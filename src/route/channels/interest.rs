@@ -26,6 +26,18 @@ impl ShardSet {
         self.0 &= !other.0;
     }
 
+    pub(crate) const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    pub(crate) const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    pub(crate) const fn contains(self, shard: u16) -> bool {
+        self.0 & Self::of(shard).0 != 0
+    }
+
     pub(crate) fn iter(self) -> impl Iterator<Item = u16> {
         let mut rest = self.0;
         std::iter::from_fn(move || {

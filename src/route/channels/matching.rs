@@ -4,7 +4,7 @@ use super::subscriptions::{Detail, List, Subscriber, Subscriptions, has_wildcard
 use crate::observe::{ShardMetrics, Stage};
 use crate::route::drops;
 use crate::route::identity::Sender;
-use crate::route::message::{ChannelMessage, Delivery, SessionKey};
+use crate::route::message::{ChannelMessage, Delivery, SessionKey, SubscriptionOptions, Undelivered};
 use crate::route::port::Port;
 use crate::route::sessions::{NONE, Sessions};
 
@@ -35,15 +35,24 @@ impl Published<'_> {
     }
 }
 
+/// What came of a message on this shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Somebody hears it.
+    pub(crate) anybody: bool,
+    /// Somebody who is to have it whatever happens could not be given it.
+    pub(crate) unstored: bool,
+}
+
 impl Subscriptions {
-    /// Delivers to all sessions of this shard that hear it. Whether there was one.
+    /// Delivers to all sessions of this shard that hear it.
     pub(crate) fn deliver(
         &mut self,
         sessions: &Sessions,
         port: &mut impl Port,
         metrics: &ShardMetrics,
         published: &Published<'_>,
-    ) -> bool {
+    ) -> Heard {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.lists.clear();
         let channel = published.message.channel;
@@ -57,7 +66,7 @@ impl Subscriptions {
             port,
             metrics,
             published,
-            reached: false,
+            heard: Heard::default(),
         };
         match lists {
             [] => {}
@@ -73,9 +82,9 @@ impl Subscriptions {
                 courier.merged(&mut scratch.hits, &mut scratch.identifiers);
             }
         }
-        let reached = courier.reached;
+        let heard = courier.heard;
         self.scratch = scratch;
-        reached
+        heard
     }
 }
 
@@ -106,10 +115,55 @@ impl Subscriptions {
             port,
             metrics,
             published,
-            reached: false,
+            heard: Heard::default(),
         };
         let of_session = list.subscribers.as_slice().iter();
         courier.each(of_session.filter(|subscriber| subscriber.key() == key));
+    }
+}
+
+impl Subscriptions {
+    /// Delivers a retained message to a new subscription that matches it: RETAIN is set, whatever the subscription asks
+    /// for \[MQTT-3.3.1-8\].
+    ///
+    /// # Errors
+    /// [`Undelivered::QueueFull`]: later it may have room. Anything else that goes wrong is counted.
+    pub(crate) fn deliver_retained(
+        &self,
+        sessions: &Sessions,
+        port: &mut impl Port,
+        metrics: &ShardMetrics,
+        published: &Published<'_>,
+        to: &Subscriber,
+    ) -> Result<(), Undelivered> {
+        let courier = Courier {
+            subscriptions: self,
+            sessions,
+            port,
+            metrics,
+            published,
+            heard: Heard::default(),
+        };
+        if !courier.hears(to) {
+            return Ok(());
+        }
+        let identifier = courier.identifier(to);
+        let delivery = Delivery::Channel {
+            message: published.message,
+            sender: published.sender,
+            options: SubscriptionOptions {
+                retain_as_published: true,
+                ..to.options(identifier)
+            },
+            identifiers: if identifier == 0 { &[] } else { &[identifier] },
+        };
+        courier.port.begin_message();
+        match courier.port.deliver(to.key(), &delivery) {
+            Ok(()) => metrics.channel_out.increment(),
+            Err(Undelivered::QueueFull) => return Err(Undelivered::QueueFull),
+            Err(reason) => metrics.dropped(Stage::Retained, drops::reason(reason)),
+        }
+        Ok(())
     }
 }
 
@@ -119,7 +173,7 @@ struct Courier<'a, P> {
     port: &'a mut P,
     metrics: &'a ShardMetrics,
     published: &'a Published<'a>,
-    reached: bool,
+    heard: Heard,
 }
 
 impl<P: Port> Courier<'_, P> {
@@ -137,7 +191,7 @@ impl<P: Port> Courier<'_, P> {
     /// Whether this subscription hears the message.
     fn hears(&self, subscriber: &Subscriber) -> bool {
         let published = self.published;
-        if subscriber.no_local() && published.from == Some(subscriber.key()) {
+        if subscriber.no_local() && self.is_own(subscriber) {
             return false;
         }
         if published.is_private() {
@@ -148,6 +202,20 @@ impl<P: Port> Courier<'_, P> {
         }
         self.detail(subscriber)
             .is_none_or(|detail| detail.admits(&published.sender))
+    }
+
+    /// Whether the receiver is who sent it. 3.8.3.1 names the Client Identifier, not the connection: of what is retained
+    /// nobody knows any more by which one it came.
+    fn is_own(&self, subscriber: &Subscriber) -> bool {
+        let published = self.published;
+        match published.from {
+            Some(from) => from == subscriber.key(),
+            None if published.message.retain => {
+                let receiver = self.sessions.get(subscriber.key());
+                receiver.is_some_and(|entry| entry.identity.sender().address() == published.sender.address())
+            }
+            None => false,
+        }
     }
 
     /// Where nobody stands twice: straight from the list.
@@ -183,8 +251,8 @@ impl<P: Port> Courier<'_, P> {
     }
 
     fn hand(&mut self, to: &Subscriber, identifier: u32, identifiers: &[u32]) {
-        if !self.reached {
-            self.reached = true;
+        if !self.heard.anybody {
+            self.heard.anybody = true;
             self.port.begin_message();
         }
         let delivery = Delivery::Channel {
@@ -195,7 +263,10 @@ impl<P: Port> Courier<'_, P> {
         };
         match self.port.deliver(to.key(), &delivery) {
             Ok(()) => self.metrics.channel_out.increment(),
-            Err(reason) => self.metrics.dropped(Stage::Channel, drops::reason(reason)),
+            Err(reason) => {
+                self.heard.unstored |= reason == Undelivered::NotStored;
+                self.metrics.dropped(Stage::Channel, drops::reason(reason));
+            }
         }
     }
 }

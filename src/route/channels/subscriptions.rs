@@ -11,7 +11,7 @@ use super::trie::{Trie, Value};
 use crate::limits;
 use crate::route::hashes::{Local, Placement};
 use crate::route::identity::{Role, Sender, Uid};
-use crate::route::message::{Qos, Refusal, SenderPattern, SessionKey, SubscriptionOptions};
+use crate::route::message::{Qos, Refusal, RetainHandling, SenderPattern, SessionKey, SubscriptionOptions};
 use crate::route::sessions::{NONE, Sessions, SubRef, id};
 use crate::route::tables::{Segments, Slots};
 
@@ -73,7 +73,7 @@ impl Subscriber {
         }
     }
 
-    /// The options as they were given, but for the identifier.
+    /// The options as they were given, but for the identifier and what held for the moment it was made.
     pub(super) const fn options(&self, identifier: u32) -> SubscriptionOptions {
         SubscriptionOptions {
             qos: match self.flags & QOS_BITS {
@@ -83,6 +83,7 @@ impl Subscriber {
             },
             no_local: self.no_local(),
             retain_as_published: self.flags & RETAIN_AS_PUBLISHED != 0,
+            retained: RetainHandling::Never,
             identifier,
             form: self.form,
         }
@@ -98,7 +99,7 @@ pub(super) struct Detail {
 
 /// [`SenderPattern`], owned.
 #[derive(Debug)]
-struct Pattern {
+pub(crate) struct Pattern {
     app: Option<Box<str>>,
     uid: Option<Uid>,
     role: Option<Role>,
@@ -106,7 +107,8 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn of(pattern: &SenderPattern<'_>) -> Option<Box<Self>> {
+    /// `None` if any sender will do.
+    pub(crate) fn of(pattern: &SenderPattern<'_>) -> Option<Box<Self>> {
         (*pattern != SenderPattern::default()).then(|| {
             Box::new(Self {
                 app: pattern.app.map(Into::into),
@@ -117,7 +119,7 @@ impl Pattern {
         })
     }
 
-    fn borrowed(&self) -> SenderPattern<'_> {
+    pub(crate) fn borrowed(&self) -> SenderPattern<'_> {
         SenderPattern {
             app: self.app.as_deref(),
             uid: self.uid,
@@ -347,6 +349,21 @@ impl Subscriptions {
             entry.move_subscription(from, subscription);
         }
         None
+    }
+
+    /// A session's subscription as it is now, if there is one.
+    pub(crate) fn subscriber(
+        &self,
+        sessions: &Sessions,
+        key: SessionKey,
+        filter: &str,
+        from: &SenderPattern<'_>,
+        form: u8,
+    ) -> Option<Subscriber> {
+        let list = self.find(self.placement.channel(filter), filter)?;
+        let index = self.position(sessions.get(key)?.subscriptions(), list, from, form)?;
+        let subscribers = self.lists.get(list)?.subscribers.as_slice();
+        subscribers.get(index as usize).copied()
     }
 
     /// The list of exactly this filter.

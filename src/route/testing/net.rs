@@ -58,6 +58,7 @@ impl Net {
                     domain: "nexus.example".into(),
                     root_wildcard: RootWildcard::Operators,
                     limits: RouterLimits::default(),
+                    durable: false,
                     metrics: metrics[usize::from(shard)].clone(),
                 };
                 configure(&mut config);
@@ -302,7 +303,8 @@ impl Net {
     ) -> Result<Reach, Refusal> {
         let message = message(channel, payload, qos);
         self.on(block.shard, |router, now, port| {
-            router.publish(now, port, block.key, &message)
+            let ended = router.publish(now, port, block.key, &message, None, false);
+            ended.expect("without a ticket there is nothing to wait for")
         })
     }
 
@@ -436,6 +438,16 @@ impl Net {
         let passed = at.saturating_since(self.now.instant);
         self.now.instant = self.now.instant.max(at);
         self.now.unix_ms += u64::try_from(passed.as_millis()).unwrap();
+    }
+
+    /// One step, at the time of the next arrival if there is one. Whether anything happened or is on its way.
+    pub(crate) fn move_on(&mut self) -> bool {
+        let happened = self.step();
+        let next = self.next_arrival();
+        if let Some(at) = next {
+            self.move_to(at);
+        }
+        happened || next.is_some()
     }
 
     /// Moves time until nothing is on its way any more. Timers do not fire.

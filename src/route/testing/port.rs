@@ -18,6 +18,8 @@ pub(crate) enum Got {
     Channel {
         channel: String,
         payload: Vec<u8>,
+        /// Whether it is marked as retained.
+        retain: bool,
         sender: Address,
         options: SubscriptionOptions,
         identifiers: Vec<u32>,
@@ -55,6 +57,7 @@ impl Got {
             } => Self::Channel {
                 channel: message.channel.into(),
                 payload: message.payload.into(),
+                retain: message.retain && options.retain_as_published,
                 sender: sender.address().into(),
                 options: *options,
                 identifiers: identifiers.to_vec(),

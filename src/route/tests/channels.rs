@@ -266,6 +266,7 @@ fn p2_3_a_single_subscription_is_served_with_its_options() {
             qos: Qos::AtLeastOnce,
             no_local: true,
             retain_as_published: true,
+            retained: RetainHandling::Never,
             identifier: 268_435_455,
             form: 200,
         };
@@ -469,7 +470,7 @@ fn p2_3_an_expired_message_is_not_delivered() {
                 ..message("a", "x", Qos::AtMostOnce)
             };
             net.on(publisher.shard, |router, now, port| {
-                router.publish(now, port, publisher.key, &message).unwrap()
+                router.publish(now, port, publisher.key, &message, None, false)
             });
             net.run();
         }

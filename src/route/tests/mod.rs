@@ -7,5 +7,6 @@ mod builtin;
 mod channels;
 mod direct;
 mod mesh;
+mod retained;
 mod rights;
 mod system;

@@ -143,7 +143,7 @@ fn p2_1_a_join_that_still_waits_is_revoked_as_well() {
         net.apply(&Change::CredentialRevoked {
             credential: CredentialId(5),
         });
-        assert_eq!(net.got(waiting), [Got::End(Ending::Revoked)]);
+        assert_eq!(net.got(waiting), [Got::End(Ending::ProofEnded)]);
         net.leave(waiting);
         net.leave(holder);
         net.run();
@@ -165,13 +165,13 @@ fn a_revocation_looks_at_a_bounded_number_of_sessions_per_tick() {
             credential: CredentialId(credential),
         });
     }
-    assert!(!net.got(last).contains(&Got::End(Ending::Revoked)));
+    assert!(!net.got(last).contains(&Got::End(Ending::ProofEnded)));
     net.tick();
-    assert!(net.got(last).contains(&Got::End(Ending::Revoked)));
+    assert!(net.got(last).contains(&Got::End(Ending::ProofEnded)));
     assert!(
-        net.got(blocks[0]).contains(&Got::End(Ending::Revoked)) || {
+        net.got(blocks[0]).contains(&Got::End(Ending::ProofEnded)) || {
             net.tick();
-            net.got(blocks[0]).contains(&Got::End(Ending::Revoked))
+            net.got(blocks[0]).contains(&Got::End(Ending::ProofEnded))
         }
     );
 }

@@ -124,7 +124,7 @@ impl Session {
         let is_attached = match self.state {
             State::LoggingIn => false,
             State::Attached => true,
-            State::Connecting | State::Challenged | State::Ended => return Ok(()),
+            State::Connecting | State::Challenged | State::Offline | State::Ended => return Ok(()),
         };
         let Some(rare) = &mut self.rare else { return Ok(()) };
         let Some(enhanced) = &mut rare.enhanced else {

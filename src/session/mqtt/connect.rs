@@ -5,10 +5,11 @@ use smallvec::SmallVec;
 use super::auth::{account_of, hash_of};
 use super::control::{self, Target};
 use super::reason::{self, Carrier, Reason};
+use super::topic_alias::Replacements;
 use super::{Passwords, Session, State};
 use crate::codec::Decode;
 use crate::codec::mqtt::forward::forwarded;
-use crate::codec::mqtt::packet::{self, ConnAck, Connect, Packet, QoS, Version};
+use crate::codec::mqtt::packet::{self, ConnAck, Connect, Packet, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, Malformed, decode, header};
 use crate::limits;
@@ -25,6 +26,10 @@ pub(super) struct Welcome {
     server_keep_alive: bool,
     /// The client asked for Response Information.
     response_information: bool,
+    /// The session lasts for another time than was asked for.
+    pub(super) session_expiry: bool,
+    /// It goes on where an earlier connection left it.
+    pub(super) session_present: bool,
 }
 
 impl Session {
@@ -89,6 +94,7 @@ impl Session {
             Version::V311 => None,
         };
         check_client_id(connect)?;
+        self.adopt_life(connect);
         // 3.1.2.11.4: nothing larger may be sent, so the client would never learn that it is in.
         let assigned = if connect.client_id.is_empty() {
             3 + limits::RESOURCE_BYTES_MAX
@@ -118,15 +124,15 @@ impl Session {
     /// What a 5.0 client says of itself (3.1.2.11).
     fn adopt(&mut self, properties: &Properties<'_>) -> Result<Option<ScramHash>, Reason> {
         self.problem_information = properties.request_problem_information().unwrap_or(true);
-        self.session_expiry_asked = properties
-            .session_expiry_interval_s()
-            .is_some_and(|seconds| seconds != 0);
         self.welcome.response_information = properties.request_response_information().unwrap_or(false);
         self.window = properties
             .receive_maximum()
-            .map_or(limits::INFLIGHT_PER_SESSION_MAX, |maximum| {
-                maximum.min(limits::INFLIGHT_PER_SESSION_MAX)
+            .map_or(self.settings.inflight_max, |maximum| {
+                maximum.min(self.settings.inflight_max)
             });
+        if let Some(most) = properties.topic_alias_maximum().filter(|&most| most != 0) {
+            self.rare.get_or_insert_default().replaced = Replacements::up_to(most);
+        }
         self.client_packet_bytes_max = properties.maximum_packet_size_bytes().unwrap_or(u32::MAX);
         properties.authentication_method().map(hash_of).transpose()
     }
@@ -162,7 +168,7 @@ impl Session {
         let properties = self.offers(identity);
         let connack = |properties| {
             Packet::ConnAck(ConnAck {
-                session_present: false,
+                session_present: self.welcome.session_present,
                 code: 0,
                 properties,
             })
@@ -174,12 +180,10 @@ impl Session {
     fn offers<'a>(&'a self, identity: &'a Identity) -> SmallVec<[Property<'a>; 14]> {
         let settings = &self.settings;
         let mut offers = SmallVec::new();
-        if self.session_expiry_asked {
-            offers.push(Property::SessionExpiryInterval(0));
+        if self.welcome.session_expiry {
+            offers.push(Property::SessionExpiryInterval(self.session_expiry_s));
         }
         offers.push(Property::ReceiveMaximum(settings.receive_maximum.max(1)));
-        offers.push(Property::MaximumQoS(1));
-        offers.push(Property::RetainAvailable(false));
         offers.push(Property::MaximumPacketSize(settings.packet_bytes_max.max(1)));
         if self.welcome.assigned_client_id {
             let resource = identity.sender().resource();
@@ -237,12 +241,6 @@ fn take_will(will: &packet::Will<'_>, version: Version, scratch: &mut Scratch) -
         return Err(Reason::Refused(Refusal::InvalidName));
     };
     if version == Version::V5 {
-        if will.qos == QoS::ExactlyOnce {
-            return Err(Reason::QosNotSupported);
-        }
-        if will.retain {
-            return Err(Reason::RetainNotSupported);
-        }
         let text = will.properties.payload_format_indicator() == Some(true);
         if text && std::str::from_utf8(will.payload).is_err() {
             return Err(Reason::PayloadFormatInvalid);
@@ -255,6 +253,7 @@ fn take_will(will: &packet::Will<'_>, version: Version, scratch: &mut Scratch) -
         qos: super::publish::guarantee(will.qos),
         retain: will.retain,
         expiry_s: will.properties.message_expiry_interval_s(),
+        delay_s: will.properties.will_delay_interval_s().unwrap_or(0),
     })
 }
 

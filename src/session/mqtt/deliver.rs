@@ -4,11 +4,13 @@ use std::io::Write;
 
 use smallvec::SmallVec;
 
-use super::Session;
 use super::control::{FORM_SENDER, REPLY_PREFIX};
+use super::in_flight::Link;
 use super::label::ReplyTo;
-use super::outbound::{Waiting, remaining_s};
-use crate::codec::mqtt::packet::{PacketId, QoS, Version};
+use super::message::{self, UNNUMBERED, remaining_s};
+use super::publish::wire;
+use super::{Session, State, topic_alias};
+use crate::codec::mqtt::packet::{PacketId, Version};
 use crate::codec::mqtt::publish::PublishParts;
 use crate::limits;
 use crate::observe::{DropReason, Stage};
@@ -298,56 +300,83 @@ impl Session {
             expires,
             variant,
         } = message;
+        let connected = self.state == State::Attached;
+        if !connected && qos == Qos::AtMostOnce {
+            return Err(Undelivered::Gone);
+        }
         let blocked = self.is_blocked(now, out);
-        self.advance(now, out);
-        let behind = self
-            .outbound
-            .as_ref()
-            .is_some_and(|outbound| outbound.holds(stage));
+        if connected {
+            self.advance(now, out);
+        }
+        let messages = self.messages.as_ref();
+        let behind = messages.is_some_and(|messages| messages.outbound.holds(stage));
+        let kept = messages.is_some_and(|messages| messages.kept.is_some());
         if qos == Qos::AtMostOnce && !behind {
             if blocked && out.queued() > stage_bound(stage) {
                 return Err(Undelivered::QueueFull);
             }
-            return self.send_at_once(&parts, variant, frames, out);
+            return self.send_at_once(parts, variant, frames, out);
         }
         if qos != Qos::AtMostOnce {
-            parts.qos = QoS::AtLeastOnce;
+            parts.qos = wire(qos);
             parts.packet_id = Some(PacketId::MIN);
         }
         let len = parts.encoded_len();
-        if !self.fits(len) {
+        if connected && !self.fits(len) {
             return Err(Undelivered::TooLarge);
         }
-        let outbound = self.outbound.get_or_insert_default();
-        if !behind && outbound.has_room(self.window, blocked) {
-            parts.packet_id = Some(outbound.begin());
-            out.write(len, |buffer| parts.encode_into(buffer));
+        let messages = self.messages.get_or_insert_default();
+        if !kept && !behind && messages.outbound.has_room(self.window, blocked) {
+            parts.packet_id = Some(messages.outbound.begin(parts.qos));
+            self.alias(&mut parts);
+            out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
             return Ok(());
         }
         let mut packet = Vec::with_capacity(len);
         parts.encode_into(&mut packet);
-        outbound.wait(Waiting {
+        let message = message::Message {
+            seq: UNNUMBERED,
             stage,
             version: self.version,
             expires,
             packet,
-        })
+        };
+        self.accept(now, message, connected.then_some(out))
+    }
+
+    /// Gives a message to those on their way.
+    fn accept<O: Output>(
+        &mut self,
+        now: Now,
+        message: message::Message,
+        out: Option<&mut O>,
+    ) -> Result<(), Undelivered> {
+        let link = Link {
+            window: self.window,
+            version: self.version,
+            packet_bytes_max: self.client_packet_bytes_max,
+            settings: &self.settings,
+        };
+        let messages = self.messages.get_or_insert_default();
+        let (outbound, kept) = (&mut messages.outbound, messages.kept.as_deref_mut());
+        outbound.accept(now, message, &link, kept, out)
     }
 
     /// QoS 0: shared with the other receivers where they get the same bytes.
     fn send_at_once<O: Output>(
-        &self,
-        parts: &PublishParts<'_>,
+        &mut self,
+        mut parts: PublishParts<'_>,
         variant: Option<u32>,
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
-        let Some(variant) = variant else {
-            let len = parts.encoded_len();
-            if !self.fits(len) {
+        let aliased = self.rare.as_ref().is_some_and(|rare| rare.replaced.are_taken());
+        let Some(variant) = variant.filter(|_| !aliased) else {
+            if !self.fits(parts.encoded_len()) {
                 return Err(Undelivered::TooLarge);
             }
-            out.write(len, |buffer| parts.encode_into(buffer));
+            self.alias(&mut parts);
+            out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
             return Ok(());
         };
         // Most clients set no bound, and the length is known to the frame.
@@ -361,6 +390,16 @@ impl Session {
         Ok(())
     }
 
+    /// Puts an alias in for the topic of a message that fits and is sent now, if the client takes one.
+    fn alias(&mut self, parts: &mut PublishParts<'_>) {
+        let Some(rare) = &mut self.rare else { return };
+        let topic = parts.topic;
+        let replacement = rare.replaced.find(topic);
+        if topic_alias::replace(parts, replacement, self.client_packet_bytes_max) {
+            rare.replaced.set(topic);
+        }
+    }
+
     /// Whether the send queue is over its bound; remembers since when.
     pub(super) fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
         let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
@@ -370,20 +409,6 @@ impl Session {
             self.blocked_since = Some(now.instant);
         }
         blocked
-    }
-
-    /// PUBACK from the client (3.4), whatever its code: the message is off our hands.
-    pub(super) fn acknowledged<O: Output>(&mut self, now: Now, id: PacketId, out: &mut O) {
-        if let Some(outbound) = &mut self.outbound {
-            outbound.acknowledge(id);
-        }
-        self.advance(now, out);
-    }
-
-    fn advance<O: Output>(&mut self, now: Now, out: &mut O) {
-        if let Some(outbound) = &mut self.outbound {
-            outbound.advance(now, self.window, &self.settings.metrics, out);
-        }
     }
 }
 

@@ -1,46 +1,59 @@
 //! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state (PROTOCOL section 3).
 //!
-//! What this server offers so far, and says so in CONNACK (5.0) or SUBACK (3.1.1): sessions that end with
-//! their connection, QoS up to 1 towards clients, no retained messages, no shared subscriptions. From a
-//! 3.1.1 client QoS 2 is taken in, exactly once, because 3.1.1 cannot refuse it.
+//! What this server does not offer, and says so in CONNACK (5.0) or SUBACK (3.1.1): shared subscriptions.
 //!
 //! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from
-//! [`control`]; a session that idles holds no heap but its will, and by which method it authenticates, if by one.
+//! [`control`]; a session that idles holds no heap but its will, by which method it authenticates, if by one, and
+//! the topic aliases that its client takes; one that is kept ([`state`]) its exchange as well.
 
 mod auth;
 mod connect;
 mod control;
 mod deliver;
+mod description;
+mod exchange;
+mod in_flight;
 mod inbound;
+mod kept;
 mod label;
+mod life;
+mod message;
 mod outbound;
 mod publish;
 mod reason;
+mod rows;
 mod settings;
+mod state;
 mod subscribe;
+mod topic_alias;
 
 #[cfg(test)]
 mod tests;
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::Decode;
 use crate::codec::mqtt::packet::{self, Ack, Packet, PacketId, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, decode};
+use crate::journal::Journal;
 use crate::limits;
 use crate::route::{Bind, Command, Completion, Delivery, Identity, Ticket, Undelivered};
 pub use crate::session::Passwords;
-use crate::session::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Step, Will};
+use crate::session::{
+    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
+};
 use crate::time::{Instant, Now};
 
 use auth::Enhanced;
-use inbound::{Aliases, Exchanges};
-use outbound::Outbound;
+use inbound::Aliases;
 use reason::{Carrier, Reason};
+pub use rows::{inbound_of, outbound_of};
 pub use settings::Settings;
+pub use state::MessageState;
 use subscribe::ReplyFilter;
+use topic_alias::Replacements;
 
 /// Where in its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +66,8 @@ enum State {
     Challenged,
     /// CONNACK is written.
     Attached,
+    /// The session goes on without a connection.
+    Offline,
     /// The good-bye is written or read.
     Ended,
 }
@@ -61,7 +76,7 @@ enum State {
 #[derive(Debug, Default)]
 struct Rare {
     aliases: Aliases,
-    exchanges: Exchanges,
+    replaced: Replacements,
     replies: Vec<ReplyFilter>,
     enhanced: Option<Box<Enhanced>>,
 }
@@ -69,21 +84,21 @@ struct Rare {
 /// One MQTT connection.
 #[derive(Debug)]
 pub struct Session {
-    settings: Rc<Settings>,
+    settings: Arc<Settings>,
     /// When the last packet came; until the login has succeeded, when the connection did.
     heard: Instant,
     /// Since when the send queue was found over its bound.
     blocked_since: Option<Instant>,
     will: Option<Box<Will>>,
     rare: Option<Box<Rare>>,
-    outbound: Option<Box<Outbound>>,
+    messages: Option<Box<MessageState>>,
     /// The client's Maximum Packet Size; 3.1.1 has none.
     client_packet_bytes_max: u32,
     /// Seconds, as granted; 0 is off.
     keep_alive_s: u16,
-    /// Places for QoS 1 messages on their way to the client: its Receive Maximum, as far as it is used.
+    /// Places for QoS 1 and 2 messages on their way to the client: its Receive Maximum, as far as it is used.
     window: u16,
-    /// QoS 1 and 2 messages of the client for which the router has not completed.
+    /// Messages of the client for which the router has not completed: QoS 1, of 3.1.1 QoS 2, too.
     unanswered: u16,
     state: State,
     version: Version,
@@ -92,30 +107,33 @@ pub struct Session {
     welcome: connect::Welcome,
     /// The client takes reason strings (5.0, 3.1.2.11.7).
     problem_information: bool,
-    /// CONNECT asked for a session that outlives its connection (5.0, 3.1.2.11.2).
-    session_expiry_asked: bool,
+    /// What was there before is given up: Clean Start, Clean Session (3.1.2.4).
+    fresh: bool,
+    /// How long the session lasts without a connection, as granted (5.0, 3.1.2.11.2).
+    session_expiry_s: u32,
 }
 
 impl Session {
     /// A connection accepted `now`, of which nothing has been read.
-    pub fn new(settings: &Rc<Settings>, passwords: Passwords, now: Now) -> Self {
+    pub fn new(settings: &Arc<Settings>, passwords: Passwords, now: Now) -> Self {
         Self {
-            settings: Rc::clone(settings),
+            settings: Arc::clone(settings),
             heard: now.instant,
             blocked_since: None,
             will: None,
             rare: None,
-            outbound: None,
+            messages: None,
             client_packet_bytes_max: u32::MAX,
             keep_alive_s: 0,
-            window: limits::INFLIGHT_PER_SESSION_MAX,
+            window: settings.inflight_max,
             unanswered: 0,
             state: State::Connecting,
             version: Version::V311,
             passwords,
             welcome: connect::Welcome::default(),
             problem_information: false,
-            session_expiry_asked: false,
+            fresh: true,
+            session_expiry_s: 0,
         }
     }
 
@@ -131,11 +149,10 @@ impl Session {
             Packet::Publish(publish) => return self.publish(now, &publish, scratch, out),
             Packet::Subscribe(subscribe) => return self.subscribe(&subscribe).map(Some),
             Packet::Unsubscribe(unsubscribe) => return self.unsubscribe(&unsubscribe).map(Some),
-            Packet::PubAck(ack) => self.acknowledged(now, ack.packet_id, out),
-            Packet::PubRec(ack) => self.received(ack.packet_id, out)?,
+            Packet::PubAck(ack) => self.acknowledged(now, ack.packet_id, out)?,
+            Packet::PubRec(ack) => self.received(now, &ack, out)?,
             Packet::PubRel(ack) => self.released(ack.packet_id, out),
-            // The answer to a PUBREL that told the client of an exchange that never was.
-            Packet::PubComp(_) => {}
+            Packet::PubComp(ack) => self.exchanged(now, ack.packet_id, out),
             Packet::PingReq => {
                 self.shrink();
                 self.send(&Packet::PingResp, out);
@@ -173,8 +190,7 @@ impl Session {
 
     /// DISCONNECT from the client (3.14).
     fn left(&mut self, disconnect: &packet::Disconnect<'_>) -> Result<Command<'static>, Reason> {
-        let expiry_s = disconnect.properties.session_expiry_interval_s().unwrap_or(0);
-        if expiry_s != 0 && !self.session_expiry_asked {
+        if !self.change_life(disconnect) {
             return Err(Reason::ProtocolError);
         }
         // [MQTT-3.14.4-3]: success discards the will; every other code, 0x04 above all, keeps it.
@@ -220,7 +236,7 @@ impl Session {
     }
 
     /// PUBACK, or PUBREC for QoS 2; `None` is success. 3.1.1 acknowledges what it refuses, too.
-    fn acknowledge<O: Output>(&self, ticket: Ticket, reason: Option<Reason>, out: &mut O) {
+    fn acknowledge<O: Output>(&mut self, ticket: Ticket, reason: Option<Reason>, out: &mut O) {
         let Some((packet_id, exactly_once)) = publish::packet_id(ticket) else {
             return;
         };
@@ -228,6 +244,9 @@ impl Session {
             (Version::V5, Some(reason)) => reason::code_v5(reason, Carrier::PubAck),
             _ => 0,
         };
+        if exactly_once {
+            self.answered(packet_id, code >= 0x80);
+        }
         let packet = |properties| {
             let ack = Ack {
                 packet_id,
@@ -261,15 +280,15 @@ impl Session {
                 let packet = |properties| Packet::Disconnect(packet::Disconnect { code, properties });
                 self.send_with_text(Some(reason), packet, &mut [Property::ReasonString("")], out);
             }
-            State::Attached | State::Connecting | State::Ended => {}
+            State::Attached | State::Connecting | State::Offline | State::Ended => {}
         }
         self.state = State::Ended;
     }
 
     /// Gives back what a burst has left, when the client says that it idles.
     fn shrink(&mut self) {
-        if self.outbound.as_ref().is_some_and(|outbound| outbound.is_empty()) {
-            self.outbound = None;
+        if self.messages.as_ref().is_some_and(|messages| messages.is_empty()) {
+            self.messages = None;
         }
         if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
             self.rare = None;
@@ -291,7 +310,7 @@ impl Session {
 impl Rare {
     fn is_empty(&self) -> bool {
         self.aliases.is_empty()
-            && self.exchanges.is_empty()
+            && !self.replaced.are_taken()
             && self.replies.is_empty()
             && self.enhanced.is_none()
     }
@@ -314,8 +333,8 @@ impl super::Session for Session {
         match self.state {
             State::Connecting => return self.first(bytes, scratch, out),
             State::LoggingIn => return Ok(Step::Hold),
-            State::Ended if bytes.is_empty() => return Ok(Step::Need(1)),
-            State::Ended => {
+            State::Ended | State::Offline if bytes.is_empty() => return Ok(Step::Need(1)),
+            State::Ended | State::Offline => {
                 return Ok(Step::Done {
                     used: bytes.len(),
                     command: None,
@@ -374,6 +393,9 @@ impl super::Session for Session {
                 self.state = State::Attached;
                 self.welcome(identity, out);
                 self.forget_welcome();
+                if std::mem::take(&mut self.welcome.session_present) {
+                    self.resume(now, out);
+                }
             }
             Err(failure) => self.say_good_bye(reason::login_failure(failure), out),
         }
@@ -402,7 +424,10 @@ impl super::Session for Session {
             | Completion::Direct(_)
             | Completion::Requested
             | Completion::Answered => {
-                self.unanswered = self.unanswered.saturating_sub(1);
+                let exactly_once = publish::packet_id(ticket).is_some_and(|(_, exactly_once)| exactly_once);
+                if self.is_counted(exactly_once) {
+                    self.unanswered = self.unanswered.saturating_sub(1);
+                }
                 self.acknowledge(ticket, publish::outcome(completion), out);
             }
         }
@@ -424,7 +449,7 @@ impl super::Session for Session {
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
         match self.state {
-            State::Ended => Ok(()),
+            State::Ended | State::Offline => Ok(()),
             State::Connecting | State::LoggingIn | State::Challenged => {
                 if passed(self.next_timeout()) {
                     return Err(self.quit(Reason::LoginTimeout, out));
@@ -455,6 +480,7 @@ impl super::Session for Session {
                 (Some(keep_alive), Some(blocked)) => Some(keep_alive.min(blocked)),
                 (deadline, None) | (None, deadline) => deadline,
             },
+            State::Offline => self.offline_deadline(),
             State::Ended => None,
         }
     }
@@ -463,11 +489,56 @@ impl super::Session for Session {
         // A block that was never attached has not left anything yet.
         match self.state {
             State::Connecting | State::LoggingIn | State::Challenged => None,
-            State::Attached | State::Ended => self.will.take(),
+            State::Attached | State::Offline | State::Ended => self.will.take(),
         }
     }
 
     fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {
         self.say_good_bye(Reason::Ending(ending), out);
+    }
+
+    fn life(&self) -> Life {
+        self.lasts()
+    }
+
+    fn keep_as(&mut self, number: u64) {
+        self.keep(number);
+    }
+
+    fn number(&self) -> u64 {
+        let kept = self.messages.as_ref().and_then(|messages| messages.kept.as_ref());
+        kept.map_or(0, |kept| kept.number())
+    }
+
+    fn detach(&mut self, now: Now) -> Option<Self> {
+        self.go_on_without(now)
+    }
+
+    fn inherit(&mut self, earlier: &mut Self) {
+        self.take_up(earlier);
+    }
+
+    fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
+        self.keep_delivery(now, delivery)
+    }
+
+    fn due(&mut self, now: Now) -> Option<Due> {
+        self.what_is_due(now)
+    }
+
+    fn describe(&self, now: Now, into: &mut Vec<u8>) {
+        self.description(now).encode_into(into);
+    }
+
+    fn drain_journal(&mut self, batch: u64, into: &mut Journal) -> bool {
+        self.drain_journal(batch, into)
+    }
+
+    fn settled(&mut self, batch: u64) {
+        self.settled(batch);
+    }
+
+    fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
+        self.committed(now, batch, out);
     }
 }

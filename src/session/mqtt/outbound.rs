@@ -1,15 +1,18 @@
-//! QoS 1 towards the client: the window of messages that are not acknowledged, and the queue behind it.
+//! QoS 1 and 2 towards the client: the window of messages that are not acknowledged, and the queue behind it.
 //!
-//! Invariant: a message waits only while another one is unacknowledged, so that there is always a PUBACK to
-//! come that moves the queue on.
+//! Invariants: a message waits only while another one is unacknowledged, so that there is always something to
+//! come that moves the queue on. In a kept session a QoS 2 PUBLISH and each PUBREL go out after the row that
+//! tells of them is durable, and what is behind a PUBLISH of its stage never overtakes it.
 
 use std::collections::VecDeque;
 
-use crate::codec::mqtt::packet::{PacketId, Version};
-use crate::codec::mqtt::property::id;
-use crate::codec::mqtt::varint::{self, VarInt};
+use super::in_flight::{InFlight, Link, Phase, Place, first_phase, unfit, write, write_release};
+use super::kept::Kept;
+use super::message::{Message, UNNUMBERED};
+use super::rows::{Row, State};
+use crate::codec::mqtt::packet::{PacketId, QoS};
 use crate::limits;
-use crate::observe::{DropReason, ShardMetrics, Stage};
+use crate::observe::Stage;
 use crate::route::Undelivered;
 use crate::session::Output;
 use crate::time::{Instant, Now};
@@ -18,32 +21,37 @@ use crate::time::{Instant, Now};
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     /// In the order they were sent; clients acknowledge in that order \[MQTT-4.6.0-2\].
-    unacknowledged: VecDeque<PacketId>,
-    waiting: VecDeque<Waiting>,
+    in_flight: VecDeque<InFlight>,
+    /// How many of those in flight have a packet that has not gone out on this connection.
+    unsent: usize,
+    /// Some of them may be due.
+    due: bool,
+    waiting: VecDeque<Message>,
     waiting_bytes: usize,
+    /// Of the packets in flight that are held to be sent again.
+    in_flight_bytes: usize,
     /// How many of those that wait belong to each stage.
-    waiting_of: [u16; Stage::ALL.len()],
+    waiting_of: [u32; Stage::ALL.len()],
     last_id: u16,
 }
 
-/// A message that waits for a place: the packet as it will be sent, but for its packet identifier and what is
-/// left of its expiry.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    /// What it is, for the order among its kind and for the counters.
-    pub(super) stage: Stage,
-    /// The client's: 3.1.1 has no Message Expiry Interval.
-    pub(super) version: Version,
-    /// When it is no longer worth sending.
-    pub(super) expires: Option<Instant>,
-    /// The encoded PUBLISH.
-    pub(super) packet: Vec<u8>,
+/// What a PUBREC means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// There is no such exchange.
+    Unknown,
+    /// The message is QoS 1.
+    Wrong,
+    /// PUBREL is to be sent now.
+    Release,
+    /// PUBREL is sent later, or never.
+    Nothing,
 }
 
 impl Outbound {
     /// Whether nothing is on its way.
     pub(super) fn is_empty(&self) -> bool {
-        self.unacknowledged.is_empty() && self.waiting.is_empty()
+        self.in_flight.is_empty() && self.waiting.is_empty()
     }
 
     /// Whether a message of this stage waits: the next one goes behind it, whatever its QoS.
@@ -51,282 +59,377 @@ impl Outbound {
         self.waiting_of
             .get(stage as usize)
             .is_some_and(|&count| count != 0)
+            || self.is_unsent(stage)
     }
 
-    /// Whether the client still has to acknowledge this identifier.
-    pub(super) fn awaits(&self, id: PacketId) -> bool {
-        self.unacknowledged.contains(&id)
+    /// Whether a PUBLISH of this stage has a packet identifier, but has not gone out.
+    fn is_unsent(&self, stage: Stage) -> bool {
+        let unsent = |sent: &InFlight| {
+            sent.place != Place::Sent
+                && sent.phase != Phase::Complete
+                && sent
+                    .message
+                    .as_ref()
+                    .is_some_and(|message| message.stage == stage)
+        };
+        self.unsent != 0 && self.in_flight.iter().any(unsent)
     }
 
-    /// Whether one more QoS 1 message may be sent: the window has a place, and if the send queue is over its
-    /// bound, nothing else is left that would move things on.
+    fn awaits(&self, id: PacketId) -> bool {
+        self.in_flight.iter().any(|sent| sent.id == id)
+    }
+
+    fn find(&mut self, id: PacketId) -> Option<(usize, &mut InFlight)> {
+        self.in_flight
+            .iter_mut()
+            .enumerate()
+            .find(|(_, sent)| sent.id == id)
+    }
+
+    /// Whether one more message of QoS 1 or 2 may be sent: the window has a place, and if the send queue is over
+    /// its bound, nothing else is left that would move things on.
     pub(super) fn has_room(&self, window: u16, blocked: bool) -> bool {
-        self.unacknowledged.is_empty() || (!blocked && self.unacknowledged.len() < usize::from(window))
+        self.in_flight.is_empty() || (!blocked && self.in_flight.len() < usize::from(window))
     }
 
-    /// Takes a place in the window.
-    pub(super) fn begin(&mut self) -> PacketId {
+    /// The same, and what is held to be sent again may become that much larger.
+    fn has_room_for<O: Output>(&self, message: &Message, link: &Link<'_>, out: &O) -> bool {
+        let bytes = self.in_flight_bytes + message.packet.len();
+        self.has_room(link.window, out.queued() > limits::SEND_QUEUE_BYTES_MAX)
+            && (self.in_flight_bytes == 0 || bytes <= link.settings.queued_bytes_max)
+    }
+
+    /// Takes a place in the window for a message of QoS 1 or 2 that is sent now and need not be kept.
+    pub(super) fn begin(&mut self, qos: QoS) -> PacketId {
+        let id = self.next_id();
+        self.in_flight.push_back(InFlight {
+            id,
+            phase: first_phase(qos),
+            place: Place::Sent,
+            repeated: false,
+            message: None,
+        });
+        id
+    }
+
+    fn next_id(&mut self) -> PacketId {
         // Terminates: the window is far smaller than the number of identifiers.
-        let id = loop {
+        loop {
             self.last_id = self.last_id.wrapping_add(1);
             if let Some(id) = PacketId::new(self.last_id)
                 && !self.awaits(id)
             {
-                break id;
+                return id;
             }
-        };
-        self.unacknowledged.push_back(id);
-        id
-    }
-
-    /// PUBACK. One for an identifier that is not on its way changes nothing: the standard names no error.
-    pub(super) fn acknowledge(&mut self, id: PacketId) {
-        if let Some(at) = self.unacknowledged.iter().position(|&sent| sent == id) {
-            self.unacknowledged.remove(at);
         }
     }
 
-    /// Puts a message behind those that wait.
-    pub(super) fn wait(&mut self, message: Waiting) -> Result<(), Undelivered> {
-        let bytes = self.waiting_bytes + message.packet.len();
-        if self.waiting.len() >= limits::QUEUED_PER_SESSION_MAX
-            || bytes > limits::QUEUED_BYTES_PER_SESSION_MAX
+    /// PUBACK; `false` if it is no answer to this message. One for an identifier that is not on its way changes
+    /// nothing: the standard names no error.
+    pub(super) fn acknowledge(&mut self, id: PacketId, kept: Option<&mut Kept>) -> bool {
+        let Some((at, sent)) = self.find(id) else {
+            return true;
+        };
+        if !sent.may_be_answered() {
+            return true;
+        }
+        if sent.phase != Phase::Acknowledge {
+            return false;
+        }
+        self.remove(at, kept);
+        true
+    }
+
+    /// PUBREC, with a code that says failure or without.
+    pub(super) fn receive(&mut self, id: PacketId, failed: bool, kept: Option<&mut Kept>) -> Received {
+        let Some((at, sent)) = self.find(id) else {
+            return if failed {
+                Received::Nothing
+            } else {
+                Received::Unknown
+            };
+        };
+        match sent.phase {
+            Phase::Complete if sent.place == Place::Sent && !failed => return Received::Release,
+            Phase::Complete => return Received::Nothing,
+            Phase::Acknowledge | Phase::Receive if !sent.may_be_answered() => {
+                return if failed {
+                    Received::Nothing
+                } else {
+                    Received::Unknown
+                };
+            }
+            Phase::Acknowledge => return Received::Wrong,
+            // 4.3.3: the exchange ends with a failure.
+            Phase::Receive if failed => {
+                self.remove(at, kept);
+                return Received::Nothing;
+            }
+            Phase::Receive => {}
+        }
+        let was_sent = sent.place == Place::Sent;
+        sent.phase = Phase::Complete;
+        let (Some(kept), Some(message)) = (kept, &mut sent.message) else {
+            return Received::Release;
+        };
+        kept.put_released(message.seq, id, message.stage, message.version);
+        sent.place = Place::Held(kept.turn());
+        self.in_flight_bytes -= std::mem::take(&mut message.packet).len();
+        self.unsent += usize::from(was_sent);
+        Received::Nothing
+    }
+
+    /// PUBCOMP. One that nothing waits for changes nothing: it may answer a PUBREL of an unknown exchange.
+    pub(super) fn complete(&mut self, id: PacketId, kept: Option<&mut Kept>) {
+        if let Some((at, sent)) = self.find(id)
+            && sent.phase == Phase::Complete
+            && sent.place == Place::Sent
         {
+            self.remove(at, kept);
+        }
+    }
+
+    /// Ends what is in flight at this place.
+    fn remove(&mut self, at: usize, kept: Option<&mut Kept>) {
+        let Some(ended) = self.in_flight.remove(at) else {
+            return;
+        };
+        self.unsent -= usize::from(ended.place != Place::Sent);
+        if let Some(message) = ended.message {
+            self.in_flight_bytes -= message.packet.len();
+            if let Some(kept) = kept {
+                kept.delete(message.seq);
+            }
+        }
+    }
+
+    /// Sends a message of a kept session or puts it behind others; `out` is `None` while there is no connection.
+    pub(super) fn accept<O: Output>(
+        &mut self,
+        now: Now,
+        mut message: Message,
+        link: &Link<'_>,
+        kept: Option<&mut Kept>,
+        out: Option<&mut O>,
+    ) -> Result<(), Undelivered> {
+        if let Some(out) = out
+            && kept.is_some()
+            && message.qos() != QoS::AtMostOnce
+            && self.waiting.is_empty()
+            && self.has_room_for(&message, link, out)
+        {
+            self.start(now, message, kept, out);
+            return Ok(());
+        }
+        let settings = link.settings;
+        let bytes = self.waiting_bytes + message.packet.len();
+        if self.waiting.len() >= settings.queued_messages_max || bytes > settings.queued_bytes_max {
             return Err(Undelivered::QueueFull);
         }
-        self.waiting_bytes = bytes;
+        if let Some(kept) = kept
+            && message.qos() != QoS::AtMostOnce
+        {
+            message.seq = kept.next_seq();
+            kept.put(now, State::Waiting, &message);
+        }
+        self.push(message);
+        Ok(())
+    }
+
+    fn push(&mut self, message: Message) {
+        self.waiting_bytes += message.packet.len();
         if let Some(count) = self.waiting_of.get_mut(message.stage as usize) {
             *count += 1;
         }
         self.waiting.push_back(message);
-        Ok(())
     }
 
-    /// Sends what waits, as far as there is room.
-    pub(super) fn advance<O: Output>(&mut self, now: Now, window: u16, metrics: &ShardMetrics, out: &mut O) {
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.waiting.pop_front()?;
+        self.waiting_bytes -= message.packet.len();
+        if let Some(count) = self.waiting_of.get_mut(message.stage as usize) {
+            *count -= 1;
+        }
+        Some(message)
+    }
+
+    /// Gives a message its packet identifier, and sends it if nothing has to be durable before.
+    fn start<O: Output>(&mut self, now: Now, mut message: Message, kept: Option<&mut Kept>, out: &mut O) {
+        let qos = message.qos();
+        let Some(kept) = kept else {
+            let id = self.begin(qos);
+            message.fill_in(now, Some(id));
+            return write(&message, out);
+        };
+        let id = self.next_id();
+        if message.seq == UNNUMBERED {
+            message.seq = kept.next_seq();
+        }
+        message.fill_in(now, Some(id));
+        kept.put(now, State::Sent(id), &message);
+        let place = if qos == QoS::ExactlyOnce || self.is_unsent(message.stage) {
+            self.unsent += 1;
+            Place::Held(kept.turn())
+        } else {
+            write(&message, out);
+            Place::Sent
+        };
+        self.in_flight_bytes += message.packet.len();
+        self.in_flight.push_back(InFlight {
+            id,
+            phase: first_phase(qos),
+            place,
+            repeated: place == Place::Sent,
+            message: Some(Box::new(message)),
+        });
+    }
+
+    /// Sends what is due and what waits, as far as there is room.
+    pub(super) fn advance<O: Output>(
+        &mut self,
+        now: Now,
+        link: &Link<'_>,
+        mut kept: Option<&mut Kept>,
+        out: &mut O,
+    ) {
+        if self.due {
+            self.send_due(now, link, kept.as_deref_mut(), out);
+        }
         while let Some(next) = self.waiting.front() {
-            let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
-            let room = if has_packet_id(&next.packet) {
-                self.has_room(window, blocked)
+            let room = if next.qos() == QoS::AtMostOnce {
+                let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
+                (!blocked || self.in_flight.is_empty()) && !self.is_unsent(next.stage)
             } else {
-                !blocked || self.unacknowledged.is_empty()
+                self.has_room_for(next, link, out)
             };
             if !room {
                 return;
             }
-            let Some(mut message) = self.waiting.pop_front() else {
-                return;
-            };
-            self.waiting_bytes -= message.packet.len();
-            if let Some(count) = self.waiting_of.get_mut(message.stage as usize) {
-                *count -= 1;
-            }
-            if message.expires.is_some_and(|expires| expires < now.instant) {
-                metrics.dropped(message.stage, DropReason::Expired);
+            let Some(mut message) = self.pop() else { return };
+            message.adapt(link.version, now);
+            if let Some(reason) = unfit(&message, now, link) {
+                link.settings.metrics.dropped(message.stage, reason);
+                if let Some(kept) = kept.as_deref_mut().filter(|_| message.qos() != QoS::AtMostOnce) {
+                    kept.delete(message.seq);
+                }
                 continue;
             }
-            let id = has_packet_id(&message.packet).then(|| self.begin());
-            fill_in(&mut message, now, id);
-            out.write(message.packet.len(), |buffer| {
-                buffer.extend_from_slice(&message.packet);
-            });
-        }
-    }
-}
-
-/// Seconds until a message expires, rounded up; 3.3.2.3.3 has the receiver get the received value less the time
-/// the message has waited.
-pub(super) fn remaining_s(expires: Instant, now: Now) -> u32 {
-    let left = expires.saturating_since(now.instant);
-    let seconds = left.as_secs() + u64::from(left.subsec_nanos() != 0);
-    u32::try_from(seconds).unwrap_or(u32::MAX)
-}
-
-fn has_packet_id(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|first| first & 0b0110 != 0)
-}
-
-/// Writes the packet identifier and the Message Expiry Interval over what stands at their places. Both have a
-/// fixed length; the interval comes first among the properties.
-fn fill_in(message: &mut Waiting, now: Now, id: Option<PacketId>) -> Option<()> {
-    let packet = &mut message.packet;
-    let VarInt::Whole { len, .. } = varint::read(packet.get(1..)?) else {
-        return None;
-    };
-    let (_, body) = packet.split_at_mut_checked(1 + len)?;
-    let (topic_len, body) = body.split_first_chunk_mut()?;
-    let (_, mut body) = body.split_at_mut_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
-    if let Some(id) = id {
-        let (place, rest) = body.split_first_chunk_mut()?;
-        *place = id.get().to_be_bytes();
-        body = rest;
-    }
-    if message.version == Version::V311 {
-        return Some(());
-    }
-    let expires = message.expires?;
-    let VarInt::Whole { len, .. } = varint::read(body) else {
-        return None;
-    };
-    let (&mut first, interval) = body.get_mut(len..)?.split_first_mut()?;
-    if first == id::MESSAGE_EXPIRY_INTERVAL {
-        *interval.first_chunk_mut()? = remaining_s(expires, now).to_be_bytes();
-    }
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::codec::mqtt::packet::QoS;
-    use crate::codec::mqtt::publish::PublishParts;
-    use crate::session::testing::Recorder;
-
-    fn now(ms: u64) -> Now {
-        Now {
-            instant: Instant::from_nanos(ms * 1_000_000),
-            unix_ms: 0,
+            if message.qos() == QoS::AtMostOnce {
+                message.fill_in(now, None);
+                write(&message, out);
+            } else {
+                self.start(now, message, kept.as_deref_mut(), out);
+            }
         }
     }
 
-    fn parts(qos: QoS, payload: &[u8]) -> PublishParts<'_> {
-        PublishParts {
-            qos,
-            packet_id: (qos != QoS::AtMostOnce).then_some(PacketId::MIN),
-            topic: &["a", "/b"],
-            payload,
-            ..PublishParts::new(Version::V5)
+    /// Sends what has its packet identifier, in order: what was sent on an earlier connection, and what has
+    /// become durable.
+    fn send_due<O: Output>(&mut self, now: Now, link: &Link<'_>, mut kept: Option<&mut Kept>, out: &mut O) {
+        let mut occupied = self.in_flight.len() - self.unsent;
+        let (mut at, mut full) = (0, false);
+        while let Some(next) = self.in_flight.get_mut(at) {
+            at += 1;
+            if next.place != Place::Due {
+                continue;
+            }
+            if next.phase == Phase::Complete {
+                write_release(next.id, link.version, out);
+            } else {
+                let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
+                full |= occupied != 0 && (blocked || occupied >= usize::from(link.window));
+                if full {
+                    continue;
+                }
+                if let Some(reason) = next.prepare(now, link, &mut self.in_flight_bytes, out) {
+                    let stage = next.message.as_ref().map(|message| message.stage);
+                    if let Some(stage) = stage {
+                        link.settings.metrics.dropped(stage, reason);
+                    }
+                    at -= 1;
+                    self.remove(at, kept.as_deref_mut());
+                    continue;
+                }
+            }
+            next.place = Place::Sent;
+            next.repeated = true;
+            self.unsent -= 1;
+            occupied += 1;
+        }
+        self.due = full;
+    }
+
+    /// What waited for changes that are durable now is due.
+    pub(super) fn settle(&mut self, kept: &Kept) {
+        if self.unsent == 0 {
+            return;
+        }
+        for sent in &mut self.in_flight {
+            if let Place::Held(turn) = sent.place
+                && kept.is_durable(turn)
+            {
+                sent.place = Place::Due;
+                self.due = true;
+            }
         }
     }
 
-    fn encoded(parts: &PublishParts<'_>) -> Vec<u8> {
-        let mut packet = Vec::new();
-        parts.encode_into(&mut packet);
-        packet
-    }
-
-    fn waiting(qos: QoS, payload: &[u8]) -> Waiting {
-        Waiting {
-            stage: Stage::Channel,
-            version: Version::V5,
-            expires: None,
-            packet: encoded(&parts(qos, payload)),
+    /// The connection is gone: all that was sent on it is due again on the next one (4.4), and QoS 0 is lost.
+    pub(super) fn detach(&mut self) {
+        for sent in &mut self.in_flight {
+            if sent.place == Place::Sent {
+                sent.place = Place::Due;
+                self.due = true;
+                self.unsent += 1;
+            }
+        }
+        for _ in 0..self.waiting.len() {
+            if let Some(message) = self.pop()
+                && message.qos() != QoS::AtMostOnce
+            {
+                self.push(message);
+            }
         }
     }
 
-    #[test]
-    fn mqtt5_4_4_the_window_opens_with_each_acknowledgement() {
-        let (mut outbound, mut out, metrics) =
-            (Outbound::default(), Recorder::default(), ShardMetrics::default());
-        let first = outbound.begin();
-        assert!(!outbound.has_room(1, false));
-        outbound.wait(waiting(QoS::AtLeastOnce, b"1")).unwrap();
-        outbound.wait(waiting(QoS::AtMostOnce, b"2")).unwrap();
-        outbound.advance(now(0), 1, &metrics, &mut out);
-        assert!(out.take().is_empty());
-        assert!(outbound.holds(Stage::Channel) && !outbound.holds(Stage::Direct));
-        outbound.acknowledge(first);
-        outbound.advance(now(0), 1, &metrics, &mut out);
-        let mut sent = parts(QoS::AtLeastOnce, b"1");
-        sent.packet_id = PacketId::new(2);
-        let expected = [encoded(&sent), encoded(&parts(QoS::AtMostOnce, b"2"))].concat();
-        assert_eq!(out.take(), expected);
-        assert!(!outbound.holds(Stage::Channel) && !outbound.is_empty());
-        outbound.acknowledge(PacketId::new(2).unwrap());
-        assert!(outbound.is_empty());
-    }
-
-    #[test]
-    fn mqtt5_3_3_2_3_3_what_waited_carries_what_is_left_of_its_expiry() {
-        let (mut outbound, mut out, metrics) =
-            (Outbound::default(), Recorder::default(), ShardMetrics::default());
-        for (payload, expires_ms) in [(b"a", 10_000), (b"b", 1_000)] {
-            let mut parts = parts(QoS::AtLeastOnce, payload);
-            parts.expiry_s = Some(10);
-            parts.subscription_identifiers = &[300];
-            let packet = encoded(&parts);
-            let expires = Some(now(expires_ms).instant);
-            let stage = Stage::Channel;
-            outbound
-                .wait(Waiting {
-                    stage,
-                    version: Version::V5,
-                    expires,
-                    packet,
-                })
-                .unwrap();
-        }
-        outbound.advance(now(2_500), 8, &metrics, &mut out);
-        let mut sent = parts(QoS::AtLeastOnce, b"a");
-        sent.expiry_s = Some(8);
-        sent.subscription_identifiers = &[300];
-        assert_eq!(out.take(), encoded(&sent));
-        assert_eq!(metrics.drops(Stage::Channel, DropReason::Expired), 1);
-        assert!(!outbound.holds(Stage::Channel));
-    }
-
-    #[test]
-    fn mqtt311_3_3_3_a_payload_that_waited_is_untouched() {
-        let (mut outbound, mut out, metrics) =
-            (Outbound::default(), Recorder::default(), ShardMetrics::default());
-        // What would be a property block with a Message Expiry Interval in 5.0.
-        let message = PublishParts {
-            version: Version::V311,
-            ..parts(QoS::AtLeastOnce, &[5, 2, 0, 0, 0, 10])
+    /// Puts a stored message behind the others; `false` if it contradicts them.
+    pub(super) fn restore(&mut self, now: Now, seq: u64, row: &Row<'_>) -> bool {
+        let message = Message {
+            seq,
+            stage: row.stage,
+            version: row.version,
+            expires: (row.expires_unix_ms != 0).then(|| instant(row.expires_unix_ms, now)),
+            packet: row.packet.to_vec(),
         };
-        outbound
-            .wait(Waiting {
-                stage: Stage::Channel,
-                version: Version::V311,
-                expires: Some(now(3_000).instant),
-                packet: encoded(&message),
-            })
-            .unwrap();
-        outbound.advance(now(1_000), 8, &metrics, &mut out);
-        assert_eq!(out.take(), encoded(&message));
-    }
-
-    #[test]
-    fn the_queue_is_bounded_by_messages_and_by_bytes() {
-        let mut outbound = Outbound::default();
-        for _ in 0..limits::QUEUED_PER_SESSION_MAX {
-            outbound.wait(waiting(QoS::AtLeastOnce, b"")).unwrap();
-        }
-        let more = outbound.wait(waiting(QoS::AtLeastOnce, b""));
-        assert_eq!(more, Err(Undelivered::QueueFull));
-        let mut outbound = Outbound::default();
-        let half = vec![0; limits::QUEUED_BYTES_PER_SESSION_MAX / 2];
-        outbound.wait(waiting(QoS::AtLeastOnce, &half)).unwrap();
-        let more = outbound.wait(waiting(QoS::AtLeastOnce, &half));
-        assert_eq!(more, Err(Undelivered::QueueFull));
-    }
-
-    #[test]
-    fn mqtt5_2_2_1_identifiers_in_use_are_passed_over() {
-        let mut outbound = Outbound::default();
-        let first = outbound.begin();
-        for _ in 0..u32::from(u16::MAX) {
-            let id = outbound.begin();
-            assert_ne!(id, first);
-            outbound.acknowledge(id);
-        }
-    }
-
-    #[test]
-    fn a_full_send_queue_holds_the_window_but_never_all_of_it() {
-        let (mut outbound, metrics) = (Outbound::default(), ShardMetrics::default());
-        let mut out = Recorder {
-            stuck: limits::SEND_QUEUE_BYTES_MAX + 1,
-            ..Recorder::default()
+        let (id, phase) = match row.state {
+            State::Waiting => {
+                self.push(message);
+                return true;
+            }
+            State::Sent(id) => (id, first_phase(message.qos())),
+            State::Released(id) => (id, Phase::Complete),
         };
-        assert!(outbound.has_room(8, true));
-        let first = outbound.begin();
-        assert!(!outbound.has_room(8, true));
-        outbound.wait(waiting(QoS::AtLeastOnce, b"1")).unwrap();
-        outbound.advance(now(0), 8, &metrics, &mut out);
-        assert!(out.take().is_empty());
-        outbound.acknowledge(first);
-        outbound.advance(now(0), 8, &metrics, &mut out);
-        assert!(!out.take().is_empty());
+        if self.awaits(id) {
+            return false;
+        }
+        (self.last_id, self.due) = (id.get(), true);
+        self.in_flight_bytes += message.packet.len();
+        self.unsent += 1;
+        self.in_flight.push_back(InFlight {
+            id,
+            phase,
+            place: Place::Due,
+            repeated: true,
+            message: Some(Box::new(message)),
+        });
+        true
+    }
+}
+
+/// The point of the shard's clock that is meant by one of the calendar; the clock's start if it has passed.
+fn instant(unix_ms: u64, now: Now) -> Instant {
+    match unix_ms.checked_sub(now.unix_ms) {
+        Some(ahead) => now.instant + std::time::Duration::from_millis(ahead),
+        None => Instant::default(),
     }
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::control::{self, Callee, Target};
-use super::inbound::Exchange;
 use super::label::ReplyTo;
 use super::reason::Reason;
 use super::{Session, number};
 use crate::codec::mqtt::forward::forwarded;
-use crate::codec::mqtt::packet::{Ack, Packet, PacketId, Publish, QoS, Version};
+use crate::codec::mqtt::packet::{Packet, PacketId, Publish, QoS, Version};
 use crate::codec::mqtt::property::Properties;
 use crate::observe::{DropReason, Stage};
 use crate::route::{
@@ -51,19 +50,15 @@ impl Session {
             self.check_flow(publish)?;
         }
         let ticket = publish.packet_id.map(|id| ticket(id, publish.qos));
-        if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
-            match self.rare.get_or_insert_default().exchanges.begin(id) {
-                Exchange::Begun => {}
-                Exchange::Repeated => {
-                    self.acknowledge(Ticket(number(id) | EXACTLY_ONCE), None, out);
-                    return Ok(None);
-                }
-                Exchange::Refused => return Err(Reason::QuotaExceeded),
-            }
+        let exchange = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
+        if let Some(id) = exchange
+            && !self.begin_exchange(id, out)?
+        {
+            return Ok(None);
         }
         match self.command(now, publish, ticket, scratch) {
             Ok(command) => {
-                if ticket.is_some() {
+                if self.is_counted(exchange.is_some()) && ticket.is_some() {
                     self.unanswered = self.unanswered.saturating_add(1);
                 }
                 Ok(Some(command))
@@ -75,22 +70,39 @@ impl Session {
                 }
                 Ok(None)
             }
-            Err(Stop::Quit(reason)) => Err(reason),
+            Err(Stop::Quit(reason)) => {
+                // It has not been routed, and may come again in a session that is kept.
+                if let Some(id) = exchange {
+                    self.answered(id, true);
+                }
+                Err(reason)
+            }
         }
     }
 
-    /// What CONNACK forbade a 5.0 client.
+    /// Whether a message is among those that are counted until the router has completed: with 5.0 a QoS 2 message
+    /// counts until its exchange is over.
+    pub(super) fn is_counted(&self, exactly_once: bool) -> bool {
+        self.version == Version::V311 || !exactly_once
+    }
+
+    /// What CONNACK forbade a 5.0 client: more than Receive Maximum from PUBLISH to PUBACK, PUBCOMP or a PUBREC with
+    /// a failure \[MQTT-3.3.4-7\].
     fn check_flow(&self, publish: &Publish<'_>) -> Result<(), Reason> {
-        match publish.qos {
-            QoS::AtMostOnce => Ok(()),
-            // [MQTT-3.3.4-7]
-            QoS::AtLeastOnce if self.unanswered >= self.settings.receive_maximum.max(1) => {
-                Err(Reason::ReceiveMaximumExceeded)
+        let Some(id) = publish.packet_id else {
+            return Ok(());
+        };
+        let mut open = usize::from(self.unanswered);
+        if let Some(messages) = &self.messages {
+            if publish.qos == QoS::ExactlyOnce && messages.exchanges.contains(id) {
+                return Ok(());
             }
-            QoS::AtLeastOnce => Ok(()),
-            // [MQTT-3.2.2-11]
-            QoS::ExactlyOnce => Err(Reason::QosNotSupported),
+            open += messages.exchanges.begun();
         }
+        if open >= usize::from(self.settings.receive_maximum.max(1)) {
+            return Err(Reason::ReceiveMaximumExceeded);
+        }
+        Ok(())
     }
 
     /// What the message asks of the router.
@@ -109,10 +121,6 @@ impl Session {
         let qos = guarantee(publish.qos);
         match target {
             Target::Channel(channel) => {
-                // [MQTT-3.2.2-14]; 3.1.1 cannot be told, so its message is delivered live.
-                if publish.retain && self.version == Version::V5 {
-                    return Err(Stop::Quit(Reason::RetainNotSupported));
-                }
                 let expiry_s = publish.properties.message_expiry_interval_s();
                 let message = ChannelMessage {
                     channel,
@@ -177,42 +185,6 @@ impl Session {
         name.clear();
         name.extend_from_slice(topic.as_bytes());
         std::str::from_utf8(name).map_err(|_| Reason::ProtocolError)
-    }
-
-    /// PUBREL (3.6): the end of an exchange, or of one that is not known (any more).
-    pub(super) fn released<O: Output>(&mut self, packet_id: PacketId, out: &mut O) {
-        let known = match &mut self.rare {
-            Some(rare) => rare.exchanges.release(packet_id),
-            None => false,
-        };
-        self.send(&Packet::PubComp(self.exchange_ack(packet_id, known)), out);
-    }
-
-    /// PUBREC (3.5). Nothing is sent to clients at QoS 2, so there is no exchange that it could belong to; for
-    /// a QoS 1 message it is the wrong answer.
-    pub(super) fn received<O: Output>(&mut self, packet_id: PacketId, out: &mut O) -> Result<(), Reason> {
-        if self
-            .outbound
-            .as_ref()
-            .is_some_and(|outbound| outbound.awaits(packet_id))
-        {
-            return Err(Reason::ProtocolError);
-        }
-        self.send(&Packet::PubRel(self.exchange_ack(packet_id, false)), out);
-        Ok(())
-    }
-
-    fn exchange_ack(&self, packet_id: PacketId, known: bool) -> Ack<'static> {
-        use super::reason::{Carrier, code_v5};
-        let code = match self.version {
-            Version::V5 if !known => code_v5(Reason::PacketIdentifierNotFound, Carrier::PubAck),
-            Version::V5 | Version::V311 => 0,
-        };
-        Ack {
-            packet_id,
-            code,
-            properties: Properties::EMPTY,
-        }
     }
 }
 
@@ -337,5 +309,14 @@ pub(super) const fn guarantee(qos: QoS) -> Qos {
         QoS::AtMostOnce => Qos::AtMostOnce,
         QoS::AtLeastOnce => Qos::AtLeastOnce,
         QoS::ExactlyOnce => Qos::ExactlyOnce,
+    }
+}
+
+/// The router's QoS on the wire.
+pub(super) const fn wire(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+        Qos::ExactlyOnce => QoS::ExactlyOnce,
     }
 }

@@ -15,10 +15,6 @@ pub(super) enum Reason {
     ReceiveMaximumExceeded,
     /// A topic alias over the maximum (5.0, 3.3.2.3.4).
     TopicAliasInvalid,
-    /// QoS 2 although Maximum QoS is 1 (5.0, 3.2.2.3.4).
-    QosNotSupported,
-    /// RETAIN although Retain Available is 0 (5.0, 3.2.2.3.5).
-    RetainNotSupported,
     /// Payload Format Indicator 1, or a control topic that takes text, and no UTF-8 (5.0, 3.3.2.3.2).
     PayloadFormatInvalid,
     /// A Client Identifier that is no resource.
@@ -95,8 +91,6 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::ClientTakesTooLittle, _) => 0x95,
         (Reason::SlowReceiver | Reason::QuotaExceeded, _) => 0x97,
         (Reason::PayloadFormatInvalid, _) => 0x99,
-        (Reason::RetainNotSupported, _) => 0x9A,
-        (Reason::QosNotSupported, _) => 0x9B,
         (Reason::Refused(Refusal::NotAuthorized), _) => 0x87,
         (Reason::Refused(Refusal::InvalidName), Carrier::SubAck | Carrier::UnsubAck) => 0x8F,
         (Reason::Refused(Refusal::InvalidName), _) => 0x90,
@@ -111,7 +105,7 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::Ending(Ending::TakenOver), _) => 0x8E,
         (Reason::Ending(Ending::Shutdown), _) => 0x8B,
         // Administrative action: the one who revokes is an operator, whatever the client is doing.
-        (Reason::Ending(Ending::Revoked), _) => 0x98,
+        (Reason::Ending(Ending::Revoked | Ending::ProofEnded), _) => 0x98,
         (Reason::Ending(Ending::SlowReceiver), _) => 0x97,
     }
 }
@@ -166,8 +160,6 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         Reason::ProtocolError
         | Reason::BadAuthenticationData
         | Reason::TopicAliasInvalid
-        | Reason::QosNotSupported
-        | Reason::RetainNotSupported
         | Reason::PayloadFormatInvalid
         | Reason::NoMatchingSubscribers
         | Reason::NoSubscriptionExisted
@@ -190,8 +182,6 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::AuthenticationMethod => "Authentication Method: SCRAM-SHA-256 or SCRAM-SHA-1",
         Reason::BadAuthenticationData => "Authentication Data is no message of SCRAM without channel binding",
         Reason::ClientTakesTooLittle => "Maximum Packet Size is too small to be served",
-        Reason::RetainNotSupported => "retained messages are not available",
-        Reason::QosNotSupported => "Maximum QoS is 1",
         Reason::PayloadFormatInvalid => "the payload is not UTF-8",
         Reason::SlowReceiver => "does not read what it is sent",
         Reason::QuotaExceeded => "too many exchanges left open",
@@ -243,6 +233,7 @@ mod tests {
             (Ending::TakenOver, 0x8E),
             (Ending::Shutdown, 0x8B),
             (Ending::Revoked, 0x98),
+            (Ending::ProofEnded, 0x98),
             (Ending::SlowReceiver, 0x97),
         ] {
             assert_eq!(code_v5(Reason::Ending(ending), Carrier::Disconnect), code);

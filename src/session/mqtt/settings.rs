@@ -16,8 +16,16 @@ pub struct Settings {
     pub packet_bytes_max: u32,
     /// The longest keep alive granted to 5.0 clients (3.2.2.3.14) in seconds; 0 grants any.
     pub keep_alive_s_max: u16,
+    /// The longest that a session lasts without its connection (5.0, 3.1.2.11.2) in seconds; 4,294,967,295 is for ever.
+    pub session_expiry_s_max: u32,
     /// Topic Alias Maximum (5.0, 3.2.2.3.8); 0 is none.
     pub topic_alias_maximum: u16,
+    /// QoS 1 and 2 messages sent to one client and not yet acknowledged; its Receive Maximum lowers it.
+    pub inflight_max: u16,
+    /// QoS 1 and 2 messages waiting for a place among those, or for the client to come back.
+    pub queued_messages_max: usize,
+    /// Bytes of those that wait, and of those in flight that are kept to be sent again.
+    pub queued_bytes_max: usize,
     /// Whether 3.1.1 clients may subscribe to channels with plain filters, whose deliveries hide the sender.
     pub v3_plain_channels: bool,
     /// The counters of the shard.
@@ -38,7 +46,11 @@ impl Default for Settings {
             receive_maximum: 256,
             packet_bytes_max: u32::try_from(limits::PACKET_BYTES_MAX).unwrap_or(u32::MAX),
             keep_alive_s_max: 0,
+            session_expiry_s_max: limits::SESSION_EXPIRY_S_MAX,
             topic_alias_maximum: 16,
+            inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
+            queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
+            queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
             v3_plain_channels: true,
             metrics: Arc::default(),
         }

@@ -10,17 +10,19 @@ use crate::codec::mqtt::packet::{Filter, Packet, SubAck, Subscribe, Unsubscribe,
 use crate::codec::mqtt::property::Properties;
 use crate::codec::mqtt::topic;
 use crate::limits;
-use crate::route::{Command, Qos, Refusal, Registration, SubscriptionOptions, Ticket, Unregistration};
+use crate::route::{
+    Command, Qos, Refusal, Registration, RetainHandling, SubscriptionOptions, Ticket, Unregistration,
+};
 use crate::session::Output;
 
 /// A filter under `$nexus/reply/` that the client has subscribed to: it rules the QoS of the replies that match
 /// and is named in them.
 #[derive(Debug)]
 pub(super) struct ReplyFilter {
-    filter: Box<str>,
-    qos: Qos,
+    pub(super) filter: Box<str>,
+    pub(super) qos: Qos,
     /// 0 is none.
-    identifier: u32,
+    pub(super) identifier: u32,
 }
 
 /// How the client takes a reply.
@@ -53,9 +55,10 @@ impl Session {
     ) -> Result<Registration<'a>, Refusal> {
         let options = |form| SubscriptionOptions {
             // What the client gets at most, and so what it is granted.
-            qos: guarantee(filter.qos).min(Qos::AtLeastOnce),
+            qos: guarantee(filter.qos),
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
+            retained: RetainHandling::Never,
             identifier,
             form,
         };
@@ -68,10 +71,18 @@ impl Session {
                 if form == FORM_PLAIN && self.version == Version::V311 && !self.settings.v3_plain_channels {
                     return Err(Refusal::NotAuthorized);
                 }
+                let retained = match filter.retain_handling {
+                    0 => RetainHandling::Always,
+                    1 => RetainHandling::IfNew,
+                    _ => RetainHandling::Never,
+                };
                 return Ok(Registration::Channel {
                     filter: channels,
                     from,
-                    options: options(form),
+                    options: SubscriptionOptions {
+                        retained,
+                        ..options(form)
+                    },
                 });
             }
             Wanted::Listen(cmd, form) => {
@@ -186,7 +197,8 @@ impl Session {
     ) {
         let code = |result: &Result<Qos, Refusal>| match (result, self.version) {
             (Ok(Qos::AtMostOnce), _) => 0,
-            (Ok(Qos::AtLeastOnce | Qos::ExactlyOnce), _) => 1,
+            (Ok(Qos::AtLeastOnce), _) => 1,
+            (Ok(Qos::ExactlyOnce), _) => 2,
             (Err(refusal), Version::V5) => reason::code_v5(Reason::Refused(*refusal), Carrier::SubAck),
             (Err(refusal), Version::V311) => {
                 reason::code_v3(Reason::Refused(*refusal), Carrier::SubAck).unwrap_or(0x80)

@@ -146,8 +146,24 @@ impl<S: Carried> Session<S> {
         }
     }
 
+    /// The carried session, once the handshake has chosen it.
+    pub fn carried(&self) -> Option<&S> {
+        match &self.stage {
+            Stage::Open(carried) => Some(carried),
+            Stage::Handshake(_) => None,
+        }
+    }
+
+    /// The carried session, once the handshake has chosen it.
+    pub fn carried_mut(&mut self) -> Option<&mut S> {
+        match &mut self.stage {
+            Stage::Open(carried) => Some(carried),
+            Stage::Handshake(_) => None,
+        }
+    }
+
     /// The carried session, while it may read and write.
-    fn carried(&mut self) -> Option<&mut S> {
+    fn writing(&mut self) -> Option<&mut S> {
         match &mut self.stage {
             Stage::Open(carried) if !self.closed => Some(carried),
             _ => None,
@@ -307,7 +323,7 @@ const fn close_code(disconnect: Disconnect) -> CloseCode {
 const fn ending_code(ending: Ending) -> (CloseCode, &'static str) {
     match ending {
         Ending::TakenOver => (CloseCode::NORMAL, "taken over"),
-        Ending::Revoked => (CloseCode::POLICY_VIOLATION, "revoked"),
+        Ending::Revoked | Ending::ProofEnded => (CloseCode::POLICY_VIOLATION, "revoked"),
         Ending::Shutdown => (CloseCode::GOING_AWAY, "shutting down"),
         Ending::SlowReceiver => (CloseCode::POLICY_VIOLATION, "slow receiver"),
     }
@@ -335,7 +351,7 @@ impl<S: Carried> super::Session for Session<S> {
     }
 
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
-        let Some(carried) = self.carried() else { return };
+        let Some(carried) = self.writing() else { return };
         carried.attached(now, verdict, out);
         match verdict {
             Ok(_) => self.attached = true,
@@ -371,8 +387,14 @@ impl<S: Carried> super::Session for Session<S> {
         }
     }
 
+    fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
+        if let Some(carried) = self.writing() {
+            carried.committed(now, batch, out);
+        }
+    }
+
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
-        if let Some(carried) = self.carried() {
+        if let Some(carried) = self.writing() {
             carried.completed(now, ticket, completion, out);
         }
     }
@@ -384,7 +406,7 @@ impl<S: Carried> super::Session for Session<S> {
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
-        let carried = self.carried().ok_or(Undelivered::Gone)?;
+        let carried = self.writing().ok_or(Undelivered::Gone)?;
         carried.deliver(now, delivery, frames, out)
     }
 

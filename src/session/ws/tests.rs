@@ -230,6 +230,7 @@ impl Carried for Fake {
                 qos: crate::route::Qos::AtMostOnce,
                 retain: false,
                 expiry_s: None,
+                delay_s: 0,
             })),
         }
     }

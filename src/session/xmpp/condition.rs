@@ -57,7 +57,7 @@ impl Fatal {
             Self::Unavailable => "resource-constraint",
             Self::Ending(ending) => match ending {
                 Ending::TakenOver => "conflict",
-                Ending::Revoked => "not-authorized",
+                Ending::Revoked | Ending::ProofEnded => "not-authorized",
                 Ending::Shutdown => "system-shutdown",
                 Ending::SlowReceiver => "policy-violation",
             },
@@ -77,7 +77,9 @@ impl Fatal {
             Self::Refused => Some("the secret is good for another resource"),
             Self::Ending(Ending::TakenOver) => Some("a newer session took the address"),
             Self::IdTooLong => Some("the id or address of an iq is too long"),
-            Self::Revoked | Self::Ending(Ending::Revoked) => Some("the account or secret was revoked"),
+            Self::Revoked | Self::Ending(Ending::Revoked | Ending::ProofEnded) => {
+                Some("the account or secret was revoked")
+            }
             Self::UnsupportedStanza
             | Self::InvalidNamespace
             | Self::HostUnknown

@@ -29,8 +29,14 @@ impl Session {
         out: &mut O,
     ) -> Result<(), Undelivered> {
         match *delivery {
-            Delivery::Channel { message, sender, .. } => {
+            Delivery::Channel {
+                mut message,
+                sender,
+                options,
+                ..
+            } => {
                 room_for(limits::SEND_QUEUE_BYTES_MAX, out)?;
+                message.retain &= options.retain_as_published;
                 self.channel(now, &message, sender, frames, out)
             }
             Delivery::Direct {
@@ -78,7 +84,8 @@ impl Session {
             return Err(Undelivered::Expired);
         }
         let text = is_xml_text(message.payload).ok_or(Undelivered::NotText)?;
-        let variant = u32::from(O::FRAMING) << 24 | PROTOCOL | u32::from(self.domain);
+        let variant =
+            u32::from(O::FRAMING) << 24 | PROTOCOL | u32::from(message.retain) << 20 | u32::from(self.domain);
         let frame = frames.get_or_encode(variant, || {
             let mut element: SmallVec<[Piece<'_>; 40]> = SmallVec::from_slice(&[
                 Piece::Raw("<message xmlns='jabber:client' type='normal' from='"),
@@ -87,7 +94,7 @@ impl Session {
                 Piece::Attribute(self.domain()),
                 Piece::Raw("'><publish xmlns='urn:nexus:1' channel='"),
                 Piece::Attribute(message.channel),
-                Piece::Raw("'>"),
+                Piece::Raw(if message.retain { "' retain='true'>" } else { "'>" }),
                 Piece::Text(text),
                 Piece::Raw("</publish>"),
             ]);

@@ -19,7 +19,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::xmpp::{Element, Piece, write as pieces};
@@ -61,7 +61,7 @@ enum State {
 /// One XMPP connection.
 #[derive(Debug)]
 pub struct Session {
-    settings: Rc<Settings>,
+    settings: Arc<Settings>,
     /// When the last element came; until the login is complete, when the connection did.
     heard: Instant,
     /// Since when the send queue was found over its bound.
@@ -84,9 +84,9 @@ pub struct Session {
 
 impl Session {
     /// A connection accepted `now`, of which nothing has been read.
-    pub fn new(settings: &Rc<Settings>, passwords: Passwords, now: Now) -> Self {
+    pub fn new(settings: &Arc<Settings>, passwords: Passwords, now: Now) -> Self {
         Self {
-            settings: Rc::clone(settings),
+            settings: Arc::clone(settings),
             heard: now.instant,
             blocked_since: None,
             login: Some(Box::default()),

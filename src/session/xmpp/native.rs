@@ -8,8 +8,8 @@ use super::names::{JSON, NEXUS};
 use crate::codec::xmpp::Element;
 use crate::route::identity::{check_channel_filter, check_resource};
 use crate::route::{
-    Answer, ApiRequest, Command, Ownership, Qos, Registration, SubscriptionOptions, Ticket, Token,
-    Unregistration,
+    Answer, ApiRequest, Command, Ownership, Qos, Registration, RetainHandling, SubscriptionOptions, Ticket,
+    Token, Unregistration,
 };
 use crate::session::{Output, Scratch};
 
@@ -19,11 +19,12 @@ const TICKET: Ticket = Ticket(0);
 /// The code of a worker that failed without one.
 const WORKER_FAILED: i32 = -500;
 
-/// Native subscribers see messages as they were published.
+/// Native subscribers are told what is retained each time they subscribe, and that alone is marked as retained.
 const OPTIONS: SubscriptionOptions = SubscriptionOptions {
     qos: Qos::AtMostOnce,
     no_local: false,
-    retain_as_published: true,
+    retain_as_published: false,
+    retained: RetainHandling::Always,
     identifier: 0,
     form: 0,
 };

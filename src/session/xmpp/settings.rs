@@ -1,8 +1,8 @@
 //! What all XMPP sessions of one shard have in common.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -19,8 +19,10 @@ pub struct Settings {
     pub ping_s: u32,
     /// The counters of the shard.
     pub metrics: Arc<ShardMetrics>,
-    /// Stream identifiers are drawn from it.
-    random: RefCell<StdRng>,
+    /// Stream identifiers are drawn from it, each from a generator of its own: sessions of other protocols travel
+    /// between shards with these settings, which therefore hold nothing that one thread alone may touch.
+    seed: [u8; 32],
+    drawn: AtomicU64,
 }
 
 impl Settings {
@@ -30,20 +32,31 @@ impl Settings {
             domains,
             ping_s: limits::XMPP_PING_S,
             metrics,
-            random: RefCell::new(StdRng::from_seed(seed)),
+            seed,
+            drawn: AtomicU64::new(0),
         }
     }
 
     /// A seed for settings that take the place of these.
     pub fn seed(&self) -> [u8; 32] {
         let mut seed = [0; 32];
-        self.random.borrow_mut().fill_bytes(&mut seed);
+        self.random().fill_bytes(&mut seed);
         seed
+    }
+
+    /// A generator that nobody has drawn from: its seed is never used again.
+    fn random(&self) -> StdRng {
+        let number = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let mut seed = self.seed;
+        for (byte, mark) in seed.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= mark;
+        }
+        StdRng::from_seed(seed)
     }
 
     /// 128 random bits as 32 hex digits.
     pub(super) fn nonce(&self) -> String {
-        let mut random = self.random.borrow_mut();
+        let mut random = self.random();
         format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
     }
 

@@ -113,7 +113,7 @@ fn nexus_3_nothing_that_names_an_account_is_refused() {
 #[test]
 fn nexus_3_a_password_in_clear_is_refused_where_it_is_not_configured() {
     for version in BOTH {
-        let settings = Rc::new(settings());
+        let settings = Arc::new(settings());
         let mut client = Client::new(version, Settings::default());
         client.peer = Peer::new(Session::new(&settings, Passwords::Refused, Now::default()));
         let (disconnect, told) = client.offend(&Packet::Connect(connect(version)));
@@ -188,10 +188,7 @@ fn mqtt5_3_2_2_3_connack_says_what_is_and_is_not_offered() {
     assert!(!connack.session_present);
     assert_eq!(connack.code, 0);
     let expected = [
-        Property::SessionExpiryInterval(0),
         Property::ReceiveMaximum(256),
-        Property::MaximumQoS(1),
-        Property::RetainAvailable(false),
         Property::MaximumPacketSize(1_048_576),
         Property::TopicAliasMaximum(16),
         Property::WildcardSubscriptionAvailable(true),
@@ -405,22 +402,26 @@ fn mqtt5_3_2_2_3_a_will_that_is_not_offered_is_refused() {
         assert_eq!(disconnect, Disconnect::ProtocolError);
         code(&told[0])
     };
-    let retained = Will {
-        retain: true,
-        ..will("a")
-    };
-    assert_eq!(refused(retained), 0x9A);
-    let exactly_once = Will {
-        qos: QoS::ExactlyOnce,
-        ..will("a")
-    };
-    assert_eq!(refused(exactly_once), 0x9B);
     let no_text = Will {
         payload: &[0xFF],
         properties: Properties::list(&[Property::PayloadFormatIndicator(true)]),
         ..will("a")
     };
     assert_eq!(refused(no_text), 0x99);
+}
+
+#[test]
+fn mqtt5_3_1_2_7_a_will_may_be_retained() {
+    let mut client = Client::new(V5, settings());
+    client.ask(&Packet::Connect(Connect {
+        will: Some(Will {
+            retain: true,
+            ..will("plant/7")
+        }),
+        ..connect(V5)
+    }));
+    client.attach(&worker());
+    assert!(client.peer.session.take_will().unwrap().retain);
 }
 
 #[test]

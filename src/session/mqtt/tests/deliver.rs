@@ -14,7 +14,7 @@ use crate::time::Instant;
 
 const TOKEN: &str = "00112233445566778899aabbccddeeff";
 
-fn on(channel: &str, qos: Qos) -> ChannelMessage<'_> {
+pub(super) fn on(channel: &str, qos: Qos) -> ChannelMessage<'_> {
     ChannelMessage {
         channel,
         payload: b"text",
@@ -25,7 +25,7 @@ fn on(channel: &str, qos: Qos) -> ChannelMessage<'_> {
     }
 }
 
-fn options(qos: Qos, form: u8) -> SubscriptionOptions {
+pub(super) fn options(qos: Qos, form: u8) -> SubscriptionOptions {
     SubscriptionOptions {
         qos,
         form,
@@ -34,7 +34,7 @@ fn options(qos: Qos, form: u8) -> SubscriptionOptions {
 }
 
 /// Delivers a channel message of [`sender`].
-fn channel(
+pub(super) fn channel(
     client: &mut Client,
     message: ChannelMessage<'_>,
     options: SubscriptionOptions,
@@ -49,7 +49,7 @@ fn channel(
     })
 }
 
-fn sender() -> Identity {
+pub(super) fn sender() -> Identity {
     identity("plant", "user", "s.1")
 }
 
@@ -159,7 +159,7 @@ fn mqtt5_3_8_4_8_qos_is_the_lesser_of_message_and_subscription() {
             (AtLeastOnce, AtMostOnce, QoS::AtMostOnce),
             (AtLeastOnce, AtLeastOnce, QoS::AtLeastOnce),
             (ExactlyOnce, AtLeastOnce, QoS::AtLeastOnce),
-            (ExactlyOnce, ExactlyOnce, QoS::AtLeastOnce),
+            (ExactlyOnce, ExactlyOnce, QoS::ExactlyOnce),
         ] {
             let mut client = Client::attached(version);
             channel(&mut client, on("a", sent), options(taken, FORM_PLAIN), &[]).unwrap();
@@ -652,8 +652,8 @@ fn a_burst_of_qos_1_leaves_no_memory_once_the_client_idles() {
     let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
     channel(&mut client, on("a", Qos::AtLeastOnce), plain, &[]).unwrap();
     client.send(&Packet::PingReq).unwrap();
-    assert!(client.peer.session.outbound.is_some(), "one is on its way");
+    assert!(client.peer.session.messages.is_some(), "one is on its way");
     puback(&mut client, 1).unwrap();
     client.send(&Packet::PingReq).unwrap();
-    assert!(client.peer.session.outbound.is_none());
+    assert!(client.peer.session.messages.is_none());
 }

@@ -310,9 +310,9 @@ fn who_asks_and_never_reads_is_closed() {
 fn what_idles_keeps_nothing_of_a_burst() {
     let mut client = Client::attached(V311);
     client.ask(&Packet::Publish(message("a", QoS::ExactlyOnce, &[])));
-    assert!(client.peer.session.rare.is_some());
+    assert!(client.peer.session.messages.is_some());
     client.send(&Packet::PingReq).unwrap();
-    assert!(client.peer.session.rare.is_some(), "an exchange is open");
+    assert!(client.peer.session.messages.is_some(), "an exchange is open");
     let release = Packet::PubRel(Ack {
         packet_id: id(7),
         code: 0,
@@ -320,5 +320,5 @@ fn what_idles_keeps_nothing_of_a_burst() {
     });
     client.send(&release).unwrap();
     client.send(&Packet::PingReq).unwrap();
-    assert!(client.peer.session.rare.is_none());
+    assert!(client.peer.session.messages.is_none());
 }

@@ -3,12 +3,16 @@
 mod auth;
 mod connect;
 mod deliver;
+mod exchange;
 mod hostile;
+mod kept;
 mod life;
+mod model;
+mod outbound;
 mod publish;
 mod subscribe;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Passwords, Session, Settings};
 use crate::codec::Decode;
@@ -30,14 +34,14 @@ const BOTH: [Version; 2] = [V311, V5];
 /// A client at the other end of a session.
 struct Client {
     peer: Peer<Session>,
-    settings: Rc<Settings>,
+    settings: Arc<Settings>,
     version: Version,
 }
 
 impl Client {
     /// A connection of which nothing has been read.
     fn new(version: Version, settings: Settings) -> Self {
-        let settings = Rc::new(settings);
+        let settings = Arc::new(settings);
         Self {
             peer: Peer::new(Session::new(&settings, Passwords::Taken, Now::default())),
             settings,

@@ -4,7 +4,8 @@ use super::*;
 use crate::codec::mqtt::packet::{Names, Unsubscribe};
 use crate::limits;
 use crate::route::{
-    Completion, Qos, Refusal, Registration, SenderPattern, SubscriptionOptions, Ticket, Unregistration,
+    Completion, Qos, Refusal, Registration, RetainHandling, SenderPattern, SubscriptionOptions, Ticket,
+    Unregistration,
 };
 use crate::session::mqtt::control::{FORM_PLAIN, FORM_SENDER};
 
@@ -67,6 +68,7 @@ fn mqtt5_3_8_3_1_options_reach_the_router() {
         Filter {
             no_local: true,
             retain_as_published: true,
+            retain_handling: 1,
             ..filter("plant/+/alarm", QoS::AtLeastOnce)
         },
         filter("plant/#", QoS::AtMostOnce),
@@ -96,6 +98,7 @@ fn mqtt5_3_8_3_1_options_reach_the_router() {
         qos: Qos::AtLeastOnce,
         no_local: true,
         retain_as_published: true,
+        retained: RetainHandling::IfNew,
         identifier: 268_435_455,
         form: FORM_PLAIN,
     };
@@ -107,14 +110,33 @@ fn mqtt5_3_8_3_1_options_reach_the_router() {
 }
 
 #[test]
-fn mqtt311_3_9_3_qos_2_is_granted_as_1() {
+fn mqtt5_3_8_3_1_retain_handling_reaches_the_router() {
+    let of = |version, retain_handling| {
+        let filters = [Filter {
+            retain_handling,
+            ..filter("a", QoS::AtMostOnce)
+        }];
+        let mut client = Client::attached(version);
+        match registered(&mut client, &subscription(&filters, &[]))[..] {
+            [Registration::Channel { options, .. }] => options.retained,
+            ref wanted => panic!("{wanted:?}"),
+        }
+    };
+    assert_eq!(of(V5, 0), RetainHandling::Always);
+    assert_eq!(of(V5, 1), RetainHandling::IfNew);
+    assert_eq!(of(V5, 2), RetainHandling::Never);
+    assert_eq!(of(V311, 0), RetainHandling::Always);
+}
+
+#[test]
+fn mqtt5_3_8_4_8_qos_2_is_granted() {
     for version in BOTH {
         let mut client = Client::attached(version);
         let wanted = registered(&mut client, &subscription(&[filter("a", QoS::ExactlyOnce)], &[]));
         let [Registration::Channel { options, .. }] = wanted[..] else {
             panic!("{wanted:?}");
         };
-        assert_eq!(options.qos, Qos::AtLeastOnce);
+        assert_eq!(options.qos, Qos::ExactlyOnce);
     }
 }
 
@@ -130,13 +152,14 @@ fn mqtt5_3_9_3_suback_has_a_code_for_each_filter_in_order() {
             Err(Refusal::QuotaExceeded),
             Err(Refusal::Busy),
             Err(Refusal::TooLarge),
+            Ok(Qos::ExactlyOnce),
         ]
         .into_iter()
         .collect()
     };
     for (version, codes) in [
-        (V5, [0, 0x87, 1, 0x8F, 0x9E, 0x97, 0x97, 0x97]),
-        (V311, [0, 0x80, 1, 0x80, 0x80, 0x80, 0x80, 0x80]),
+        (V5, [0, 0x87, 1, 0x8F, 0x9E, 0x97, 0x97, 0x97, 2]),
+        (V311, [0, 0x80, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 2]),
     ] {
         let mut client = Client::attached(version);
         client
@@ -238,7 +261,7 @@ fn nexus_3_sys_filters_are_for_the_router_to_grant_in_both_versions() {
         let filters = [filter("$SYS/#", QoS::ExactlyOnce)];
         let wanted = registered(&mut client, &subscription(&filters, &[]));
         let options = SubscriptionOptions {
-            qos: Qos::AtLeastOnce,
+            qos: Qos::ExactlyOnce,
             form: FORM_PLAIN,
             ..SubscriptionOptions::default()
         };

@@ -173,7 +173,7 @@ fn logged_in() -> Shard<Texts> {
     shard.receive(&text(b"L"));
     shard.attach();
     assert_eq!(std::mem::take(&mut shard.events), [Event::Login]);
-    shard.session.carried().unwrap().shown = 0;
+    shard.session.carried_mut().unwrap().shown = 0;
     shard
 }
 

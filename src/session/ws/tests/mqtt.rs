@@ -1,6 +1,6 @@
 //! MQTT as it ships, carried: what it says over TCP comes in frames, and its packets are its own.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::*;
 use crate::codec::mqtt::packet::{Connect, Packet, Publish, QoS, Version};
@@ -43,8 +43,8 @@ fn publish(payload: &[u8]) -> Vec<u8> {
 
 fn open() -> Shard<Carrying> {
     let mut shard = Shard::accept_for(&Opening {
-        mqtt: Rc::default(),
-        xmpp: Rc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
+        mqtt: Arc::default(),
+        xmpp: Arc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
         passwords: Passwords::Taken,
     });
     shard.receive(handshake::request("").as_bytes());

@@ -47,6 +47,40 @@ fn p4_a_channel_message_is_encoded_once_for_a_domain() {
 }
 
 #[test]
+fn p4_what_was_retained_is_told_from_what_is_published_now() {
+    let from = identity("shop", "user", "p'1");
+    let mut client = Client::attached();
+    // All of one message: what differs does not share a frame.
+    for (retain, of_retained, shown) in [
+        (true, true, true),
+        (true, false, false),
+        (false, true, false),
+        (true, true, true),
+    ] {
+        let delivery = Delivery::Channel {
+            message: ChannelMessage {
+                retain,
+                ..channel(b"x")
+            },
+            sender: from.sender(),
+            options: SubscriptionOptions {
+                retain_as_published: of_retained,
+                ..SubscriptionOptions::default()
+            },
+            identifiers: &[],
+        };
+        let mut out = crate::session::testing::Recorder::default();
+        let (session, frames) = (&mut client.peer.session, &mut client.peer.frames);
+        session
+            .deliver(Now::default(), &delivery, frames, &mut out)
+            .unwrap();
+        let heard = String::from_utf8(out.take()).unwrap();
+        assert_eq!(heard.contains("channel='plant/7&lt;' retain='true'>x<"), shown);
+        assert_eq!(heard.contains("retain"), shown, "{heard}");
+    }
+}
+
+#[test]
 fn p2_3_what_is_not_text_does_not_reach_xmpp() {
     let from = identity("shop", "user", "p'1");
     let mut client = Client::attached();

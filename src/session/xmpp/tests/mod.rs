@@ -33,7 +33,7 @@ impl Client {
     }
 
     pub(super) fn with(settings: Settings, passwords: Passwords) -> Self {
-        let session = Session::new(&Rc::new(settings), passwords, Now::default());
+        let session = Session::new(&Arc::new(settings), passwords, Now::default());
         Self {
             peer: Peer::new(session),
         }

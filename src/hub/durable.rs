@@ -1,0 +1,188 @@
+//! What has to outlive the daemon, turn by turn: what changed is gathered in a batch, and what may only be said once
+//! the batch has been made to last waits for it.
+//!
+//! Invariant: batches are taken in the order of their numbers, and nothing that waits for one goes on before every
+//! change up to it has been made to last.
+
+use std::collections::VecDeque;
+
+use super::Hub;
+use super::io::Io;
+use super::table::{Entry, State};
+use crate::journal::Journal;
+use crate::limits;
+use crate::route::{Completion, Delivery, PublishId, Qos, SessionKey, Ticket};
+use crate::session::Session;
+use crate::time::Now;
+
+/// What goes on once a batch has been made to last.
+#[derive(Debug)]
+enum Waiting {
+    /// The acknowledgement of a message: the shard of its sender, and what it is called there.
+    Publish(u16, PublishId),
+    /// A session with something to send.
+    Session(SessionKey),
+    /// A session is to be told what came of something.
+    Complete(SessionKey, Ticket, Completion),
+}
+
+/// The batch that is being gathered, and what waits for it or an earlier one.
+#[derive(Debug)]
+pub(super) struct Batch {
+    number: u64,
+    pub(super) journal: Journal,
+    /// Changes written down so far, in all batches.
+    written: u64,
+    /// What waits, with the batch it waits for.
+    waiting: VecDeque<(u64, Waiting)>,
+    /// Nothing new can be made to last just now.
+    is_refused: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            number: 1,
+            journal: Journal::new(),
+            written: 0,
+            waiting: VecDeque::new(),
+            is_refused: false,
+        }
+    }
+}
+
+impl Batch {
+    /// Takes over what a session has written down. Whether that was anything.
+    pub(super) fn drain<C, P: Session>(&mut self, key: SessionKey, entry: &mut Entry<C, P>) -> bool {
+        if !entry.kept {
+            return false;
+        }
+        let before = self.journal.len();
+        let wrote = entry.session.drain_journal(self.number, &mut self.journal);
+        self.note(before);
+        if wrote {
+            self.waiting.push_back((self.number, Waiting::Session(key)));
+        }
+        wrote
+    }
+
+    /// Writes something down.
+    pub(super) fn write(&mut self, write: impl FnOnce(&mut Journal)) {
+        let before = self.journal.len();
+        write(&mut self.journal);
+        self.note(before);
+    }
+
+    fn note(&mut self, before: usize) {
+        let more = self.journal.len().saturating_sub(before);
+        self.written = self.written.wrapping_add(u64::try_from(more).unwrap_or(0));
+    }
+
+    /// Changes written down so far: two numbers that differ have something between them.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Has the acknowledgement of a message wait for this batch.
+    pub(super) fn hold(&mut self, shard: u16, publish: PublishId) {
+        self.waiting
+            .push_back((self.number, Waiting::Publish(shard, publish)));
+    }
+
+    /// Has a session be told what came of something once this batch lasts.
+    pub(super) fn complete(&mut self, key: SessionKey, ticket: Ticket, completion: Completion) {
+        self.waiting
+            .push_back((self.number, Waiting::Complete(key, ticket, completion)));
+    }
+
+    /// Whether nothing new can be made to last just now.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_refused || self.journal.len_bytes() > limits::JOURNAL_BYTES_MAX
+    }
+
+    /// Whether a message has to be refused because it could not be made to last.
+    pub(super) fn refuses(&self, delivery: &Delivery<'_>) -> bool {
+        self.is_full()
+            && matches!(delivery, Delivery::Channel { message, options, .. }
+                if message.qos.min(options.qos) != Qos::AtMostOnce)
+    }
+}
+
+impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
+    /// What has gathered since the last call, with the number of the batch; nothing if nothing changed.
+    pub fn take_batch(&mut self) -> Option<(u64, Journal)> {
+        if self.batch.journal.is_empty() {
+            return None;
+        }
+        let number = self.batch.number;
+        self.batch.number += 1;
+        let empty = self.spare_journals.pop().unwrap_or_default();
+        Some((number, std::mem::replace(&mut self.batch.journal, empty)))
+    }
+
+    /// Takes back the batch that was taken last, for which there is no room: more is added to it.
+    pub fn keep_batch(&mut self, number: u64, mut journal: Journal) {
+        debug_assert_eq!(number + 1, self.batch.number, "only the latest comes back");
+        journal.append(&mut self.batch.journal);
+        self.batch.journal = journal;
+        self.batch.number = number;
+    }
+
+    /// An emptied journal, to be filled again.
+    pub fn recycle_journal(&mut self, mut journal: Journal) {
+        if self.spare_journals.len() < limits::SPARE_JOURNALS_MAX {
+            journal.clear();
+            self.spare_journals.push(journal);
+        }
+    }
+
+    /// Whether nothing new can be made to last just now.
+    pub fn refuse_durable(&mut self, refused: bool) {
+        self.batch.is_refused = refused;
+    }
+
+    /// All batches up to this one have been made to last: what waited for them goes on.
+    pub fn committed<I>(&mut self, io: &mut I, now: Now, batch: u64)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        while self
+            .batch
+            .waiting
+            .front()
+            .is_some_and(|(number, _)| *number <= batch)
+        {
+            match self.batch.waiting.pop_front() {
+                Some((_, Waiting::Publish(shard, publish))) => {
+                    self.route(io, now, |router, port| router.publish_lasts(port, shard, publish));
+                }
+                Some((_, Waiting::Session(key))) => self.session_committed(io, now, key, batch),
+                Some((_, Waiting::Complete(key, ticket, completion))) => {
+                    self.complete(io, now, key, Some(ticket), &completion);
+                    self.deliver_retained(io, now, key);
+                }
+                None => {}
+            }
+        }
+        self.settle(io, now);
+    }
+
+    fn session_committed<I>(&mut self, io: &mut I, now: Now, key: SessionKey, batch: u64)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        // One whose connection is closing is offline in a moment.
+        if entry.state != State::Attached {
+            return entry.session.settled(batch);
+        }
+        match io.output(entry.conn) {
+            Some(mut out) => entry.session.committed(now, batch, &mut out),
+            None => return entry.session.settled(batch),
+        }
+        self.batch.drain(key, entry);
+        self.rearm(io, key);
+    }
+}

@@ -1,0 +1,498 @@
+//! Sessions that outlive their connections: how one loses its connection, waits, and is taken up again.
+//!
+//! Invariants: a session that may outlive its connection is attached on the home shard of its address, whichever
+//! shard the connection came to; while it waits it keeps its slot, and whoever comes back gets that slot's name. A
+//! connection that outlives its session is closed under a slot of its own.
+
+use std::time::Duration;
+
+use super::Hub;
+use super::io::Io;
+use super::rows;
+use super::table::{Entry, Prelogin, State};
+use crate::journal::Table;
+use crate::limits;
+use crate::route::{
+    Account, ChannelMessage, Grants, Identity, Qos, Refusal, Registration, SessionKey, Unregistration,
+};
+use crate::session::{Due, Ending, Session, Will};
+use crate::store::{Admitted, LoginProof};
+use crate::time::Now;
+
+/// What becomes of a session whose connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on if it may.
+    Keep,
+    /// It ends.
+    Discard,
+}
+
+/// Where a session that may outlive its connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// On another shard.
+    Elsewhere(u16),
+    /// Here, where an earlier one stopped.
+    Here(SessionKey),
+    /// Here, anew.
+    New,
+}
+
+/// A connection and its session on their way to another shard.
+#[derive(Debug)]
+pub struct Luggage<P> {
+    /// The session.
+    pub session: Box<P>,
+    prelogin: Box<Prelogin>,
+}
+
+/// A row of a table: its key and its value.
+pub type Row = (Box<[u8]>, Box<[u8]>);
+
+/// A session as it was written down, and what it had registered.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its number.
+    pub number: u64,
+    /// Its row in [`Table::Sessions`].
+    pub row: Box<[u8]>,
+    /// Its rows in [`Table::Registrations`]: keys without the session's number, and values.
+    pub registrations: Vec<Row>,
+}
+
+impl Stored {
+    /// The address it has, if its row can be read.
+    pub fn address(&self) -> Option<&str> {
+        rows::session(&self.row).map(|(address, _)| address)
+    }
+}
+
+/// The first number of a session on a shard that is above `last`: numbers never repeat among shards.
+pub(super) fn first_number(shard: u16, last: u64) -> u64 {
+    let step = limits::SHARDS_MAX as u64;
+    (last / step + 1) * step + u64::from(shard)
+}
+
+impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
+    /// Where the session of a proven login begins. An earlier one that is not to go on ends here.
+    pub(super) fn find_kept<I>(&mut self, io: &mut I, now: Now, identity: &Identity, fresh: bool) -> Kept
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let home = self.router.home(identity);
+        if home != self.shard {
+            return Kept::Elsewhere(home);
+        }
+        let Some(holder) = self.router.holder(identity) else {
+            return Kept::New;
+        };
+        let is_kept =
+            |entry: &mut Entry<C, P>| entry.kept && matches!(entry.state, State::Attached | State::Offline);
+        if !self.table.get_mut(holder).is_some_and(is_kept) {
+            return Kept::New;
+        }
+        let fate = if fresh { Fate::Discard } else { Fate::Keep };
+        self.end_as(io, now, holder, Ending::TakenOver, fate);
+        let is_offline = |entry: &mut Entry<C, P>| entry.state == State::Offline;
+        if self.table.get_mut(holder).is_some_and(is_offline) {
+            Kept::Here(holder)
+        } else {
+            Kept::New
+        }
+    }
+
+    /// Gives a session its number among those that are kept.
+    pub(super) fn begin_keeping(&mut self, key: SessionKey) {
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        entry.kept = true;
+        entry.session.keep_as(self.next_number);
+        self.next_number += limits::SHARDS_MAX as u64;
+        self.router.tell_keeping();
+    }
+
+    /// Takes up an earlier session with the connection of a newcomer, whose slot is given up.
+    pub(super) fn go_on<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        newcomer: SessionKey,
+        key: SessionKey,
+        grants: Grants,
+    ) where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(mut newcomer) = self.table.remove(newcomer) else {
+            return;
+        };
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        for (_, timer) in newcomer.timer.take().into_iter().chain(entry.timer.take()) {
+            io.cancel(timer);
+        }
+        newcomer.session.inherit(&mut entry.session);
+        entry.session = newcomer.session;
+        entry.conn = newcomer.conn;
+        entry.prelogin = newcomer.prelogin;
+        io.retag(entry.conn, key.slot);
+        self.metrics.sessions_resumed.increment();
+        self.limit(io, now, key, &grants);
+        self.route(io, now, |router, _| router.resume(now, key, grants));
+        if let Some(entry) = self.table.get_mut(key) {
+            entry.state = State::Claiming;
+        }
+        self.attach(io, now, key);
+    }
+
+    /// Takes a session out of the router, once, and publishes its will if that is not to wait; or, if it may go on
+    /// without its connection, leaves it there. What remains of the connection is in the slot that is returned.
+    pub(super) fn part<I>(&mut self, io: &mut I, now: Now, key: SessionKey, fate: Fate) -> SessionKey
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self
+            .table
+            .get_mut(key)
+            .filter(|entry| entry.state != State::Closing)
+        else {
+            return key;
+        };
+        let state = std::mem::replace(&mut entry.state, State::Closing);
+        if let Some((_, timer)) = entry.timer.take() {
+            io.cancel(timer);
+        }
+        if let Some(prelogin) = entry.prelogin.take() {
+            self.pooled_bytes -= prelogin.pooled;
+            if let Some(expiry) = prelogin.expiry {
+                io.cancel(expiry);
+            }
+        }
+        match state {
+            State::Attached => {
+                if fate == Fate::Keep
+                    && entry.kept
+                    && let Some(offline) = entry.session.detach(now)
+                {
+                    return self.go_offline(io, now, key, offline);
+                }
+            }
+            State::Claiming | State::Offline => {}
+            State::Opening | State::LoggingIn | State::Moving | State::Closing => return key,
+        }
+        let will = match state {
+            State::Attached | State::Offline => entry.session.take_will(),
+            _ => None,
+        };
+        let number = if entry.kept { entry.session.number() } else { 0 };
+        entry.kept = false;
+        self.forget(number);
+        let identity = will
+            .is_some()
+            .then(|| self.router.identity(key).cloned())
+            .flatten();
+        self.route(io, now, |router, port| router.leave(now, port, key));
+        self.publish_will(io, now, identity, will);
+        key
+    }
+
+    /// A session goes on without its connection, which is closed under a slot of its own.
+    fn go_offline<I>(&mut self, io: &mut I, now: Now, key: SessionKey, offline: P) -> SessionKey
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self.table.get_mut(key) else {
+            return key;
+        };
+        let mut shell = std::mem::replace(&mut entry.session, Box::new(offline));
+        entry.state = State::Offline;
+        let (conn, will) = (std::mem::replace(&mut entry.conn, I::NOWHERE), shell.take_will());
+        self.batch.drain(key, entry);
+        let remains = self.table.insert(Entry {
+            session: shell,
+            conn,
+            state: State::Closing,
+            kept: false,
+            timer: None,
+            prelogin: None,
+        });
+        if let Some(remains) = remains {
+            io.retag(conn, remains.slot);
+        }
+        let identity = will
+            .is_some()
+            .then(|| self.router.identity(key).cloned())
+            .flatten();
+        self.route(io, now, |router, port| router.suspend(now, port, key));
+        self.publish_will(io, now, identity, will);
+        self.write_down(now, key);
+        self.rearm(io, key);
+        remains.unwrap_or(key)
+    }
+
+    fn publish_will<I>(&mut self, io: &mut I, now: Now, identity: Option<Identity>, will: Option<Box<Will>>)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let (Some(identity), Some(will)) = (identity, will) else {
+            return;
+        };
+        self.route(io, now, |router, port| {
+            let message = ChannelMessage {
+                channel: &will.channel,
+                payload: &will.payload,
+                attributes: &will.attributes,
+                qos: will.qos,
+                retain: will.retain,
+                expires: will.expiry_s.map(|s| now.instant + Duration::from_secs(s.into())),
+            };
+            // Nobody is left to be told of a refusal; the router has counted it.
+            let _ = router.publish_will(now, port, &identity, &message);
+        });
+    }
+
+    /// Something is due of a session without a connection.
+    pub(super) fn offline_timer<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let due = self.table.get_mut(key).and_then(|entry| entry.session.due(now));
+        match due {
+            Some(Due::Will(will)) => {
+                let identity = self.router.identity(key).cloned();
+                self.publish_will(io, now, identity, Some(will));
+                self.write_down(now, key);
+                self.rearm(io, key);
+            }
+            Some(Due::End) => {
+                self.metrics.sessions_expired.increment();
+                self.part(io, now, key, Fate::Discard);
+                self.table.remove(key);
+            }
+            None => self.rearm(io, key),
+        }
+        self.settle(io, now);
+    }
+
+    /// Writes down a session that is kept, as it is now.
+    pub(super) fn write_down(&mut self, now: Now, key: SessionKey) {
+        let Some(entry) = self.table.get_mut(key).filter(|entry| entry.kept) else {
+            return;
+        };
+        let Some(identity) = self.router.identity(key) else {
+            return;
+        };
+        let (session, address) = (&entry.session, identity.sender().address());
+        self.batch.write(|journal| {
+            let key = session.number().to_be_bytes();
+            journal.put_with(Table::Sessions, &key, |value| {
+                rows::put_session(value, address);
+                session.describe(now, value);
+            });
+        });
+    }
+
+    /// Writes down what a session has registered. What it decided itself is part of its own description. Whether there
+    /// was anything.
+    pub(super) fn write_registered(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        wanted: &[Registration<'_>],
+        results: &[Result<Qos, Refusal>],
+    ) -> bool {
+        let Some(entry) = self.table.get_mut(key).filter(|entry| entry.kept) else {
+            return false;
+        };
+        let before = self.batch.written();
+        let number = entry.session.number();
+        let granted = wanted.iter().zip(results).filter(|(_, result)| result.is_ok());
+        let mut decided = false;
+        for (registration, _) in granted {
+            match rows::key(number, registration) {
+                Some(key) => self.batch.write(|journal| {
+                    journal.put(Table::Registrations, &key, &rows::value(registration));
+                }),
+                None => decided = true,
+            }
+        }
+        if decided {
+            self.write_down(now, key);
+        }
+        self.batch.written() != before
+    }
+
+    /// Writes down what a session has ended. Whether there was anything.
+    pub(super) fn write_unregistered(
+        &mut self,
+        key: SessionKey,
+        ended: &[Unregistration<'_>],
+        results: &[Result<bool, Refusal>],
+    ) -> bool {
+        let Some(entry) = self.table.get_mut(key).filter(|entry| entry.kept) else {
+            return false;
+        };
+        let before = self.batch.written();
+        let number = entry.session.number();
+        let gone = ended
+            .iter()
+            .zip(results)
+            .filter(|(_, result)| **result == Ok(true));
+        for key in gone.filter_map(|(one, _)| rows::key_of_ended(number, one)) {
+            self.batch
+                .write(|journal| journal.delete(Table::Registrations, &key));
+        }
+        self.batch.written() != before
+    }
+
+    /// Writes down that a session is over.
+    fn forget(&mut self, number: u64) {
+        if number == 0 {
+            return;
+        }
+        self.batch.write(|journal| {
+            let key = number.to_be_bytes();
+            journal.delete(Table::Sessions, &key);
+            for table in [Table::Registrations, Table::Outbound, Table::Inbound] {
+                journal.delete_all(table, &key);
+            }
+        });
+    }
+
+    /// Takes a session in that was kept over a restart. `None` if it does not belong here or cannot be read; nothing of
+    /// it is left then. Otherwise how many of its registrations could not be read.
+    pub fn restore<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        stored: &Stored,
+        revive: impl FnOnce(&[u8]) -> Option<P>,
+    ) -> Option<usize>
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.next_number = self.next_number.max(first_number(self.shard, stored.number));
+        let key = self.revive(now, stored, revive, I::NOWHERE);
+        let Some(key) = key else {
+            self.forget(stored.number);
+            return None;
+        };
+        let mut unread = 0;
+        for (name, value) in &stored.registrations {
+            let registered = rows::registration(name, value).is_some_and(|registration| {
+                let registered = self.route(io, now, |router, port| {
+                    router.register(now, port, key, &registration)
+                });
+                registered.is_ok()
+            });
+            unread += usize::from(!registered);
+        }
+        self.router.tell_keeping();
+        self.rearm(io, key);
+        self.settle(io, now);
+        Some(unread)
+    }
+
+    fn revive(
+        &mut self,
+        now: Now,
+        stored: &Stored,
+        revive: impl FnOnce(&[u8]) -> Option<P>,
+        conn: C,
+    ) -> Option<SessionKey> {
+        let (address, described) = rows::session(&stored.row)?;
+        let (account, resource) = address.split_once('/')?;
+        let identity = Identity::new(&Account::parse(account).ok()?, resource).ok()?;
+        let session = revive(described)?;
+        let key = self.table.insert(Entry {
+            session: Box::new(session),
+            conn,
+            state: State::Offline,
+            kept: true,
+            timer: None,
+            prelogin: None,
+        })?;
+        if !self.router.restore(now, key, identity) {
+            self.table.remove(key);
+            return None;
+        }
+        Some(key)
+    }
+
+    /// No session that is kept from now on gets a number up to `last`.
+    pub fn numbered_up_to(&mut self, last: u64) {
+        self.next_number = self.next_number.max(first_number(self.shard, last));
+    }
+
+    /// Has a connection whose proof was accepted go to the shard that its session lives on.
+    pub(super) fn move_home<I>(&mut self, io: &mut I, key: SessionKey, home: u16, admitted: Admitted)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(entry) = self.table.get_mut(key) else {
+            return;
+        };
+        let Some(prelogin) = entry.prelogin.as_mut() else {
+            return;
+        };
+        prelogin.proven = Some(Box::new(admitted));
+        entry.state = State::Moving;
+        io.hand_over(entry.conn, home);
+    }
+
+    /// A connection goes to the shard that it was to be handed over to. Called in place of [`Hub::closed`].
+    pub fn leaving<I>(&mut self, io: &mut I, slot: u32, conn: C) -> Option<Luggage<P>>
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let key = self.key_of(slot, conn)?;
+        let entry = self.table.remove(key)?;
+        self.metrics.connections_closed.increment();
+        if let Some((_, timer)) = entry.timer {
+            io.cancel(timer);
+        }
+        let prelogin = entry.prelogin?;
+        self.pooled_bytes -= prelogin.pooled;
+        let session = entry.session;
+        Some(Luggage { session, prelogin })
+    }
+
+    /// A connection came from another shard, and is held. Returns the slot that names it; `None`: close it. What it
+    /// proved there is confirmed once more: what was revoked on its way would not be looked for any more.
+    pub fn handed<I>(&mut self, io: &mut I, now: Now, conn: C, luggage: Luggage<P>) -> Option<u32>
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        if self.draining {
+            return None;
+        }
+        let Luggage {
+            session,
+            mut prelogin,
+        } = luggage;
+        let admitted = prelogin.proven.take()?;
+        let (account, resource) = (prelogin.account.clone(), prelogin.resource.clone());
+        self.pooled_bytes += prelogin.pooled;
+        let key = self.table.insert(Entry {
+            session,
+            conn,
+            state: State::Moving,
+            kept: false,
+            timer: None,
+            prelogin: Some(prelogin),
+        })?;
+        self.metrics.connections_opened.increment();
+        self.rearm(io, key);
+        let proof = LoginProof::Proven {
+            credential: admitted.grants.credential,
+            expires_unix_ms: admitted.grants.expires_unix_ms,
+        };
+        if !self.ask(io, key, &account, Some(resource), proof) {
+            self.decided(io, now, key, Err(crate::session::LoginFailure::Unavailable));
+        }
+        self.settle(io, now);
+        Some(key.slot)
+    }
+}

@@ -1,0 +1,244 @@
+//! The stored form of sessions and of what they have registered.
+//!
+//! A session: version, the length of its address (2 bytes), the address, what its protocol says of itself. A
+//! registration: the key names it (the session's number, a kind, a form, whom it hears, the name or filter), the value
+//! says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
+
+use crate::route::{
+    Qos, Registration, RetainHandling, Role, SenderPattern, SubscriptionOptions, Uid, Unregistration,
+};
+
+const VERSION: u8 = 1;
+
+const CHANNEL: u8 = 0;
+const LISTEN: u8 = 1;
+const DIRECT: u8 = 2;
+const SYSTEM: u8 = 3;
+
+/// Begins the row of a session.
+pub(super) fn put_session(row: &mut Vec<u8>, address: &str) {
+    row.push(VERSION);
+    // Addresses are far shorter.
+    let len = u16::try_from(address.len()).unwrap_or(u16::MAX);
+    row.extend_from_slice(&len.to_be_bytes());
+    row.extend_from_slice(address.as_bytes());
+}
+
+/// The address of a session's row, and what its protocol says of itself.
+pub(super) fn session(row: &[u8]) -> Option<(&str, &[u8])> {
+    let (&[VERSION, a, b], rest) = row.split_first_chunk()? else {
+        return None;
+    };
+    let (address, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([a, b])))?;
+    Some((std::str::from_utf8(address).ok()?, rest))
+}
+
+/// The key of what a session has registered; `None` for what it decides itself.
+pub(super) fn key(number: u64, registration: &Registration<'_>) -> Option<Vec<u8>> {
+    match registration {
+        Registration::Channel {
+            filter,
+            from,
+            options,
+        } => Some(named(number, CHANNEL, options.form, from, filter)),
+        Registration::Listen { cmd, .. } => Some(named(number, LISTEN, 0, &SenderPattern::default(), cmd)),
+        Registration::Direct { .. } => Some(named(number, DIRECT, 0, &SenderPattern::default(), "")),
+        Registration::System { filter, options } => Some(named(
+            number,
+            SYSTEM,
+            options.form,
+            &SenderPattern::default(),
+            filter,
+        )),
+        Registration::Decided(_) => None,
+    }
+}
+
+/// The key of what a session has ended.
+pub(super) fn key_of_ended(number: u64, ended: &Unregistration<'_>) -> Option<Vec<u8>> {
+    match ended {
+        Unregistration::Channel { filter, from, form } => Some(named(number, CHANNEL, *form, from, filter)),
+        Unregistration::Listen { cmd } => Some(named(number, LISTEN, 0, &SenderPattern::default(), cmd)),
+        Unregistration::Direct => Some(named(number, DIRECT, 0, &SenderPattern::default(), "")),
+        Unregistration::System { filter, form } => {
+            Some(named(number, SYSTEM, *form, &SenderPattern::default(), filter))
+        }
+        Unregistration::Decided(_) => None,
+    }
+}
+
+fn named(number: u64, kind: u8, form: u8, from: &SenderPattern<'_>, name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(8 + 6 + name.len());
+    key.extend_from_slice(&number.to_be_bytes());
+    key.extend_from_slice(&[kind, form]);
+    let role = from.role.map_or("", Role::as_str);
+    let uid = from.uid.map(|uid| uid.to_string()).unwrap_or_default();
+    for part in [from.app.unwrap_or(""), &uid, role, from.resource.unwrap_or("")] {
+        key.push(u8::try_from(part.len()).unwrap_or(u8::MAX));
+        key.extend_from_slice(part.as_bytes());
+    }
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// The value of a registration: how it is served.
+pub(super) fn value(registration: &Registration<'_>) -> [u8; 7] {
+    let options = match registration {
+        Registration::Channel { options, .. }
+        | Registration::Listen { options, .. }
+        | Registration::Direct { options }
+        | Registration::System { options, .. } => *options,
+        Registration::Decided(_) => SubscriptionOptions::default(),
+    };
+    let qos = match options.qos {
+        Qos::AtMostOnce => 0,
+        Qos::AtLeastOnce => 1,
+        Qos::ExactlyOnce => 2,
+    };
+    let flags = u8::from(options.no_local) << 2 | u8::from(options.retain_as_published) << 3;
+    let [a, b, c, d] = options.identifier.to_be_bytes();
+    [VERSION, qos | flags, options.form, a, b, c, d]
+}
+
+/// A registration as it was written down, its key without the session's number.
+pub(super) fn registration<'a>(key: &'a [u8], value: &[u8]) -> Option<Registration<'a>> {
+    let &[VERSION, flags, form, a, b, c, d] = value else {
+        return None;
+    };
+    let options = SubscriptionOptions {
+        qos: match flags & 3 {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            2 => Qos::ExactlyOnce,
+            _ => return None,
+        },
+        no_local: flags & 4 != 0,
+        retain_as_published: flags & 8 != 0,
+        identifier: u32::from_be_bytes([a, b, c, d]),
+        form,
+        // It is not made now: what is retained was sent when it was.
+        retained: RetainHandling::Never,
+    };
+    let (&[kind, _], mut rest) = key.split_first_chunk()?;
+    let mut part = || {
+        let (&len, behind) = rest.split_first()?;
+        let (part, behind) = behind.split_at_checked(usize::from(len))?;
+        rest = behind;
+        std::str::from_utf8(part).ok()
+    };
+    let some = |text: &'a str| (!text.is_empty()).then_some(text);
+    let (app, uid, role, resource) = (some(part()?), some(part()?), some(part()?), some(part()?));
+    let from = SenderPattern {
+        app,
+        uid: uid.map(Uid::parse).transpose().ok()?,
+        role: role.map(Role::parse).transpose().ok()?,
+        resource,
+    };
+    let name = std::str::from_utf8(rest).ok()?;
+    match kind {
+        CHANNEL => Some(Registration::Channel {
+            filter: name,
+            from,
+            options,
+        }),
+        LISTEN => Some(Registration::Listen { cmd: name, options }),
+        DIRECT => Some(Registration::Direct { options }),
+        SYSTEM => Some(Registration::System {
+            filter: name,
+            options,
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(qos: Qos) -> SubscriptionOptions {
+        SubscriptionOptions {
+            qos,
+            no_local: true,
+            retain_as_published: true,
+            identifier: 300,
+            form: 1,
+            retained: RetainHandling::Never,
+        }
+    }
+
+    #[test]
+    fn registrations_come_back_as_they_were_written_down() {
+        let from = SenderPattern {
+            app: Some("etest"),
+            uid: Uid::parse("0123456789abcdef01234567").ok(),
+            role: Some(Role::Owner),
+            resource: Some("w1"),
+        };
+        for registration in [
+            Registration::Channel {
+                filter: "a/+/#",
+                from,
+                options: options(Qos::ExactlyOnce),
+            },
+            Registration::Channel {
+                filter: "é",
+                from: SenderPattern::default(),
+                options: options(Qos::AtMostOnce),
+            },
+            Registration::Listen {
+                cmd: "multiply",
+                options: options(Qos::AtLeastOnce),
+            },
+            Registration::Direct {
+                options: options(Qos::AtLeastOnce),
+            },
+            Registration::System {
+                filter: "$SYS/#",
+                options: options(Qos::AtMostOnce),
+            },
+        ] {
+            let (key, value) = (key(7, &registration).unwrap(), value(&registration));
+            assert_eq!(key[..8], 7_u64.to_be_bytes());
+            let read = super::registration(&key[8..], &value).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{registration:?}"));
+            for len in 0..key.len() - 8 {
+                // Never a panic; a name that was cut reads as a shorter one.
+                let _ = super::registration(&key[8..8 + len], &value);
+            }
+        }
+        assert!(key(7, &Registration::Decided(Ok(Qos::AtMostOnce))).is_none());
+    }
+
+    #[test]
+    fn what_was_ended_has_the_key_it_was_registered_with() {
+        let from = SenderPattern {
+            app: Some("etest"),
+            ..SenderPattern::default()
+        };
+        let registered = Registration::Channel {
+            filter: "a",
+            from,
+            options: options(Qos::AtLeastOnce),
+        };
+        let ended = Unregistration::Channel {
+            filter: "a",
+            from,
+            form: 1,
+        };
+        assert_eq!(key(9, &registered), key_of_ended(9, &ended));
+    }
+
+    #[test]
+    fn sessions_come_back_and_damaged_rows_are_nothing() {
+        let mut row = Vec::new();
+        put_session(&mut row, "a/b");
+        row.extend_from_slice(b"rest");
+        assert_eq!(session(&row), Some(("a/b", &b"rest"[..])));
+        assert_eq!(session(&row[..4]), None);
+        row[0] = 9;
+        assert_eq!(session(&row), None);
+        assert!(registration(&[CHANNEL, 0], &[VERSION, 0, 0, 0, 0, 0, 0]).is_none());
+        assert!(registration(&[9, 0, 0, 0, 0, 0], &[VERSION, 0, 0, 0, 0, 0, 0]).is_none());
+        assert!(registration(&[CHANNEL, 0, 0, 0, 0, 0], &[VERSION, 3, 0, 0, 0, 0, 0]).is_none());
+    }
+}

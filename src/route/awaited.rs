@@ -1,0 +1,173 @@
+//! Messages of local blocks whose acknowledgement waits: for this shard or others to have made them last.
+//!
+//! Invariant: a message stands here until everybody it waits for has answered, once each; the session that sent it is
+//! then told, if it is still there.
+
+use slab::Slab;
+
+use super::letter::Letter;
+use super::message::{Completion, Notice, Reach, Refusal, SessionKey, Ticket};
+use super::port::Port;
+use super::router::Router;
+
+/// A message that waits, on the shard of its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PublishId {
+    slot: u32,
+    /// How many had waited before it, so that a late answer never reaches a successor.
+    serial: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    serial: u32,
+    session: SessionKey,
+    ticket: Ticket,
+    /// Answers still to come.
+    left: u32,
+    outcome: Result<Reach, Refusal>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    waiting: Slab<Waiting>,
+    serial: u32,
+}
+
+impl Awaited {
+    /// A message begins to wait; how long is said with [`Self::expect`].
+    pub(super) fn begin(&mut self, session: SessionKey, ticket: Ticket) -> PublishId {
+        self.serial = self.serial.wrapping_add(1);
+        let slot = self.waiting.insert(Waiting {
+            serial: self.serial,
+            session,
+            ticket,
+            left: 0,
+            outcome: Ok(Reach::Subscribers),
+        });
+        PublishId {
+            slot: super::sessions::id(slot),
+            serial: self.serial,
+        }
+    }
+
+    fn get_mut(&mut self, id: PublishId) -> Option<&mut Waiting> {
+        self.waiting
+            .get_mut(id.slot as usize)
+            .filter(|waiting| waiting.serial == id.serial)
+    }
+
+    /// How many answers are to come, and what to say then.
+    pub(super) fn expect(&mut self, id: PublishId, left: u32, outcome: Result<Reach, Refusal>) {
+        if let Some(waiting) = self.get_mut(id) {
+            (waiting.left, waiting.outcome) = (left, outcome);
+        }
+    }
+
+    /// It does not wait after all.
+    pub(super) fn withdraw(&mut self, id: PublishId) {
+        if self.get_mut(id).is_some() {
+            self.waiting.remove(id.slot as usize);
+        }
+    }
+
+    /// An answer came. If it was the last one: whom to tell what.
+    fn answered(
+        &mut self,
+        id: PublishId,
+        refused: bool,
+    ) -> Option<(SessionKey, Ticket, Result<Reach, Refusal>)> {
+        let waiting = self.get_mut(id)?;
+        if refused {
+            waiting.outcome = Err(Refusal::QuotaExceeded);
+        }
+        waiting.left = waiting.left.saturating_sub(1);
+        if waiting.left > 0 {
+            return None;
+        }
+        let done = self.waiting.remove(id.slot as usize);
+        Some((done.session, done.ticket, done.outcome))
+    }
+
+    /// Messages that wait.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl Router {
+    /// What was written down of a message has been made to last.
+    pub fn publish_lasts(&mut self, port: &mut impl Port, origin: u16, publish: PublishId) {
+        self.answer_publish(port, origin, publish, false);
+    }
+
+    /// Tells the shard that a message came from that it is in good hands here, or that it could not be.
+    pub(super) fn answer_publish(
+        &mut self,
+        port: &mut impl Port,
+        origin: u16,
+        publish: PublishId,
+        refused: bool,
+    ) {
+        if origin == self.shard {
+            self.publish_answered(port, publish, refused);
+        } else {
+            self.mesh
+                .write(origin, |_| Letter::Published { publish, refused });
+        }
+    }
+
+    /// On the shard that a message came from: one of those it waits for has answered.
+    pub(super) fn publish_answered(&mut self, port: &mut impl Port, publish: PublishId, refused: bool) {
+        if let Some((session, ticket, outcome)) = self.awaited.answered(publish, refused) {
+            port.notify(session, Notice::Completed(ticket, Completion::Published(outcome)));
+        }
+    }
+
+    /// There are sessions here that outlive their connections: from now on the other shards wait for this one before
+    /// they acknowledge a message that it may keep.
+    pub fn tell_keeping(&mut self) {
+        if !std::mem::replace(&mut self.keeps, true) {
+            self.mesh.broadcast(|_| Letter::Keeps);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionKey = SessionKey {
+        slot: 3,
+        generation: 1,
+    };
+
+    #[test]
+    fn the_last_answer_ends_the_wait_and_later_ones_reach_nobody() {
+        let mut awaited = Awaited::default();
+        let first = awaited.begin(SESSION, Ticket(7));
+        awaited.expect(first, 2, Ok(Reach::Subscribers));
+        assert_eq!(awaited.answered(first, false), None);
+        let outcome = Ok(Reach::Subscribers);
+        assert_eq!(
+            awaited.answered(first, false),
+            Some((SESSION, Ticket(7), outcome))
+        );
+        assert_eq!(awaited.answered(first, false), None);
+        let second = awaited.begin(SESSION, Ticket(8));
+        awaited.expect(second, 2, outcome);
+        assert_eq!(awaited.answered(first, true), None);
+        assert_eq!(awaited.answered(second, true), None);
+        let refused = Err(Refusal::QuotaExceeded);
+        assert_eq!(
+            awaited.answered(second, false),
+            Some((SESSION, Ticket(8), refused))
+        );
+        let third = awaited.begin(SESSION, Ticket(9));
+        awaited.withdraw(third);
+        awaited.withdraw(second);
+        assert_eq!(awaited.len(), 0);
+    }
+}

@@ -1,0 +1,219 @@
+//! How the replicas come to hold the same: publications here, those of other shards, expiry, what was stored.
+
+use std::sync::Arc;
+
+use super::{Retained, Version, rows};
+use crate::journal::{Journal, Table};
+use crate::limits;
+use crate::observe::{DropReason, Stage};
+use crate::route::awaited::PublishId;
+use crate::route::channels::matching::{Heard, Published};
+use crate::route::identity::Sender;
+use crate::route::letter::Letter;
+use crate::route::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey};
+use crate::route::port::Port;
+use crate::route::router::Router;
+use crate::time::Now;
+
+impl Router {
+    /// Publishes a message that is to be retained, or that removes one. All other shards get it, each the same
+    /// [`Arc`]; it is taken only if every one of them can be told, so that no replica misses it.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if a shard cannot be reached just now, whatever the QoS; then nothing happened.
+    /// [`Refusal::QuotaExceeded`] if no more may be retained; then it was delivered, and what was retained before
+    /// stays.
+    pub(in crate::route) fn publish_retained(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        sender: &Sender<'_>,
+        from: Option<SessionKey>,
+        awaited: Option<PublishId>,
+        message: &ChannelMessage<'_>,
+    ) -> Result<(Reach, u32), Refusal> {
+        let bytes = Retained::len_of(sender, message);
+        let mut others = (0..self.mesh.shards()).filter(|&shard| shard != self.shard);
+        if others.any(|shard| !self.mesh.has_room(shard, bytes)) {
+            self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
+            return Err(Refusal::Busy);
+        }
+        let (messages_max, bytes_max) = (self.limits.retained_max, self.limits.retained_bytes_max);
+        let channel = message.channel;
+        let refused = if self.durable && port.refuses_durable() {
+            Some(DropReason::NotStored)
+        } else if !message.payload.is_empty()
+            && !self.retained.has_room(channel, bytes, messages_max, bytes_max)
+        {
+            Some(DropReason::Quota)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            self.metrics.dropped(Stage::Retained, reason);
+            self.publish_live(now, port, sender, from, None, message)?;
+            return Err(Refusal::QuotaExceeded);
+        }
+        let hash = self.placement.channel(channel);
+        let version = self.next_version(now);
+        let retained = Arc::new(Retained::new(sender, message, version));
+        self.retained.apply(now.instant, hash, Arc::clone(&retained));
+        self.tell_retained();
+        self.note_retained(now, channel);
+        let awaited = awaited.filter(|_| message.qos != Qos::AtMostOnce);
+        let keeping = self.keeping;
+        for shard in (0..self.mesh.shards()).filter(|&shard| shard != self.shard) {
+            self.mesh.write(shard, |parcel| {
+                parcel.put_shared(bytes);
+                Letter::Retain {
+                    message: Arc::clone(&retained),
+                    awaited: awaited.filter(|_| keeping.contains(shard)),
+                }
+            });
+        }
+        let answering = awaited.map_or(0, |_| keeping.len());
+        let wanted = self.interest.shards(hash, channel).iter().next().is_some();
+        let heard = self.hear_retained(now, port, hash, &retained, from);
+        if heard.unstored && answering == 0 {
+            return Err(Refusal::QuotaExceeded);
+        }
+        let reach = if heard.anybody || wanted {
+            Reach::Subscribers
+        } else {
+            Reach::Nobody
+        };
+        Ok((reach, answering))
+    }
+
+    /// The same from another shard's block.
+    pub(in crate::route) fn retained_elsewhere(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        retained: &Arc<Retained>,
+        awaited: Option<(u16, PublishId)>,
+    ) {
+        let before = (port.written(), self.journal.len());
+        // What is published here because of it is later.
+        self.retained_nanos = self.retained_nanos.max(retained.version.nanos);
+        let hash = self.placement.channel(retained.channel());
+        let is_latest = self.retained.apply(now.instant, hash, Arc::clone(retained));
+        self.tell_retained();
+        // Shards that publish on one channel at a time write their rows in any order. The home's comes after each of
+        // them, and the last one is what all replicas agree on.
+        if self.is_home_of(hash) {
+            self.note_retained(now, retained.channel());
+        }
+        let heard = self.hear_retained(now, port, hash, retained, None);
+        // Two shards published at a time, and the later one was heard here first. It comes once more: better twice than
+        // that somebody is left with what is not retained.
+        if heard.anybody
+            && !is_latest
+            && let Some(latest) = self.retained.latest(hash, retained.channel())
+        {
+            self.hear_retained(now, port, hash, &latest, None);
+        }
+        let Some((origin, publish)) = awaited else { return };
+        if (port.written(), self.journal.len()) != before && !heard.unstored {
+            port.hold(origin, publish);
+        } else {
+            self.answer_publish(port, origin, publish, heard.unstored);
+        }
+    }
+
+    /// Delivers it to the sessions here that subscribe.
+    fn hear_retained(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        hash: u64,
+        retained: &Retained,
+        from: Option<SessionKey>,
+    ) -> Heard {
+        if retained.has_expired(now.instant) {
+            self.metrics.dropped(Stage::Channel, DropReason::Expired);
+            return Heard::default();
+        }
+        let published = Published {
+            message: retained.message(),
+            hash,
+            sender: retained.sender(),
+            from,
+        };
+        self.subscriptions
+            .deliver(&self.sessions, port, &self.metrics, &published)
+    }
+
+    /// Takes back what was stored ([`Retained::decode`]): at the start, before there are sessions.
+    pub fn restore_retained(&mut self, message: Arc<Retained>) {
+        let hash = self.placement.channel(message.channel());
+        // What has expired meanwhile is taken, too: its row is removed with it.
+        self.retained.apply(Default::default(), hash, message);
+        self.tell_retained();
+    }
+
+    /// Retained messages here, which is: of the daemon.
+    pub fn retained_len(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// What changed since the last call, if anything, of what has to outlive the daemon. To be handed on before the
+    /// parcels that were filled meanwhile: what another shard writes because of them has to come after it.
+    pub fn take_journal(&mut self) -> Option<Journal> {
+        (!self.journal.is_empty()).then(|| std::mem::take(&mut self.journal))
+    }
+
+    /// Removes what has expired, up to a bound, and forgets old removals.
+    pub(in crate::route) fn sweep_retained(&mut self, now: Now) {
+        self.retained.forget(now.instant);
+        for _ in 0..limits::RETAINED_EXPIRED_PER_TICK {
+            let placement = &self.placement;
+            let hash_of = |channel: &str| placement.channel(channel);
+            let Some(expired) = self.retained.expire(now.instant, hash_of) else {
+                return;
+            };
+            let hash = self.placement.channel(expired.channel());
+            if self.is_home_of(hash) {
+                self.note_retained(now, expired.channel());
+            }
+            self.tell_retained();
+        }
+    }
+
+    fn next_version(&mut self, now: Now) -> Version {
+        let after_all = self.retained_nanos.saturating_add(1);
+        self.retained_nanos = now.instant.as_nanos().max(after_all);
+        Version {
+            nanos: self.retained_nanos,
+            shard: self.shard,
+        }
+    }
+
+    fn is_home_of(&self, hash: u64) -> bool {
+        self.placement.home(hash) == self.shard
+    }
+
+    /// Writes down what is retained on a channel now.
+    fn note_retained(&mut self, now: Now, channel: &str) {
+        if !self.durable {
+            return;
+        }
+        let key = channel.as_bytes();
+        match self.retained.find(channel) {
+            Some(kept) => {
+                let encode = |row: &mut Vec<u8>| rows::encode(kept, now, row);
+                self.journal.put_with(Table::Retained, key, encode);
+            }
+            None => self.journal.delete(Table::Retained, key),
+        }
+    }
+
+    /// Every replica is whole: one shard tells for all.
+    fn tell_retained(&self) {
+        if self.shard == 0 {
+            let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+            self.metrics.retained_messages.set(count(self.retained.len()));
+            self.metrics.retained_bytes.set(count(self.retained.len_bytes()));
+        }
+    }
+}

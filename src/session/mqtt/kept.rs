@@ -1,0 +1,221 @@
+//! What a session that outlives its connection writes down, and what waits for it to be durable.
+//!
+//! Invariant: what waits has a change in the journal of the same turn, so that the batch which lets it go is
+//! always to come.
+
+use std::collections::VecDeque;
+
+use super::message::Message;
+use super::rows::{Row, State, inbound_key, outbound_key};
+use crate::codec::mqtt::packet::{PacketId, Version};
+use crate::journal::{Journal, Table};
+use crate::observe::Stage;
+use crate::time::{Instant, Now};
+
+/// The changes of one session that are on their way to the disk.
+#[derive(Debug)]
+pub(super) struct Kept {
+    number: u64,
+    journal: Journal,
+    next_seq: u64,
+    /// The number of the turn whose changes are being written.
+    turn: u64,
+    /// The last turn whose changes are durable.
+    durable: u64,
+    /// Which batch the changes of which turn went into, in order.
+    batches: VecDeque<(u64, u64)>,
+    /// What the client is told when the changes of the turn are durable, in order.
+    answers: VecDeque<(u64, Answer)>,
+}
+
+/// What may be said only when a change is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// PUBREC: the message has been taken in.
+    Received(PacketId),
+    /// PUBCOMP: the exchange is over.
+    Completed(PacketId),
+}
+
+impl Kept {
+    pub(super) const fn new(number: u64) -> Self {
+        Self {
+            number,
+            journal: Journal::new(),
+            next_seq: 0,
+            turn: 1,
+            durable: 0,
+            batches: VecDeque::new(),
+            answers: VecDeque::new(),
+        }
+    }
+
+    /// The session's number.
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number of the next message.
+    pub(super) fn next_seq(&mut self) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq = seq.saturating_add(1);
+        seq
+    }
+
+    /// Numbers are given out behind `seq`, which is in use.
+    pub(super) fn skip(&mut self, seq: u64) {
+        self.next_seq = self.next_seq.max(seq.saturating_add(1));
+    }
+
+    /// The turn that what is written now belongs to.
+    pub(super) const fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Whether the changes of a turn are durable.
+    pub(super) const fn is_durable(&self, turn: u64) -> bool {
+        turn <= self.durable
+    }
+
+    /// Writes down a message with its packet.
+    pub(super) fn put(&mut self, now: Now, state: State, message: &Message) {
+        self.journal.put_with(
+            Table::Outbound,
+            &outbound_key(self.number, message.seq),
+            |value| {
+                Row {
+                    state,
+                    stage: message.stage,
+                    version: message.version,
+                    expires_unix_ms: message.expires.map_or(0, |expires| unix_ms(expires, now)),
+                    packet: &message.packet,
+                }
+                .encode_into(value);
+            },
+        );
+    }
+
+    /// Writes down that the client has a message, whose packet is not needed any more.
+    pub(super) fn put_released(&mut self, seq: u64, id: PacketId, stage: Stage, version: Version) {
+        self.journal
+            .put_with(Table::Outbound, &outbound_key(self.number, seq), |value| {
+                Row {
+                    state: State::Released(id),
+                    stage,
+                    version,
+                    expires_unix_ms: 0,
+                    packet: &[],
+                }
+                .encode_into(value);
+            });
+    }
+
+    /// Writes down that a message is off our hands.
+    pub(super) fn delete(&mut self, seq: u64) {
+        self.journal
+            .delete(Table::Outbound, &outbound_key(self.number, seq));
+    }
+
+    /// Writes down that the client has begun an exchange.
+    pub(super) fn put_exchange(&mut self, id: PacketId) {
+        self.journal
+            .put(Table::Inbound, &inbound_key(self.number, id), &[]);
+    }
+
+    /// Writes down that an exchange of the client is over.
+    pub(super) fn delete_exchange(&mut self, id: PacketId) {
+        self.journal.delete(Table::Inbound, &inbound_key(self.number, id));
+    }
+
+    /// Gives an answer when what has been written in this turn is durable.
+    pub(super) fn answer_later(&mut self, answer: Answer) {
+        self.answers.push_back((self.turn, answer));
+    }
+
+    /// The next answer that may be given.
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        let &(turn, answer) = self.answers.front()?;
+        if !self.is_durable(turn) {
+            return None;
+        }
+        self.answers.pop_front();
+        Some(answer)
+    }
+
+    /// The connection is gone: whom the answers were for asks again.
+    pub(super) fn forget_answers(&mut self) {
+        self.answers.clear();
+    }
+
+    /// Moves what was written into `into`, as part of `batch`. Whether there was anything.
+    pub(super) fn drain(&mut self, batch: u64, into: &mut Journal) -> bool {
+        if self.journal.is_empty() {
+            return false;
+        }
+        into.append(&mut self.journal);
+        self.batches.push_back((self.turn, batch));
+        self.turn += 1;
+        true
+    }
+
+    /// All batches up to `batch` are durable.
+    pub(super) fn settle(&mut self, batch: u64) {
+        while let Some(&(turn, of)) = self.batches.front()
+            && of <= batch
+        {
+            self.batches.pop_front();
+            self.durable = turn;
+        }
+    }
+}
+
+/// A point of the shard's clock by the calendar, never 0.
+fn unix_ms(expires: Instant, now: Now) -> u64 {
+    let ahead = expires.saturating_since(now.instant).as_millis();
+    let behind = now.instant.saturating_since(expires).as_millis();
+    let ms = |duration: u128| u64::try_from(duration).unwrap_or(u64::MAX);
+    let point = now.unix_ms.saturating_add(ms(ahead)).saturating_sub(ms(behind));
+    point.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_goes_with_the_batch_of_its_turn() {
+        let mut kept = Kept::new(7);
+        let (one, two) = (PacketId::MIN, PacketId::MAX);
+        let mut batch = Journal::new();
+        assert!(!kept.drain(1, &mut batch), "nothing was written");
+        kept.delete_exchange(one);
+        kept.answer_later(Answer::Completed(one));
+        kept.settle(9);
+        assert_eq!(kept.next_answer(), None, "not written yet, whatever is durable");
+        assert!(kept.drain(10, &mut batch));
+        kept.delete_exchange(two);
+        kept.answer_later(Answer::Completed(two));
+        assert!(kept.drain(11, &mut batch));
+        assert_eq!(batch.len(), 2);
+        kept.settle(9);
+        assert_eq!(kept.next_answer(), None);
+        kept.settle(10);
+        assert_eq!(kept.next_answer(), Some(Answer::Completed(one)));
+        assert_eq!(kept.next_answer(), None);
+        kept.settle(12);
+        assert_eq!(kept.next_answer(), Some(Answer::Completed(two)));
+    }
+
+    #[test]
+    fn an_expiry_is_stored_by_the_calendar() {
+        let now = Now {
+            instant: Instant::from_nanos(5_000_000_000),
+            unix_ms: 1_000_000,
+        };
+        let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
+        assert_eq!(unix_ms(at(15), now), 1_010_000);
+        assert_eq!(unix_ms(at(2), now), 997_000);
+        let early = Now { unix_ms: 0, ..now };
+        assert_eq!(unix_ms(at(2), early), 1, "0 is none");
+    }
+}

@@ -1,0 +1,181 @@
+//! The session beyond its connection (3.1.1: 3.1.2.4; 5.0: 4.1): how long it lasts, and what goes on without one.
+//!
+//! Invariant: without a connection there are the messages, the filters for replies and a will that waits, and nothing
+//! else: limits and identity are a connection's, and come with the next one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::description::Description;
+use super::{MessageState, Rare, Session, Settings, State};
+use crate::codec::mqtt::packet::{Connect, Disconnect, Version};
+use crate::session::{Due, Life, Will};
+use crate::time::{Instant, Now};
+
+/// A session that does not expire (5.0, 3.1.2.11.2); what 3.1.1 calls Clean Session 0.
+pub(super) const NEVER_S: u32 = u32::MAX;
+
+impl Session {
+    /// How long the client wants its session to last, and whether it begins anew (3.1.2.4).
+    pub(super) fn adopt_life(&mut self, connect: &Connect<'_>) {
+        self.fresh = connect.clean;
+        let asked = match connect.version {
+            Version::V5 => connect.properties.session_expiry_interval_s().unwrap_or(0),
+            Version::V311 if connect.clean => 0,
+            Version::V311 => NEVER_S,
+        };
+        self.session_expiry_s = asked.min(self.settings.session_expiry_s_max);
+        self.welcome.session_expiry = self.session_expiry_s != asked;
+    }
+
+    /// A DISCONNECT may change how long the session lasts (5.0, 3.14.2.2.2), but not make it last at all: false.
+    pub(super) fn change_life(&mut self, disconnect: &Disconnect<'_>) -> bool {
+        let Some(asked) = disconnect.properties.session_expiry_interval_s() else {
+            return true;
+        };
+        if asked != 0 && self.session_expiry_s == 0 {
+            return false;
+        }
+        self.session_expiry_s = asked.min(self.settings.session_expiry_s_max);
+        true
+    }
+
+    pub(super) const fn lasts(&self) -> Life {
+        if self.fresh && self.session_expiry_s == 0 {
+            Life::Connection
+        } else {
+            Life::Kept { fresh: self.fresh }
+        }
+    }
+
+    /// The session without the connection, if it is to last.
+    pub(super) fn go_on_without(&mut self, now: Now) -> Option<Self> {
+        if self.session_expiry_s == 0 || !matches!(self.state, State::Attached | State::Ended) {
+            return None;
+        }
+        let messages = self.take_exchange();
+        self.state = State::Ended;
+        let replies = self.rare.as_mut().map(|rare| std::mem::take(&mut rare.replies));
+        let mut offline = Self::offline(&self.settings, now, messages);
+        offline.version = self.version;
+        offline.session_expiry_s = self.session_expiry_s;
+        offline.will = self.will.take_if(|will| will.delay_s > 0);
+        if let Some(replies) = replies.filter(|replies| !replies.is_empty()) {
+            offline.rare.get_or_insert_default().replies = replies;
+        }
+        Some(offline)
+    }
+
+    fn offline(settings: &Arc<Settings>, now: Now, messages: Box<MessageState>) -> Self {
+        Self {
+            state: State::Offline,
+            messages: Some(messages),
+            ..Self::new(settings, super::Passwords::Refused, now)
+        }
+    }
+
+    /// Takes up what an earlier connection of the session left.
+    pub(super) fn take_up(&mut self, earlier: &mut Self) {
+        self.welcome.session_present = true;
+        self.messages = earlier.messages.take();
+        let replies = earlier
+            .rare
+            .as_mut()
+            .map(|rare| std::mem::take(&mut rare.replies));
+        if let Some(replies) = replies.filter(|replies| !replies.is_empty()) {
+            self.rare.get_or_insert_default().replies = replies;
+        }
+        // [MQTT-3.1.3-9]: who is back in time has no will to be published.
+        earlier.will = None;
+    }
+
+    /// Belongs to another shard from now on.
+    pub fn rehome(&mut self, settings: &Arc<Settings>) {
+        self.settings = Arc::clone(settings);
+    }
+
+    fn expiry_deadline(&self) -> Option<Instant> {
+        let lasts = Duration::from_secs(self.session_expiry_s.into());
+        (self.session_expiry_s != NEVER_S).then(|| self.heard + lasts)
+    }
+
+    fn will_deadline(&self) -> Option<Instant> {
+        let delay = |will: &Will| self.heard + Duration::from_secs(will.delay_s.into());
+        self.will.as_deref().map(delay)
+    }
+
+    /// When something is due of a session without a connection.
+    pub(super) fn offline_deadline(&self) -> Option<Instant> {
+        match (self.will_deadline(), self.expiry_deadline()) {
+            (Some(will), Some(expiry)) => Some(will.min(expiry)),
+            (deadline, None) | (None, deadline) => deadline,
+        }
+    }
+
+    /// What is due of it.
+    pub(super) fn what_is_due(&mut self, now: Now) -> Option<Due> {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
+        if self.state != State::Offline {
+            return None;
+        }
+        if passed(self.expiry_deadline()) {
+            return Some(Due::End);
+        }
+        if passed(self.will_deadline()) {
+            return self.will.take().map(Due::Will);
+        }
+        None
+    }
+
+    /// What the next start has to know of it, as it is `now`.
+    pub(super) fn description(&self, now: Now) -> Description<'_> {
+        let offline_ms = (self.state == State::Offline).then(|| {
+            let since = now.instant.saturating_since(self.heard).as_millis();
+            now.unix_ms
+                .saturating_sub(u64::try_from(since).unwrap_or(u64::MAX))
+        });
+        Description {
+            version: self.version,
+            session_expiry_s: self.session_expiry_s,
+            offline_since_unix_ms: offline_ms,
+            will: self.will.as_deref(),
+            replies: self.rare.as_deref().map_or(&[][..], |rare| &rare.replies),
+        }
+    }
+
+    /// A session that was kept over a restart; `None` if what was written down of it cannot be read.
+    ///
+    /// One whose connection was there when the daemon ended has lost it now, and its will waits from now on.
+    pub fn restored(
+        settings: &Arc<Settings>,
+        now: Now,
+        described: &[u8],
+        messages: MessageState,
+    ) -> Option<Self> {
+        let read = Description::read(described)?;
+        let away_ms = read
+            .offline_since_unix_ms
+            .map_or(0, |since| now.unix_ms.saturating_sub(since));
+        let left = |seconds: u32| {
+            let ms = u64::from(seconds).saturating_mul(1_000).saturating_sub(away_ms);
+            u32::try_from(ms.div_ceil(1_000)).unwrap_or(NEVER_S)
+        };
+        let mut session = Self::offline(settings, now, Box::new(messages));
+        session.version = read.version;
+        session.session_expiry_s = match read.session_expiry_s {
+            NEVER_S => NEVER_S,
+            seconds => left(seconds),
+        };
+        session.will = read.will.map(|mut will| {
+            will.delay_s = left(will.delay_s);
+            will
+        });
+        if !read.replies.is_empty() {
+            session.rare = Some(Box::new(Rare {
+                replies: read.replies,
+                ..Rare::default()
+            }));
+        }
+        Some(session)
+    }
+}

@@ -1,0 +1,138 @@
+//! A PUBLISH that cannot be sent yet, or may have to be sent again: its bytes, and what is changed in them.
+
+use crate::codec::Decode;
+use crate::codec::mqtt::forward::forwarded;
+use crate::codec::mqtt::packet::{Packet, PacketId, Publish, QoS, Version};
+use crate::codec::mqtt::property::id;
+use crate::codec::mqtt::publish::PublishParts;
+use crate::codec::mqtt::varint::{self, VarInt};
+use crate::codec::mqtt::{Context, Direction, decode};
+use crate::observe::Stage;
+use crate::time::{Instant, Now};
+
+/// DUP in the first byte (3.3.1.1).
+const DUP: u8 = 0b1000;
+
+/// The number of a message that has none yet.
+pub(super) const UNNUMBERED: u64 = u64::MAX;
+
+/// The packet as it will be sent, with its whole topic and no alias, but for its packet identifier and what is
+/// left of its expiry.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Its number among the messages of a kept session; [`UNNUMBERED`] before it is written down, and in others.
+    pub(super) seq: u64,
+    /// What it is, for the order among its kind and for the counters.
+    pub(super) stage: Stage,
+    /// How it is encoded.
+    pub(super) version: Version,
+    /// When it is no longer worth sending.
+    pub(super) expires: Option<Instant>,
+    /// The encoded PUBLISH.
+    pub(super) packet: Vec<u8>,
+}
+
+impl Message {
+    /// The guarantee it is sent with.
+    pub(super) fn qos(&self) -> QoS {
+        match self.packet.first().map_or(0, |first| first >> 1 & 0b11) {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    /// Whether it is no longer worth sending.
+    pub(super) fn has_expired(&self, now: Now) -> bool {
+        self.expires.is_some_and(|expires| expires < now.instant)
+    }
+
+    /// Encodes it anew for a client of another version: 3.1.1 has no properties, and 5.0 is told the expiry.
+    pub(super) fn adapt(&mut self, version: Version, now: Now) {
+        if self.version == version {
+            return;
+        }
+        let Some(publish) = read(&self.packet, self.version) else {
+            return;
+        };
+        let topic = [publish.topic];
+        let (mut attributes, identifiers): (_, Vec<u32>) = (
+            Vec::new(),
+            publish.properties.subscription_identifiers().collect(),
+        );
+        let parts = PublishParts {
+            qos: publish.qos,
+            retain: publish.retain,
+            topic: &topic,
+            packet_id: publish.packet_id,
+            expiry_s: self.expires.map(|expires| remaining_s(expires, now)),
+            subscription_identifiers: &identifiers,
+            attributes: forwarded(publish.properties, &mut attributes),
+            payload: publish.payload,
+            ..PublishParts::new(version)
+        };
+        let mut packet = Vec::with_capacity(parts.encoded_len());
+        parts.encode_into(&mut packet);
+        (self.packet, self.version) = (packet, version);
+    }
+
+    /// Marks it as sent before \[MQTT-3.3.1-1\].
+    pub(super) fn repeat(&mut self) {
+        if let Some(first) = self.packet.first_mut() {
+            *first |= DUP;
+        }
+    }
+
+    /// Writes the packet identifier and the Message Expiry Interval over what stands at their places. Both have
+    /// a fixed length; the interval comes first among the properties.
+    pub(super) fn fill_in(&mut self, now: Now, id: Option<PacketId>) -> Option<()> {
+        let packet = &mut self.packet;
+        let VarInt::Whole { len, .. } = varint::read(packet.get(1..)?) else {
+            return None;
+        };
+        let (_, body) = packet.split_at_mut_checked(1 + len)?;
+        let (topic_len, body) = body.split_first_chunk_mut()?;
+        let (_, mut body) = body.split_at_mut_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
+        if let Some(id) = id {
+            let (place, rest) = body.split_first_chunk_mut()?;
+            *place = id.get().to_be_bytes();
+            body = rest;
+        }
+        if self.version == Version::V311 {
+            return Some(());
+        }
+        let expires = self.expires?;
+        let VarInt::Whole { len, .. } = varint::read(body) else {
+            return None;
+        };
+        let (&mut first, interval) = body.get_mut(len..)?.split_first_mut()?;
+        if first == id::MESSAGE_EXPIRY_INTERVAL {
+            *interval.first_chunk_mut()? = remaining_s(expires, now).to_be_bytes();
+        }
+        Some(())
+    }
+}
+
+/// Reads a whole PUBLISH of this server; `None` if the bytes are anything else.
+pub(super) fn read(packet: &[u8], version: Version) -> Option<Publish<'_>> {
+    let context = Context {
+        version: Some(version),
+        packet_bytes_max: usize::MAX,
+        direction: Direction::ToClient,
+    };
+    match decode(packet, context) {
+        Ok(Decode::Frame {
+            frame: Packet::Publish(publish),
+            len,
+        }) if len == packet.len() => Some(publish),
+        _ => None,
+    }
+}
+
+/// Seconds until a message expires, rounded up; 3.3.2.3.3 has the receiver get the received value less the time
+/// the message has waited.
+pub(super) fn remaining_s(expires: Instant, now: Now) -> u32 {
+    let left = expires.saturating_since(now.instant);
+    let seconds = left.as_secs() + u64::from(left.subsec_nanos() != 0);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,152 @@
+//! What of a session's message exchange outlives a connection: messages on their way to the client, exchanges
+//! the client has begun, and what is written down of both.
+
+use super::inbound::{Exchange, Exchanges};
+use super::kept::{Answer, Kept};
+use super::outbound::Outbound;
+use super::rows::Row;
+use crate::codec::mqtt::packet::{PacketId, Version};
+use crate::time::Now;
+
+/// The message exchange of one session, to be moved from one connection to the next.
+#[derive(Debug)]
+pub struct MessageState {
+    pub(super) outbound: Outbound,
+    pub(super) exchanges: Exchanges,
+    /// In sessions that outlive their connection.
+    pub(super) kept: Option<Box<Kept>>,
+    /// The client's, when it was last here.
+    pub(super) version: Version,
+}
+
+/// What a PUBREL means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// There is no such exchange.
+    Unknown,
+    /// The exchange is over.
+    Completed,
+    /// It is over when that is durable.
+    Completing,
+}
+
+impl Default for MessageState {
+    /// That of a session that ends with its connection, before the first message.
+    fn default() -> Self {
+        Self {
+            outbound: Outbound::default(),
+            exchanges: Exchanges::default(),
+            kept: None,
+            version: Version::V5,
+        }
+    }
+}
+
+impl MessageState {
+    /// What is stored of session `number`: its messages in the order of their keys, each with its number and its
+    /// value, and the identifiers of its exchanges. Also tells how many messages were damaged: they are left out,
+    /// and deleted with the next changes.
+    pub fn restore<'a>(
+        number: u64,
+        now: Now,
+        messages: impl IntoIterator<Item = (u64, &'a [u8])>,
+        exchanges: impl IntoIterator<Item = PacketId>,
+    ) -> (Self, usize) {
+        let (mut kept, mut outbound, mut damaged) = (Kept::new(number), Outbound::default(), 0);
+        let mut version = Version::V5;
+        for (seq, value) in messages {
+            kept.skip(seq);
+            match Row::decode(value) {
+                Some(row) if outbound.restore(now, seq, &row) => version = row.version,
+                _ => {
+                    damaged += 1;
+                    kept.delete(seq);
+                }
+            }
+        }
+        let state = Self {
+            outbound,
+            exchanges: exchanges.into_iter().collect(),
+            kept: Some(Box::new(kept)),
+            version,
+        };
+        (state, damaged)
+    }
+
+    /// Whether nothing is on its way, and nothing is to be remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.outbound.is_empty() && self.exchanges.is_empty() && self.kept.is_none()
+    }
+
+    /// The connection is gone.
+    pub(super) fn detach(&mut self) {
+        self.outbound.detach();
+        self.exchanges.detach();
+        if let Some(kept) = &mut self.kept {
+            kept.forget_answers();
+        }
+    }
+
+    /// All batches up to `batch` are durable.
+    pub(super) fn settle(&mut self, batch: u64) {
+        if let Some(kept) = &mut self.kept {
+            kept.settle(batch);
+            self.outbound.settle(kept);
+        }
+    }
+
+    /// A QoS 2 PUBLISH came; at most `most` exchanges are open at once.
+    pub(super) fn begin(&mut self, id: PacketId, most: usize) -> Exchange {
+        let begun = self.exchanges.begin(id, most);
+        if let Some(kept) = &mut self.kept {
+            match begun {
+                Exchange::Begun => kept.put_exchange(id),
+                // Whether what became of it is durable is not known here; what is written now comes after it.
+                Exchange::Adrift => {
+                    kept.put_exchange(id);
+                    kept.answer_later(Answer::Received(id));
+                }
+                Exchange::Repeated | Exchange::Pending | Exchange::Refused => {}
+            }
+        }
+        begun
+    }
+
+    /// An exchange ended with a failure.
+    pub(super) fn end(&mut self, id: PacketId) {
+        if self.exchanges.release(id)
+            && let Some(kept) = &mut self.kept
+        {
+            kept.delete_exchange(id);
+        }
+    }
+
+    /// A PUBREL came.
+    pub(super) fn release(&mut self, id: PacketId) -> Release {
+        let Some(kept) = &mut self.kept else {
+            return if self.exchanges.release(id) {
+                Release::Completed
+            } else {
+                Release::Unknown
+            };
+        };
+        match self.exchanges.complete(id) {
+            None => return Release::Unknown,
+            Some(true) => {
+                kept.delete_exchange(id);
+                kept.answer_later(Answer::Completed(id));
+            }
+            Some(false) => {}
+        }
+        Release::Completing
+    }
+
+    /// The next answer that may be given.
+    pub(super) fn next_answer(&mut self) -> Option<Answer> {
+        let answer = self.kept.as_mut()?.next_answer()?;
+        if let Answer::Completed(id) = answer {
+            self.exchanges.release(id);
+        }
+        Some(answer)
+    }
+}
