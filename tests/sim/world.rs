@@ -28,6 +28,8 @@ struct Shard {
     opening: Opening,
     metrics: Arc<ShardMetrics>,
     timer_at: Option<u64>,
+    /// When the last batch that was taken has been made to last.
+    durable_at: u64,
 }
 
 /// What a connection is opened for.
@@ -334,6 +336,11 @@ impl World {
                     shard.hub.verdict(&mut shard.machine, now, verdict);
                     self.settle(place);
                 }
+                Event::Durable(place, batch) => {
+                    let shard = &mut self.shards[place];
+                    shard.hub.committed(&mut shard.machine, now, batch);
+                    self.settle(place);
+                }
                 Event::Timer(place) => {
                     let shard = &mut self.shards[place];
                     shard.timer_at = None;
@@ -445,6 +452,7 @@ impl World {
                 }),
             );
         }
+        self.make_durable(place);
         for to in 0..self.shards.len() {
             self.pass_parcel(place, to);
         }
@@ -498,6 +506,19 @@ impl World {
         }
     }
 
+    /// Takes what has to outlive the daemon; it lasts after a while.
+    fn make_durable(&mut self, place: usize) {
+        let Some((batch, journal)) = self.shards[place].hub.take_batch() else {
+            return;
+        };
+        let delay = self.delay();
+        let shard = &mut self.shards[place];
+        shard.hub.recycle_journal(journal);
+        shard.durable_at = shard.durable_at.max(self.now + delay);
+        let after = shard.durable_at - self.now;
+        self.at(after, Event::Durable(place, batch));
+    }
+
     fn pass_parcel(&mut self, from: usize, to: usize) {
         let Ok(target) = u16::try_from(to) else { return };
         let Some(parcel) = self.shards[from].hub.outgoing(target) else {
@@ -539,7 +560,7 @@ impl Shard {
             domain: "nexus.example".into(),
             root_wildcard,
             limits: RouterLimits::default(),
-            durable: false,
+            durable: true,
             metrics: Arc::clone(&metrics),
         };
         let mqtt = mqtt::Settings {
@@ -561,6 +582,7 @@ impl Shard {
             opening,
             metrics,
             timer_at: None,
+            durable_at: 0,
         }
     }
 }
