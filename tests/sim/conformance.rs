@@ -2,6 +2,7 @@
 
 #[path = "../conformance/suite/mod.rs"]
 mod suite;
+mod table;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -32,6 +33,7 @@ fn services(request: &LoginRequest) -> Result<Vec<Service>, LoginFailure> {
     let is_known = [DEVICE, STRANGER, OPERATOR].contains(&&*request.account);
     match &request.proof {
         LoginProof::Password(password) if is_known && **password == *SECRET.as_bytes() => Ok(Vec::new()),
+        LoginProof::Proven { .. } => Ok(Vec::new()),
         _ => Err(LoginFailure::Denied),
     }
 }
