@@ -54,6 +54,10 @@ pub const DIRECT_ANSWERERS_MAX: usize = 256;
 /// Blocks found on one shard that a Direct message to a whole account goes to; for the others it is dropped.
 pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 
+// Sessions that outlive their connections.
+/// All of them.
+pub const KEPT_SESSIONS_MAX: usize = 16_000_000;
+
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
@@ -297,6 +301,10 @@ pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
 pub const STORAGE_LOG_BYTES: i64 = 64 * 1_024 * 1_024;
 
 // The configuration.
+/// The most sessions that outlive their connections that an operator may allow.
+pub const KEPT_SESSIONS_CEILING: usize = 1_000_000_000;
+/// The most subscriptions of one session that an operator may allow.
+pub const SUBSCRIPTIONS_CEILING: usize = 65_536;
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
 /// The most messages in flight towards one client that an operator may allow: packet identifiers are sought among them.

@@ -282,6 +282,10 @@ pub(super) fn router_limits(config: &Config) -> RouterLimits {
         requests_per_shard_max: config.api.requests_per_shard_max,
         retained_max: config.channels.retained_max,
         retained_bytes_max: config.channels.retained_bytes_max,
+        subscriptions_per_block_max: config.channels.subscriptions_per_block_max,
+        channel_levels_max: config.channels.levels_max,
+        kept_sessions_max: config.mqtt.sessions_max,
+        kept_sessions_per_account_max: config.mqtt.sessions_per_account_max,
     }
 }
 
@@ -301,6 +305,7 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
         inflight_max: config.mqtt.inflight_max,
         queued_messages_max: config.mqtt.queued_messages_max,
         queued_bytes_max: config.mqtt.queued_bytes_max,
+        publish_rate_max: config.mqtt.publish_rate_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,
         metrics: Arc::clone(metrics),
     }

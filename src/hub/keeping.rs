@@ -37,6 +37,8 @@ pub(super) enum Kept {
     Here(SessionKey),
     /// Here, anew.
     New,
+    /// Not at all: there are too many.
+    TooMany,
 }
 
 /// A connection and its session on their way to another shard.
@@ -85,25 +87,32 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return Kept::Elsewhere(home);
         }
         let Some(holder) = self.router.holder(identity) else {
-            return Kept::New;
+            return self.new_if_allowed(identity);
         };
         let is_kept =
             |entry: &mut Entry<C, P>| entry.kept && matches!(entry.state, State::Attached | State::Offline);
         if !self.table.get_mut(holder).is_some_and(is_kept) {
-            return Kept::New;
+            return self.new_if_allowed(identity);
         }
         let fate = if fresh { Fate::Discard } else { Fate::Keep };
         self.end_as(io, now, holder, Ending::TakenOver, fate);
         let is_offline = |entry: &mut Entry<C, P>| entry.state == State::Offline;
         if self.table.get_mut(holder).is_some_and(is_offline) {
-            Kept::Here(holder)
-        } else {
+            return Kept::Here(holder);
+        }
+        self.new_if_allowed(identity)
+    }
+
+    fn new_if_allowed(&self, identity: &Identity) -> Kept {
+        if self.router.may_keep(identity) {
             Kept::New
+        } else {
+            Kept::TooMany
         }
     }
 
     /// Gives a session its number among those that are kept.
-    pub(super) fn begin_keeping(&mut self, key: SessionKey) {
+    pub(super) fn begin_keeping(&mut self, key: SessionKey, identity: &Identity) {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
@@ -111,6 +120,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         entry.session.keep_as(self.next_number);
         self.next_number += limits::SHARDS_MAX as u64;
         self.router.tell_keeping();
+        self.router.count_kept(identity, true);
     }
 
     /// Takes up an earlier session with the connection of a newcomer, whose slot is given up.
@@ -187,12 +197,14 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             _ => None,
         };
         let number = if entry.kept { entry.session.number() } else { 0 };
-        entry.kept = false;
+        let was_kept = std::mem::take(&mut entry.kept);
         self.forget(number);
-        let identity = will
-            .is_some()
+        let identity = (was_kept || will.is_some())
             .then(|| self.router.identity(key).cloned())
             .flatten();
+        if let Some(identity) = identity.as_ref().filter(|_| was_kept) {
+            self.router.count_kept(identity, false);
+        }
         self.route(io, now, |router, port| router.leave(now, port, key));
         self.publish_will(io, now, identity, will);
         key
@@ -414,10 +426,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             timer: None,
             prelogin: None,
         })?;
-        if !self.router.restore(now, key, identity) {
+        if !self.router.restore(now, key, identity.clone()) {
             self.table.remove(key);
             return None;
         }
+        self.router.count_kept(&identity, true);
         Some(key)
     }
 

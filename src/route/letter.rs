@@ -156,6 +156,8 @@ pub(crate) enum Letter {
     Published { publish: PublishId, refused: bool },
     /// On the writing shard are sessions that outlive their connections.
     Keeps,
+    /// One of an account, by a hash of its name, came there or ended.
+    KeptCount { account: u64, more: bool },
     /// A message on a channel that is retained from now on, or none is any more; to every shard.
     Retain {
         message: Arc<Retained>,
@@ -220,6 +222,7 @@ impl Letter {
             | Self::InterestRemove { .. }
             | Self::Published { .. }
             | Self::Keeps
+            | Self::KeptCount { .. }
             | Self::Retain { .. } => {}
             Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),

@@ -30,6 +30,7 @@ mod entitlement;
 mod failure;
 mod hashes;
 mod keeping;
+mod kept;
 mod letter;
 mod mesh;
 mod parcel;

@@ -8,6 +8,7 @@ use super::letter::Letter;
 use super::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
+use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::time::Now;
 
@@ -86,7 +87,7 @@ impl Router {
     ) -> Result<(Reach, u32), Refusal> {
         self.metrics.channel_in.increment();
         let channel = message.channel;
-        if check_channel(channel).is_err() {
+        if check_channel(channel).is_err() || self.has_too_many_levels(channel) {
             self.metrics.dropped(Stage::Channel, DropReason::Invalid);
             return Err(Refusal::InvalidName);
         }
@@ -99,6 +100,12 @@ impl Router {
             return self.publish_retained(now, port, sender, from, awaited, message);
         }
         self.publish_live(now, port, sender, from, awaited, message)
+    }
+
+    /// Whether an operator allows fewer levels than a channel or filter has.
+    pub(super) fn has_too_many_levels(&self, channel: &str) -> bool {
+        let most = self.limits.channel_levels_max;
+        most < limits::CHANNEL_LEVELS_MAX && channel.split('/').count() > most
     }
 
     /// Publishes a message to who subscribes now: how far it went, and how many other shards are to answer for it.

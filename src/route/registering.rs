@@ -71,6 +71,9 @@ impl Router {
     ) -> Result<Qos, Refusal> {
         let entry = self.sessions.present(key).ok_or(Refusal::NotAuthorized)?;
         check_channel_filter(filter).map_err(|_| Refusal::InvalidName)?;
+        if self.has_too_many_levels(filter) {
+            return Err(Refusal::InvalidName);
+        }
         let sender = entry.identity.sender();
         let first = filter.split('/').next().unwrap_or_default();
         let is_root_wildcard = matches!(first, "+" | "#");

@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::entitlement::Entitlement;
 use super::hashes::{Local, Placement};
 use super::identity::{Identity, Sender};
+use super::kept::KeptCounts;
 use super::letter::Letter;
 use super::mesh::Mesh;
 use super::message::{SessionId, SessionKey, Token};
@@ -56,6 +57,14 @@ pub struct RouterLimits {
     pub retained_max: usize,
     /// See [`limits::RETAINED_BYTES_MAX`].
     pub retained_bytes_max: usize,
+    /// See [`limits::SUBSCRIPTIONS_PER_BLOCK_MAX`].
+    pub subscriptions_per_block_max: usize,
+    /// At most [`limits::CHANNEL_LEVELS_MAX`].
+    pub channel_levels_max: usize,
+    /// See [`limits::KEPT_SESSIONS_MAX`].
+    pub kept_sessions_max: usize,
+    /// Of one account; 0 is as many as there may be at all.
+    pub kept_sessions_per_account_max: usize,
 }
 
 impl Default for RouterLimits {
@@ -66,6 +75,10 @@ impl Default for RouterLimits {
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            channel_levels_max: limits::CHANNEL_LEVELS_MAX,
+            kept_sessions_max: limits::KEPT_SESSIONS_MAX,
+            kept_sessions_per_account_max: 0,
         }
     }
 }
@@ -150,6 +163,8 @@ pub struct Router {
     pub(super) draining: bool,
     /// Workers that lost their connection, oldest first, and until when what they were asked waits for them.
     pub(super) suspended: VecDeque<(Instant, SessionKey)>,
+    /// Sessions that outlive their connections, on all shards.
+    pub(super) kept: KeptCounts,
 
     /// Who takes Direct messages under the names at home here.
     pub(super) direct_index: DirectIndex,
@@ -179,8 +194,12 @@ impl Router {
             entitlement: Entitlement::new(maps.clone()),
             sweeps: VecDeque::new(),
             addresses: Addresses::new(maps.clone()),
-            conflicts: Conflicts::new(maps),
-            subscriptions: Subscriptions::new(placement.clone(), local()),
+            conflicts: Conflicts::new(maps.clone()),
+            subscriptions: Subscriptions::new(
+                placement.clone(),
+                local(),
+                config.limits.subscriptions_per_block_max,
+            ),
             interest: Interest::new(local()),
             awaited: Awaited::default(),
             keeps: false,
@@ -198,6 +217,7 @@ impl Router {
             rotation: 0,
             draining: false,
             suspended: VecDeque::new(),
+            kept: KeptCounts::new(maps.clone()),
             direct_index: DirectIndex::default(),
             address_scratch: String::new(),
             body_scratch: Vec::new(),
@@ -210,6 +230,7 @@ impl Router {
     pub fn reconfigure(&mut self, root_wildcard: RootWildcard, limits: RouterLimits) {
         self.root_wildcard = root_wildcard;
         self.limits = limits;
+        self.subscriptions.per_block_max = limits.subscriptions_per_block_max;
     }
 
     /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as

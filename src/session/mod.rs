@@ -199,6 +199,8 @@ pub enum LoginFailure {
     ResourceRefused,
     /// The address is fought for.
     Conflict,
+    /// It may not have a session that outlives its connection: there are too many.
+    QuotaExceeded,
 }
 
 /// What came of a proof.

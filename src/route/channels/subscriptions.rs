@@ -8,7 +8,6 @@
 use slab::Slab;
 
 use super::trie::{Trie, Value};
-use crate::limits;
 use crate::route::hashes::{Local, Placement};
 use crate::route::identity::{Role, Sender, Uid};
 use crate::route::message::{Qos, Refusal, RetainHandling, SenderPattern, SessionKey, SubscriptionOptions};
@@ -242,6 +241,8 @@ pub(crate) struct Subscriptions {
     pub(super) wild: Trie<ListId>,
     pub(super) details: Slab<Detail>,
     pub(super) scratch: super::matching::Scratch,
+    /// Subscriptions of one session.
+    pub(crate) per_block_max: usize,
 }
 
 /// Whether a filter stands in the trie.
@@ -250,7 +251,7 @@ pub(crate) fn has_wildcard(filter: &str) -> bool {
 }
 
 impl Subscriptions {
-    pub(crate) fn new(placement: Placement, local: Local) -> Self {
+    pub(crate) fn new(placement: Placement, local: Local, per_block_max: usize) -> Self {
         Self {
             lists: Slots::new(),
             by_text: Segments::new(),
@@ -258,6 +259,7 @@ impl Subscriptions {
             wild: Trie::new(local),
             details: Slab::new(),
             scratch: super::matching::Scratch::default(),
+            per_block_max,
         }
     }
 
@@ -279,7 +281,7 @@ impl Subscriptions {
             self.replace(list, index, key, options);
             return Ok(Transition::None);
         }
-        if entry.subscription_count() >= limits::SUBSCRIPTIONS_PER_BLOCK_MAX {
+        if entry.subscription_count() >= self.per_block_max {
             return Err(Refusal::QuotaExceeded);
         }
         let pattern = Pattern::of(from);
@@ -484,7 +486,7 @@ mod tests {
     #[test]
     fn leaving_in_any_order_leaves_nothing_behind() {
         let placement = Placement::new(1, 1);
-        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]));
+        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]), 16);
         let mut sessions = sessions(20);
         let filters = ["a", "a/+", "#", "b"];
         let mut edges = Vec::new();

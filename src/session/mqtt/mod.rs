@@ -79,6 +79,8 @@ struct Rare {
     replaced: Replacements,
     replies: Vec<ReplyFilter>,
     enhanced: Option<Box<Enhanced>>,
+    /// Until when the messages that were published are earned, where their rate is bounded.
+    earned: Option<Instant>,
 }
 
 /// One MQTT connection.
@@ -313,6 +315,7 @@ impl Rare {
             && !self.replaced.are_taken()
             && self.replies.is_empty()
             && self.enhanced.is_none()
+            && self.earned.is_none()
     }
 }
 

@@ -362,6 +362,7 @@ impl<S: Carried> super::Session for Session<S> {
                 self.close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "conflict"), out);
             }
             Err(LoginFailure::Unavailable) => _ = self.fault(Disconnect::Unavailable, out),
+            Err(LoginFailure::QuotaExceeded) => _ = self.fault(Disconnect::QuotaExceeded, out),
         }
     }
 

@@ -249,7 +249,7 @@ impl super::Session for Session {
             Err(failure) => {
                 let fatal = match failure {
                     LoginFailure::Denied => Fatal::Revoked,
-                    LoginFailure::Unavailable => Fatal::Unavailable,
+                    LoginFailure::Unavailable | LoginFailure::QuotaExceeded => Fatal::Unavailable,
                     LoginFailure::ResourceRefused => Fatal::Refused,
                     LoginFailure::Conflict => Fatal::Conflict,
                 };
