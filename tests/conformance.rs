@@ -11,7 +11,7 @@ mod suite;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use suite::{Account, Heard, Net as Server, Transport, load, play, play_all};
+use suite::{Account, Heard, Net as Server, Transport, chosen, play, play_all};
 
 use crate::harness::clock::PATIENCE;
 use crate::harness::{Net, Options, world};
@@ -99,7 +99,7 @@ impl Server for Sockets {
 }
 
 fn every_case_holds_over(transport: Transport) {
-    let cases = load();
+    let cases = chosen();
     for shards in [1, 2] {
         let options = Options::shards(shards).config(CONFIG);
         let net = Net::start(&options);

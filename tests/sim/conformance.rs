@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use nexus::route::{AppPolicy, Change, Service};
 use nexus::session::LoginFailure;
 use nexus::store::login::{LoginProof, LoginRequest};
-use suite::{Account, Heard as Came, Net, Transport, Version, load, parse, play, play_all};
+use suite::{Account, Heard as Came, Net, Transport, Version, chosen, parse, play, play_all};
 
 use crate::world::{Heard, Speaks, World, ms};
 
@@ -131,10 +131,7 @@ impl Net for Hubs {
 
 #[test]
 fn every_case_holds_without_io() {
-    let mut cases = load();
-    if let Ok(wanted) = std::env::var("NEXUS_CASE") {
-        cases.retain(|case| case.name.contains(&wanted) || case.file.contains(&wanted));
-    }
+    let cases = chosen();
     let mut played = 0;
     for shards in [1, 2] {
         let transports = [Transport::Tcp, Transport::WebSocket];

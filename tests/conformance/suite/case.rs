@@ -1,6 +1,6 @@
 //! The files of cases.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// The versions it is played in.
     pub(crate) versions: Vec<Version>,
+    /// Clients that always speak this one.
+    pub(crate) speaks: BTreeMap<String, Version>,
     /// What may carry it.
     pub(crate) transports: Vec<Transport>,
     /// The clauses it shows, by version.
@@ -27,7 +29,15 @@ pub(crate) struct Case {
     steps: Vec<Value>,
 }
 
-const CASE_KEYS: [&str; 6] = ["name", "shows", "versions", "transport", "comment", "steps"];
+const CASE_KEYS: [&str; 7] = [
+    "name",
+    "shows",
+    "versions",
+    "speaks",
+    "transport",
+    "comment",
+    "steps",
+];
 
 impl Case {
     fn read(file: &str, value: &Value) -> Self {
@@ -74,6 +84,13 @@ impl Case {
             file: file.to_owned(),
             name,
             versions,
+            speaks: value
+                .get("speaks")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flatten()
+                .map(|(client, version)| (client.clone(), Version::named(text(version))))
+                .collect(),
             transports,
             clauses,
             steps: value["steps"].as_array().unwrap().clone(),
@@ -130,6 +147,16 @@ pub(crate) fn load() -> Vec<Case> {
     }
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(names.len(), cases.len(), "two cases have the same name");
+    cases
+}
+
+/// All cases, or those that `NEXUS_CASE` is part of the name or file of.
+pub(crate) fn chosen() -> Vec<Case> {
+    let mut cases = load();
+    if let Ok(wanted) = std::env::var("NEXUS_CASE") {
+        cases.retain(|case| case.name.contains(&wanted) || case.file.contains(&wanted));
+        assert!(!cases.is_empty(), "no case has {wanted:?} in its name");
+    }
     cases
 }
 

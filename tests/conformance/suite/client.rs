@@ -62,6 +62,11 @@ impl Client {
         net.write(self.conn, &websocket::frame(is_final, opcode, payload));
     }
 
+    /// The version that it speaks.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
     /// Breaks the connection off.
     pub(crate) fn hang_up(&mut self, net: &mut impl Net) {
         net.hang_up(self.conn);

@@ -1,9 +1,9 @@
 //! Conformance of the MQTT face: cases as data, each a sequence of what clients send and what they expect.
 //!
 //! The language. A file below `tests/conformance` holds `cases`; a case has a `name`, what it `shows` (clauses of each
-//! version it is played in; `versions` where it is played in more), and `steps`. An object whose keys are versions stands
-//! for what it has under the version that is played; a step with `only` is left out in the other one. Each step names one
-//! client:
+//! version it is played in; `versions` where it is played in more), clients that always speak one version (`speaks`), and
+//! `steps`. An object whose keys are versions stands for what it has under the version that is played; a step with `only`
+//! is left out in the other one. Each step names one client:
 //!
 //! | step | what happens |
 //! |---|---|
@@ -38,7 +38,7 @@ mod value;
 mod websocket;
 mod wire;
 
-pub(crate) use case::{Case, load, parse};
+pub(crate) use case::{Case, chosen, load, parse};
 pub(crate) use net::{Account, Heard, Net, Transport};
 pub(crate) use play::{play, play_all};
 

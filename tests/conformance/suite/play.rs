@@ -17,14 +17,17 @@ const FAILURES_MAX: usize = 16;
 pub(crate) struct Stage<'n, N> {
     pub(super) net: &'n mut N,
     pub(super) version: Version,
+    /// Clients that speak another one.
+    pub(super) speaks: BTreeMap<String, Version>,
     pub(super) transport: Transport,
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) bindings: Bindings,
     /// The account and Client Identifier of each client's last CONNECT.
     pub(super) addresses: BTreeMap<String, (String, String)>,
-    /// Everything that may be left behind: sessions and retained messages.
+    /// Everything that may be left behind: sessions, and retained messages among these topics.
     pub(super) sessions: BTreeSet<(String, String)>,
-    pub(super) retained: BTreeSet<String>,
+    pub(super) topics: BTreeSet<String>,
+    pub(super) retains: bool,
 }
 
 /// Plays every case in every version and over each of the transports that may carry it; the number of playings. Cases
@@ -72,12 +75,14 @@ pub(crate) fn play(
     let mut stage = Stage {
         net,
         version,
+        speaks: case.speaks.clone(),
         transport,
         clients: BTreeMap::new(),
         bindings: Bindings::new(),
         addresses: BTreeMap::new(),
         sessions: BTreeSet::new(),
-        retained: BTreeSet::new(),
+        topics: BTreeSet::new(),
+        retains: false,
     };
     let mut outcome = Ok(());
     for (number, step) in case.steps(version).iter().enumerate() {
@@ -104,7 +109,7 @@ impl<N: Net> Stage<'_, N> {
             if client.is_in {
                 client.send(
                     self.net,
-                    &Packet::new("DISCONNECT", &json!({})).encode(self.version),
+                    &Packet::new("DISCONNECT", &json!({})).encode(client.version()),
                     usize::MAX,
                 );
                 // What comes before the end was not asked for by the case.
@@ -119,10 +124,11 @@ impl<N: Net> Stage<'_, N> {
             let fields = json!({"account": account, "client_id": client_id});
             self.visit(&fields, &[]);
         }
-        let retained = std::mem::take(&mut self.retained);
-        if !retained.is_empty() {
-            let packets: Vec<Packet> = retained
+        if self.retains {
+            let topics = std::mem::take(&mut self.topics);
+            let packets: Vec<Packet> = topics
                 .iter()
+                .filter(|topic| !topic.is_empty() && !topic.contains(['+', '#']))
                 .map(|topic| Packet::new("PUBLISH", &json!({"topic": topic, "retain": true})))
                 .collect();
             self.visit(&json!({"client_id": "sweeper"}), &packets);
@@ -150,6 +156,11 @@ impl<N: Net> Stage<'_, N> {
         );
         while let Ok(Some(_)) = client.next(self.net) {}
         client.hang_up(self.net);
+    }
+
+    /// The version that a client speaks.
+    pub(super) fn version_of(&self, client: &str) -> Version {
+        self.speaks.get(client).copied().unwrap_or(self.version)
     }
 
     /// Fills in what a case does not say of a CONNECT.

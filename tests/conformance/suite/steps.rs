@@ -119,7 +119,7 @@ impl<N: Net> Stage<'_, N> {
     }
 
     fn open(&mut self, name: &str) -> Result<(), String> {
-        let client = Client::open(self.net, self.transport, self.version);
+        let client = Client::open(self.net, self.transport, self.version_of(name));
         match self.clients.insert(name.to_owned(), client) {
             Some(old) if old.ended().is_none() => Err(format!("{name} has a connection already")),
             _ => Ok(()),
@@ -184,16 +184,19 @@ impl<N: Net> Stage<'_, N> {
                     .and_then(Value::as_object)
                     .filter(|will| retains(will))
                 {
-                    self.retained.insert(text(&will["topic"]).to_owned());
+                    self.retains = true;
+                    self.topics.insert(text(&will["topic"]).to_owned());
                 }
             }
-            "PUBLISH" if retains(&packet.fields) => {
+            "PUBLISH" => {
+                // A retained message may have its topic behind an alias that another one has set.
+                self.retains |= retains(&packet.fields);
                 let topic = packet.fields.get("topic").map_or(Vec::new(), bytes);
-                self.retained.insert(String::from_utf8_lossy(&topic).into_owned());
+                self.topics.insert(String::from_utf8_lossy(&topic).into_owned());
             }
             _ => {}
         }
-        packet.encode(self.version)
+        packet.encode(self.version_of(name))
     }
 
     /// SUBSCRIBE to one filter, and its SUBACK.
@@ -250,7 +253,7 @@ impl<N: Net> Stage<'_, N> {
             Err(error) => return Err(came(&error)),
         };
         let shown = packet.to_string();
-        if self.is_expected(wanted, packet)? {
+        if self.is_expected(client.version(), wanted, packet)? {
             client.is_in |=
                 wanted.name == "CONNACK" && wanted.fields.get("code").is_none_or(|code| code == 0);
             return Ok(());
@@ -274,7 +277,7 @@ impl<N: Net> Stage<'_, N> {
             };
             let mut found = None;
             for (place, pattern) in wanted.iter().enumerate() {
-                if self.is_expected(pattern, packet.clone())? {
+                if self.is_expected(client.version(), pattern, packet.clone())? {
                     found = Some(place);
                     break;
                 }
@@ -288,7 +291,7 @@ impl<N: Net> Stage<'_, N> {
     }
 
     /// Whether a packet is the one that is wanted, and, if it is a delivery, says truly who sent it.
-    fn is_expected(&mut self, wanted: &Packet, mut packet: Packet) -> Result<bool, String> {
+    fn is_expected(&mut self, version: Version, wanted: &Packet, mut packet: Packet) -> Result<bool, String> {
         let mut pattern = wanted.clone();
         let from = pattern.fields.remove("from");
         // A reply says who gave it, if anybody but the daemon did.
@@ -296,7 +299,7 @@ impl<N: Net> Stage<'_, N> {
             .fields
             .get("topic")
             .is_some_and(|topic| text(topic).starts_with("$nexus/reply/"));
-        if self.version == Version::V5 && packet.name == "PUBLISH" && !is_reply {
+        if version == Version::V5 && packet.name == "PUBLISH" && !is_reply {
             let sender = take_sender(&mut packet)?;
             if let Some(from) = from {
                 let (account, resource) = &self.addresses[text(&from)];
@@ -306,12 +309,12 @@ impl<N: Net> Stage<'_, N> {
                 }
             }
         }
-        let pattern = expect::pattern(&pattern, self.version);
+        let pattern = expect::pattern(&pattern, version);
         Ok(expect::matches(&pattern, &packet, &mut self.bindings))
     }
 
     fn expect_close(&mut self, client: &mut Client, step: &Step) -> Result<(), String> {
-        let code = step.get("code").filter(|_| self.version == Version::V5);
+        let code = step.get("code").filter(|_| client.version() == Version::V5);
         if let Some(code) = code {
             let disconnect = Packet::new("DISCONNECT", &json!({ "code": code }));
             self.expect(client, &disconnect)?;
