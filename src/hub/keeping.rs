@@ -182,6 +182,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
         match state {
             State::Attached => {
+                self.metrics.connected(entry.session.protocol(), false);
                 if fate == Fate::Keep
                     && entry.kept
                     && let Some(offline) = entry.session.detach(now)

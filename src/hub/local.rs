@@ -32,6 +32,10 @@ pub(super) struct Local<'a, I: Io, P> {
 }
 
 impl<I: Io, P: Session> Port for Local<'_, I, P> {
+    fn now(&self) -> Instant {
+        self.now.instant
+    }
+
     fn begin_message(&mut self) {
         self.frames.clear();
     }

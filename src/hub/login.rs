@@ -416,6 +416,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.state = State::Attached;
+        self.metrics.connected(entry.session.protocol(), true);
         if let Some(mut prelogin) = entry.prelogin.take() {
             self.pooled_bytes -= std::mem::take(&mut prelogin.pooled);
             entry.prelogin = (prelogin.renewable || prelogin.expiry.is_some()).then_some(prelogin);

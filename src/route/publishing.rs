@@ -34,7 +34,7 @@ impl Router {
         let may_wait = wrote || self.keeps || self.keeping.len() > 0 || (message.retain && self.durable);
         let awaited = ticket
             .filter(|_| may_wait)
-            .map(|ticket| self.awaited.begin(from, ticket));
+            .map(|ticket| self.awaited.begin(from, ticket, now.instant));
         let before = (port.written(), self.journal.len());
         let published = self.with_sender(from, |router, sender| {
             router.publish_as(now, port, sender, Some(from), awaited, message)

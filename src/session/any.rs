@@ -10,6 +10,7 @@ use super::{
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
 use crate::journal::Journal;
+use crate::observe::{Protocol, Transport};
 use crate::route::{Bind, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 
@@ -155,6 +156,10 @@ impl Session for Carrying {
         carried!(self, out, session => session.end(now, ending, out));
     }
 
+    fn protocol(&self) -> (Protocol, Transport) {
+        carried!(self, session => session.protocol())
+    }
+
     fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
         carried!(self, out, session => session.committed(now, batch, out));
     }
@@ -287,6 +292,10 @@ impl Session for AnySession {
 
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         each!(self, session => session.end(now, ending, out));
+    }
+
+    fn protocol(&self) -> (Protocol, Transport) {
+        each!(self, session => session.protocol())
     }
 
     fn life(&self) -> Life {

@@ -16,6 +16,7 @@ pub mod xmpp;
 use smallvec::SmallVec;
 
 use crate::journal::Journal;
+use crate::observe::{Protocol, Transport};
 use crate::route::{
     Bind, Command, Completion, Delivery, Identity, Qos, SubscriptionOptions, Ticket, Undelivered,
 };
@@ -321,6 +322,9 @@ pub trait Session {
 
     /// Writes the good-bye of a session that the daemon ends.
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O);
+
+    /// What the block speaks, and what carries it; known from its login on.
+    fn protocol(&self) -> (Protocol, Transport);
 
     /// How long the session lasts; known from its login on.
     fn life(&self) -> Life {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::observe::{Protocol, Transport};
 
 /// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `keep CHANNEL TEXT`, `sub FILTER`, `hear FILTER`,
 /// `sys FILTER`, `unsub FILTER`,
@@ -235,6 +236,10 @@ impl Session for Lines {
 
     fn end<O: Output>(&mut self, _: Now, ending: Ending, out: &mut O) {
         say(out, &format!("end: {ending:?}"));
+    }
+
+    fn protocol(&self) -> (Protocol, Transport) {
+        (Protocol::Mqtt5, Transport::Stream)
     }
 
     fn life(&self) -> Life {

@@ -124,6 +124,10 @@ impl FakePort {
 }
 
 impl Port for FakePort {
+    fn now(&self) -> Instant {
+        Instant::default()
+    }
+
     fn begin_message(&mut self) {
         self.messages += 1;
         self.begun = true;

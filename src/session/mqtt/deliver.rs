@@ -293,6 +293,19 @@ impl Session {
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
+        let qos = wire(message.qos) as u8;
+        self.pass(now, message, frames, out)?;
+        self.settings.metrics.published(false, qos);
+        Ok(())
+    }
+
+    fn pass<O: Output>(
+        &mut self,
+        now: Now,
+        message: Message<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
         let Message {
             stage,
             mut parts,
@@ -330,6 +343,9 @@ impl Session {
             parts.packet_id = Some(messages.outbound.begin(parts.qos));
             self.alias(&mut parts);
             out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
+            if let Some(messages) = &mut self.messages {
+                messages.tell(&self.settings.metrics);
+            }
             return Ok(());
         }
         let mut packet = Vec::with_capacity(len);
@@ -359,7 +375,9 @@ impl Session {
         };
         let messages = self.messages.get_or_insert_default();
         let (outbound, kept) = (&mut messages.outbound, messages.kept.as_deref_mut());
-        outbound.accept(now, message, &link, kept, out)
+        let accepted = outbound.accept(now, message, &link, kept, out);
+        messages.tell(&self.settings.metrics);
+        accepted
     }
 
     /// QoS 0: shared with the other receivers where they get the same bytes.

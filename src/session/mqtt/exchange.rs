@@ -216,6 +216,7 @@ impl Session {
         if let Some(messages) = &mut self.messages {
             let kept = messages.kept.as_deref_mut();
             messages.outbound.advance(now, &link, kept, out);
+            messages.tell(&self.settings.metrics);
         }
     }
 

@@ -39,6 +39,7 @@ use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, decode};
 use crate::journal::Journal;
 use crate::limits;
+use crate::observe::{Protocol, Transport};
 use crate::route::{Bind, Command, Completion, Delivery, Identity, Ticket, Undelivered};
 pub use crate::session::Passwords;
 use crate::session::{
@@ -498,6 +499,14 @@ impl super::Session for Session {
 
     fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {
         self.say_good_bye(Reason::Ending(ending), out);
+    }
+
+    fn protocol(&self) -> (Protocol, Transport) {
+        let protocol = match self.version {
+            Version::V311 => Protocol::Mqtt311,
+            Version::V5 => Protocol::Mqtt5,
+        };
+        (protocol, Transport::Stream)
     }
 
     fn life(&self) -> Life {

@@ -10,6 +10,7 @@ use super::in_flight::{InFlight, Link, Phase, Place, first_phase, unfit, write, 
 use super::kept::Kept;
 use super::message::{Message, UNNUMBERED};
 use super::rows::{Row, State};
+use super::state::Backlog;
 use crate::codec::mqtt::packet::{PacketId, QoS};
 use crate::limits;
 use crate::observe::Stage;
@@ -49,6 +50,15 @@ pub(super) enum Received {
 }
 
 impl Outbound {
+    /// How much is on its way.
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog {
+            in_flight: self.in_flight.len(),
+            waiting: self.waiting.len(),
+            waiting_bytes: self.waiting_bytes,
+        }
+    }
+
     /// Whether nothing is on its way.
     pub(super) fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.waiting.is_empty()

@@ -51,6 +51,7 @@ impl Session {
             self.check_flow(publish)?;
         }
         self.check_rate(now)?;
+        self.settings.metrics.published(true, publish.qos as u8);
         let ticket = publish.packet_id.map(|id| ticket(id, publish.qos));
         let exchange = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
         if let Some(id) = exchange

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::codec::xmpp::{Element, Piece, write as pieces};
 use crate::limits;
+use crate::observe::{Protocol, Transport};
 use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::session::{
     Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
@@ -235,6 +236,10 @@ impl super::Session for Session {
             Ok(command) => Ok(Step::Done { used, command }),
             Err(fatal) => Err(self.quit(fatal, out)),
         }
+    }
+
+    fn protocol(&self) -> (Protocol, Transport) {
+        (Protocol::Xmpp, Transport::Stream)
     }
 
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
