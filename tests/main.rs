@@ -20,6 +20,7 @@ mod auth;
 mod browser;
 mod builtin;
 mod channel;
+mod conformance;
 mod control;
 mod direct;
 mod flow;

@@ -54,7 +54,15 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
             }
             _ => return Err(Undelivered::Gone),
         }
-        let mut out = self.io.output(entry.conn).ok_or(Undelivered::Gone)?;
+        let Some(mut out) = self.io.output(entry.conn) else {
+            // Its connection is ending, which the hub is told in a moment: what may wait for the next one does.
+            if !entry.kept {
+                return Err(Undelivered::Gone);
+            }
+            let kept = entry.session.keep_delivery(self.now, delivery);
+            self.batch.drain(to, entry);
+            return kept;
+        };
         let delivered = entry.session.deliver(self.now, delivery, self.frames, &mut out);
         drop(out);
         self.batch.drain(to, entry);

@@ -24,6 +24,8 @@ pub(crate) enum Event {
     HandOver(usize, usize),
     /// The control thread's verdict reaches its shard.
     Verdict(LoginVerdict),
+    /// A batch of a shard, and all before it, has been made to last.
+    Durable(usize, u64),
     /// A timer of a shard may be due.
     Timer(usize),
     /// All shards tick.

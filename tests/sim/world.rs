@@ -28,6 +28,8 @@ struct Shard {
     opening: Opening,
     metrics: Arc<ShardMetrics>,
     timer_at: Option<u64>,
+    /// When the last batch that was taken has been made to last.
+    durable_at: u64,
 }
 
 /// What a connection is opened for.
@@ -35,6 +37,8 @@ struct Shard {
 pub(crate) enum Speaks {
     /// MQTT on a stream.
     Mqtt,
+    /// MQTT over WebSocket.
+    MqttOverWebSocket,
     /// XMPP over WebSocket.
     Xmpp,
 }
@@ -83,6 +87,8 @@ pub(crate) struct World {
     pub links: Vec<Link>,
     ring_parcels: usize,
     delay_ns_max: u64,
+    /// Of so many logins one cannot be decided.
+    undecided: f64,
     services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
     /// What the hubs did to connections, in order.
     pub notes: Vec<Note>,
@@ -110,7 +116,15 @@ impl World {
             .get(random.random_range(0..3usize))
             .unwrap();
         let shards: Vec<Shard> = (0..shards)
-            .map(|shard| Shard::new(shard, shards, placement_seed, random.random()))
+            .map(|shard| {
+                Shard::new(
+                    shard,
+                    shards,
+                    placement_seed,
+                    random.random(),
+                    RootWildcard::Operators,
+                )
+            })
             .collect();
         let mut world = Self {
             now: START_NS,
@@ -121,18 +135,51 @@ impl World {
             links: Vec::new(),
             ring_parcels,
             delay_ns_max,
+            undecided: UNDECIDED,
             services,
             random,
             notes: Vec::new(),
         };
-        let now = world.time();
-        for shard in &mut world.shards {
+        world.begin(apps);
+        world
+    }
+
+    /// A world where everything arrives soon and every login is decided.
+    pub(crate) fn calm(
+        shards: usize,
+        apps: &[Change],
+        services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
+    ) -> Self {
+        let mut random = StdRng::seed_from_u64(1);
+        let placement_seed = random.random();
+        let mut world = Self {
+            now: START_NS,
+            order: 0,
+            queue: BinaryHeap::new(),
+            paths: vec![vec![Path::default(); shards]; shards],
+            shards: (0..shards)
+                .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), RootWildcard::All))
+                .collect(),
+            links: Vec::new(),
+            ring_parcels: 64,
+            delay_ns_max: 1_000,
+            undecided: 0.0,
+            services,
+            random,
+            notes: Vec::new(),
+        };
+        world.begin(apps);
+        world
+    }
+
+    fn begin(&mut self, apps: &[Change]) {
+        let now = self.time();
+        for shard in &mut self.shards {
             for change in apps {
                 shard.hub.change(&mut shard.machine, now, change);
             }
         }
-        world.at(TICK_NS, Event::Tick);
-        world
+        self.at(TICK_NS, Event::Tick);
     }
 
     fn time(&self) -> Now {
@@ -146,6 +193,11 @@ impl World {
     /// Virtual nanoseconds since the start.
     pub(crate) fn elapsed_ns(&self) -> u64 {
         self.now - START_NS
+    }
+
+    /// Lets the clock stand where nothing happens any more before.
+    pub(crate) fn wait(&mut self, until: u64) {
+        self.now = self.now.max(START_NS + until);
     }
 
     /// After this time whatever was sent has arrived: by way of two shards and both clients, behind full rings.
@@ -192,7 +244,7 @@ impl World {
         place.machine.wires.insert(conn, Default::default());
         let session = match speaks {
             Speaks::Mqtt => AnySession::mqtt(&place.opening, now),
-            Speaks::Xmpp => AnySession::web_socket(&place.opening, now),
+            Speaks::MqttOverWebSocket | Speaks::Xmpp => AnySession::web_socket(&place.opening, now),
         };
         let slot = place
             .hub
@@ -282,6 +334,11 @@ impl World {
                     let place = usize::from(verdict.session.shard);
                     let shard = &mut self.shards[place];
                     shard.hub.verdict(&mut shard.machine, now, verdict);
+                    self.settle(place);
+                }
+                Event::Durable(place, batch) => {
+                    let shard = &mut self.shards[place];
+                    shard.hub.committed(&mut shard.machine, now, batch);
                     self.settle(place);
                 }
                 Event::Timer(place) => {
@@ -395,6 +452,7 @@ impl World {
                 }),
             );
         }
+        self.make_durable(place);
         for to in 0..self.shards.len() {
             self.pass_parcel(place, to);
         }
@@ -409,14 +467,15 @@ impl World {
     /// What the control thread says, and that it is asked in the right order.
     fn decide(&mut self, request: &LoginRequest) -> Result<Verified, LoginFailure> {
         match &request.proof {
-            LoginProof::Password(password) => assert_eq!(&**password, b"secret"),
+            // Whether it is the right one is for who plays to say.
+            LoginProof::Password(_) => {}
             LoginProof::Proven { credential, .. } => {
                 assert_eq!(*credential, CREDENTIAL, "of the first step");
                 assert!(request.resource.is_some(), "the second step names a resource");
             }
             LoginProof::ScramFirst(_) | LoginProof::Scram { .. } => panic!("nobody says SCRAM"),
         }
-        if self.random.random_bool(UNDECIDED) {
+        if self.random.random_bool(self.undecided) {
             return Err(LoginFailure::Unavailable);
         }
         let services = (self.services)(request)?;
@@ -447,6 +506,19 @@ impl World {
         }
     }
 
+    /// Takes what has to outlive the daemon; it lasts after a while.
+    fn make_durable(&mut self, place: usize) {
+        let Some((batch, journal)) = self.shards[place].hub.take_batch() else {
+            return;
+        };
+        let delay = self.delay();
+        let shard = &mut self.shards[place];
+        shard.hub.recycle_journal(journal);
+        shard.durable_at = shard.durable_at.max(self.now + delay);
+        let after = shard.durable_at - self.now;
+        self.at(after, Event::Durable(place, batch));
+    }
+
     fn pass_parcel(&mut self, from: usize, to: usize) {
         let Ok(target) = u16::try_from(to) else { return };
         let Some(parcel) = self.shards[from].hub.outgoing(target) else {
@@ -472,7 +544,13 @@ impl World {
 }
 
 impl Shard {
-    fn new(shard: usize, shards: usize, placement_seed: u64, seed: [u8; 32]) -> Self {
+    fn new(
+        shard: usize,
+        shards: usize,
+        placement_seed: u64,
+        seed: [u8; 32],
+        root_wildcard: RootWildcard,
+    ) -> Self {
         let metrics = Arc::new(ShardMetrics::default());
         let config = RouterConfig {
             shard: u16::try_from(shard).unwrap(),
@@ -480,9 +558,9 @@ impl Shard {
             seed,
             placement_seed,
             domain: "nexus.example".into(),
-            root_wildcard: RootWildcard::Operators,
+            root_wildcard,
             limits: RouterLimits::default(),
-            durable: false,
+            durable: true,
             metrics: Arc::clone(&metrics),
         };
         let mqtt = mqtt::Settings {
@@ -504,6 +582,7 @@ impl Shard {
             opening,
             metrics,
             timer_at: None,
+            durable_at: 0,
         }
     }
 }

@@ -57,6 +57,22 @@ fn a_session_waits_for_its_client_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn mqtt5_4_5_what_comes_while_a_connection_ends_waits_for_the_next_one() {
+    let mut world = World::new();
+    hearer(&mut world, 1);
+    world.log_in(2, BOB, "w2");
+    // The machine knows, the hub does not yet.
+    world.machine.wires.get_mut(&1).unwrap().closed = true;
+    world.send(2, "pub1 a one\npub a none\n");
+    commit(&mut world);
+    world.closed(1);
+    world.open(3);
+    world.send(3, HEARER);
+    world.verdict(Ok(grants()));
+    assert_eq!(world.heard(3), format!("you are {ALICE}/w1 again\nkept one\n"));
+}
+
+#[test]
 fn a_connection_that_is_taken_over_is_closed_and_its_session_goes_on() {
     let mut world = World::new();
     hearer(&mut world, 1);

@@ -97,16 +97,19 @@ impl Session {
         self.is_blocked(now, out);
     }
 
-    /// Queues a message for a session that is kept and has no connection: of channels, QoS 1 or 2, in the version
-    /// of its last connection. Everything else is [`Undelivered::Gone`].
+    /// Queues a message for a session that is kept and has no connection, or one that is ending: of channels, QoS 1
+    /// or 2, in the version of its last connection. Everything else is [`Undelivered::Gone`].
     pub fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         let kept = self
             .messages
             .as_ref()
             .is_some_and(|messages| messages.kept.is_some());
         match delivery {
-            Delivery::Channel { .. } if kept && self.state != State::Attached => {
-                self.delivery(now, delivery, &mut Frames::default(), &mut Nowhere)
+            Delivery::Channel { .. } if kept => {
+                let state = std::mem::replace(&mut self.state, State::Offline);
+                let queued = self.delivery(now, delivery, &mut Frames::default(), &mut Nowhere);
+                self.state = state;
+                queued
             }
             _ => Err(Undelivered::Gone),
         }

@@ -365,6 +365,16 @@ fn mqtt5_4_5_a_session_without_a_connection_queues_channels_of_qos_1_and_2_alone
 }
 
 #[test]
+fn mqtt5_4_5_what_comes_while_the_connection_ends_waits_like_what_comes_later() {
+    let mut client = kept(V5);
+    let ending = &mut client.peer.session;
+    assert_eq!(queue(ending, on("a", Qos::AtMostOnce)), Err(Undelivered::Gone));
+    assert_eq!(queue(ending, on("a", Qos::AtLeastOnce)), Ok(()));
+    let mut client = back(ending.take_exchange(), V5, &[], Now::default());
+    assert_eq!(seen(&mut client), [("a", 1, 1, false)]);
+}
+
+#[test]
 fn what_waits_for_a_client_is_bounded_as_configured() {
     let bounded = || Settings {
         queued_messages_max: 2,
