@@ -31,5 +31,6 @@ mod retained;
 mod rights;
 mod selection;
 mod session;
+mod share;
 mod system;
 mod xmpp;

@@ -187,13 +187,20 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             _ => None,
         };
         let number = if entry.kept { entry.session.number() } else { 0 };
+        let returned = entry.session.give_back();
         entry.kept = false;
         self.forget(number);
-        let identity = will
-            .is_some()
+        let identity = (will.is_some() || !returned.is_empty())
             .then(|| self.router.identity(key).cloned())
             .flatten();
         self.route(io, now, |router, port| router.leave(now, port, key));
+        if let Some(identity) = &identity {
+            for message in &returned {
+                self.route(io, now, |router, port| {
+                    router.take_back(now, port, identity.sender().app(), message);
+                });
+            }
+        }
         self.publish_will(io, now, identity, will);
         key
     }

@@ -18,11 +18,19 @@ pub struct PublishId {
     serial: u32,
 }
 
+/// Who is told when all have answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// The session that sent the message.
+    Session(SessionKey, Ticket),
+    /// The shard that it came from: this one is the home of a group, and others keep it.
+    Shard(u16, PublishId),
+}
+
 #[derive(Debug)]
 struct Waiting {
     serial: u32,
-    session: SessionKey,
-    ticket: Ticket,
+    who: Who,
     /// Answers still to come.
     left: u32,
     outcome: Result<Reach, Refusal>,
@@ -38,11 +46,19 @@ pub(super) struct Awaited {
 impl Awaited {
     /// A message begins to wait; how long is said with [`Self::expect`].
     pub(super) fn begin(&mut self, session: SessionKey, ticket: Ticket) -> PublishId {
+        self.wait(Who::Session(session, ticket))
+    }
+
+    /// The same for a message of another shard, which is answered as the others answer here.
+    pub(super) fn relay(&mut self, origin: u16, publish: PublishId) -> PublishId {
+        self.wait(Who::Shard(origin, publish))
+    }
+
+    fn wait(&mut self, who: Who) -> PublishId {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.waiting.insert(Waiting {
             serial: self.serial,
-            session,
-            ticket,
+            who,
             left: 0,
             outcome: Ok(Reach::Subscribers),
         });
@@ -73,11 +89,7 @@ impl Awaited {
     }
 
     /// An answer came. If it was the last one: whom to tell what.
-    fn answered(
-        &mut self,
-        id: PublishId,
-        refused: bool,
-    ) -> Option<(SessionKey, Ticket, Result<Reach, Refusal>)> {
+    fn answered(&mut self, id: PublishId, refused: bool) -> Option<(Who, Result<Reach, Refusal>)> {
         let waiting = self.get_mut(id)?;
         if refused {
             waiting.outcome = Err(Refusal::QuotaExceeded);
@@ -87,7 +99,7 @@ impl Awaited {
             return None;
         }
         let done = self.waiting.remove(id.slot as usize);
-        Some((done.session, done.ticket, done.outcome))
+        Some((done.who, done.outcome))
     }
 
     /// Messages that wait.
@@ -119,10 +131,16 @@ impl Router {
         }
     }
 
-    /// On the shard that a message came from: one of those it waits for has answered.
+    /// On the shard that a message came from, or the home of a group: one of those it waits for has answered.
     pub(super) fn publish_answered(&mut self, port: &mut impl Port, publish: PublishId, refused: bool) {
-        if let Some((session, ticket, outcome)) = self.awaited.answered(publish, refused) {
-            port.notify(session, Notice::Completed(ticket, Completion::Published(outcome)));
+        match self.awaited.answered(publish, refused) {
+            Some((Who::Session(session, ticket), outcome)) => {
+                port.notify(session, Notice::Completed(ticket, Completion::Published(outcome)));
+            }
+            Some((Who::Shard(origin, publish), outcome)) => {
+                self.answer_publish(port, origin, publish, outcome.is_err());
+            }
+            None => {}
         }
     }
 
@@ -153,7 +171,7 @@ mod tests {
         let outcome = Ok(Reach::Subscribers);
         assert_eq!(
             awaited.answered(first, false),
-            Some((SESSION, Ticket(7), outcome))
+            Some((Who::Session(SESSION, Ticket(7)), outcome))
         );
         assert_eq!(awaited.answered(first, false), None);
         let second = awaited.begin(SESSION, Ticket(8));
@@ -163,7 +181,7 @@ mod tests {
         let refused = Err(Refusal::QuotaExceeded);
         assert_eq!(
             awaited.answered(second, false),
-            Some((SESSION, Ticket(8), refused))
+            Some((Who::Session(SESSION, Ticket(8)), refused))
         );
         let third = awaited.begin(SESSION, Ticket(9));
         awaited.withdraw(third);

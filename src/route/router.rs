@@ -27,6 +27,7 @@ use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
 use super::sessions::{Entry, Sessions, State};
+use super::shared::{Groups, Memberships};
 use super::system::System;
 use crate::journal::Journal;
 use crate::limits;
@@ -124,6 +125,10 @@ pub struct Router {
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
+    /// Shares of this shard's sessions.
+    pub(super) memberships: Memberships,
+    /// Groups at home here.
+    pub(super) groups: Groups,
     /// Messages whose acknowledgement waits.
     pub(super) awaited: Awaited,
     /// Whether the other shards know that sessions here outlive their connections, and which of them have said so.
@@ -179,9 +184,11 @@ impl Router {
             entitlement: Entitlement::new(maps.clone()),
             sweeps: VecDeque::new(),
             addresses: Addresses::new(maps.clone()),
-            conflicts: Conflicts::new(maps),
+            conflicts: Conflicts::new(maps.clone()),
             subscriptions: Subscriptions::new(placement.clone(), local()),
             interest: Interest::new(local()),
+            memberships: Memberships::new(maps.clone()),
+            groups: Groups::new(maps),
             awaited: Awaited::default(),
             keeps: false,
             keeping: ShardSet::default(),
@@ -267,6 +274,7 @@ impl Router {
             self.metrics.sessions.decrement();
         }
         self.leave_channels(key);
+        self.leave_shares(key);
         self.leave_direct(key);
         self.leave_requests(port, key);
         self.leave_work(now, port, key);
@@ -301,6 +309,7 @@ impl Router {
     /// revocations and with retained messages.
     pub fn tick(&mut self, now: Now, port: &mut impl Port) {
         self.tell_loads();
+        self.confirm_members();
         self.give_up_suspended(now, port);
         self.sweep(port);
         self.sweep_retained(now);
