@@ -187,16 +187,11 @@ pub(crate) enum Letter {
     // ... to the member's shard ...
     /// All shards have been told that the group hears its channels.
     MemberIs { member: SessionKey },
-    /// The member is to have this message.
-    ShareGive {
-        to: SessionKey,
-        group: GroupId,
-        message: ShareSpans,
-    },
+    /// The member that was tried last is to have this message.
+    ShareGive { group: GroupId, message: ShareSpans },
     // ... and from it.
     /// The member did not take it.
     ShareBack {
-        member: SessionKey,
         group: GroupId,
         reason: Undelivered,
         message: ShareSpans,
@@ -212,7 +207,7 @@ pub(crate) struct ShareSpans {
     pub(crate) channel: Span,
     pub(crate) payload: Span,
     pub(crate) attributes: Span,
-    /// Who did not take it, see [`Tried`](super::shared::Tried).
+    /// Whom it was offered to, see [`Tried`](super::shared::Tried).
     pub(crate) tried: Span,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
@@ -327,5 +322,15 @@ impl Letter {
                 *attributes = attributes.moved(bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_small() {
+        assert_eq!(size_of::<Letter>(), 96);
     }
 }

@@ -98,18 +98,17 @@ impl Router {
                 online,
             } => self.groups.turn(*group, there(*member), *online),
             Letter::MemberIs { member } => self.member_is(port, *member),
-            Letter::ShareGive { to, group, message } => {
-                self.given(now, port, from, (*to, *group), parcel, message);
+            Letter::ShareGive { group, message } => {
+                self.given(now, port, from, *group, parcel, message);
             }
             Letter::ShareBack {
-                member,
                 group,
                 reason,
                 message,
             } => {
                 let mut tried = Tried::read(parcel.bytes(message.tried));
-                if let Some(place) = self.groups.find(*group) {
-                    self.passed_over(now, place, there(*member), *reason, &mut tried);
+                if let (Some(place), Some(member)) = (self.groups.find(*group), tried.last()) {
+                    self.passed_over(now, place, member, *reason, &mut tried);
                 }
                 let published = message.read(parcel);
                 self.share_again(now, port, *group, &published, (tried, *reason), message.awaited);
@@ -134,10 +133,10 @@ impl Router {
         group: GroupId,
         published: &Published<'_>,
         awaited: Option<PublishId>,
-        tried: Tried,
+        mut tried: Tried,
     ) {
+        tried.add(member);
         self.mesh.write(member.shard, |parcel| Letter::ShareGive {
-            to: member.key,
             group,
             message: ShareSpans::put(parcel, published, awaited, tried),
         });
@@ -186,24 +185,25 @@ impl Router {
         now: Now,
         port: &mut impl Port,
         home: u16,
-        (to, group): (SessionKey, GroupId),
+        group: GroupId,
         parcel: &Parcel,
         message: &ShareSpans,
     ) {
         let (published, before) = (message.read(parcel), port.written());
+        let tried = Tried::read(parcel.bytes(message.tried));
+        let to = tried.last();
         let result = if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
             Ok(())
         } else {
-            self.give_here(port, to, group, &published)
+            to.ok_or(Undelivered::Gone)
+                .and_then(|to| self.give_here(port, to.key, group, &published))
         };
         let unstored = match result {
             Ok(()) => false,
             Err(reason) if self.mesh.has_reserved_room(home, len_bytes(&published)) => {
-                let tried = Tried::read(parcel.bytes(message.tried));
                 let awaited = message.awaited;
                 return self.mesh.write(home, |parcel| Letter::ShareBack {
-                    member: to,
                     group,
                     reason,
                     message: ShareSpans::put(parcel, &published, awaited, tried),
@@ -236,7 +236,7 @@ impl Router {
         let expires = published.message.expires;
         let went = if expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
-            Went::Here
+            Went::Nowhere { unstored: false }
         } else if let Some(place) = self.groups.find(group) {
             self.share(now, port, place, published, awaited, tried, Some(reason))
         } else {

@@ -82,8 +82,10 @@ impl Home {
         if !offline && let Some(member) = self.online.choose(free) {
             return Some(member);
         }
-        let stored = |member: &Member| qos.min(member.qos) != Qos::AtMostOnce && free(member);
-        if let Some(member) = self.offline.choose(stored) {
+        let stored = |member: &Member| member.qos != Qos::AtMostOnce && free(member);
+        if qos != Qos::AtMostOnce
+            && let Some(member) = self.offline.choose(stored)
+        {
             return Some(member);
         }
         if offline {
@@ -93,7 +95,7 @@ impl Home {
     }
 
     /// A member's queue is full. Whether that was not known.
-    pub(super) fn is_full(&mut self, now: Instant, session: SessionId) -> bool {
+    pub(super) fn mark_full(&mut self, now: Instant, session: SessionId) -> bool {
         let member = match self.online.find(session) {
             Some(member) => Some(member),
             None => self.offline.find(session),
@@ -282,8 +284,8 @@ mod tests {
     fn mqtt5_4_8_2_a_full_member_is_passed_over_for_a_while() {
         let (mut groups, _) = with(&[(1, QOS1, true), (2, QOS1, true), (3, QOS1, false)]);
         let (mut none, now) = (Tried::default(), Instant::from_nanos(1_000_000));
-        assert!(groups.at(0).unwrap().is_full(now, member(1)));
-        assert!(!groups.at(0).unwrap().is_full(now, member(1)), "known already");
+        assert!(groups.at(0).unwrap().mark_full(now, member(1)));
+        assert!(!groups.at(0).unwrap().mark_full(now, member(1)), "known already");
         for _ in 0..3 {
             assert_eq!(chosen(&mut groups, 1, QOS1, &none), Some(2));
         }

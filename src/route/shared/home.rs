@@ -167,7 +167,7 @@ impl Router {
     ) {
         let home = self.groups.at(place);
         let is_news =
-            reason == Undelivered::QueueFull && home.is_some_and(|home| home.is_full(now.instant, member));
+            reason == Undelivered::QueueFull && home.is_some_and(|home| home.mark_full(now.instant, member));
         // Who has become full just now is passed over by that alone.
         if !is_news || member.shard != self.shard {
             tried.add(member);

@@ -124,18 +124,24 @@ impl Returned {
     }
 }
 
-/// Members that a message was offered to in vain.
+/// Members that a message was offered to: in vain, but for the last one of a message on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tried {
     members: [Option<SessionId>; limits::SHARE_TRIES_MAX],
 }
 
 impl Tried {
-    /// One more did not take it.
+    /// It is offered to one more.
     fn add(&mut self, member: SessionId) {
-        if let Some(free) = self.members.iter_mut().find(|place| place.is_none()) {
+        if !self.contains(member)
+            && let Some(free) = self.members.iter_mut().find(|place| place.is_none())
+        {
             *free = Some(member);
         }
+    }
+
+    fn last(&self) -> Option<SessionId> {
+        self.members.iter().flatten().last().copied()
     }
 
     fn contains(&self, member: SessionId) -> bool {
@@ -194,6 +200,8 @@ mod tests {
         for n in 0..3 {
             assert!(!tried.is_full() && !tried.contains(member(n)));
             tried.add(member(n));
+            tried.add(member(n));
+            assert_eq!(tried.last(), Some(member(n)));
             assert_eq!(Tried::read(&tried.to_bytes()), tried);
         }
         assert!(tried.is_full() && tried.contains(member(1)) && !tried.contains(member(3)));

@@ -380,6 +380,58 @@ fn mqtt5_4_8_2_what_an_ended_session_had_goes_to_another_member() {
     });
 }
 
+#[test]
+fn mqtt5_4_8_2_what_is_retained_goes_to_one_member_once() {
+    on_any_shards(|mut net| {
+        let members = users(&mut net, 3);
+        for &member in &members {
+            join(&mut net, member, "g", "a");
+        }
+        let publisher = user(&mut net, 90);
+        for n in 0..6 {
+            let text = n.to_string();
+            let retained = ChannelMessage {
+                retain: true,
+                ..message("a", &text, QOS1)
+            };
+            let reach = net.on(publisher.shard, |router, now, port| {
+                router.publish(now, port, publisher.key, &retained, None, false)
+            });
+            assert_eq!(reach, Some(Ok(Reach::Subscribers)));
+        }
+        net.run();
+        assert_eq!(count(&mut net, &members), [2, 2, 2]);
+        // Who joins is sent none of it.
+        let late = user(&mut net, 4);
+        join(&mut net, late, "h", "a");
+        assert_eq!(heard(&mut net, late), []);
+    });
+}
+
+#[test]
+fn mqtt5_4_8_2_what_expired_with_an_ended_session_goes_to_nobody() {
+    on_any_shards(|mut net| {
+        let members = users(&mut net, 2);
+        for &member in &members {
+            join(&mut net, member, "g", "a");
+        }
+        let sender = format!("{}/r", account("etest", 90, "user"));
+        net.leave(members[0]);
+        let expires = Some(net.now.instant);
+        net.on(members[0].shard, |router, now, port| {
+            let old = Returned {
+                expires,
+                ..returned("old", &sender)
+            };
+            router.take_back(now, port, "etest", &old);
+        });
+        net.run();
+        assert_eq!(count(&mut net, &members[1..]), [0]);
+        assert_eq!(net.drops(Stage::Channel, DropReason::Expired), 1);
+        assert_eq!(redirected(&net), 0);
+    });
+}
+
 /// What a publisher has been told under a ticket.
 fn told(net: &mut Net, publisher: Block, ticket: Ticket) -> Vec<Completion> {
     let got = net.got(publisher).into_iter().filter_map(|got| match got {
