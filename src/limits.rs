@@ -61,6 +61,17 @@ pub const KEPT_SESSIONS_MAX: usize = 16_000_000;
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// The name of a group that shares subscriptions.
+pub const SHARE_NAME_BYTES_MAX: usize = 128;
+/// Groups that the sessions of one shard are members of.
+pub const SHARES_PER_SHARD_MAX: usize = 65_536;
+/// Members of one group among the sessions of one shard.
+pub const SHARE_MEMBERS_PER_SHARD_MAX: usize = 4_096;
+/// Members that a message is offered to in vain; then it is dropped. Members known to be full are not counted: they are
+/// passed over.
+pub const SHARE_TRIES_MAX: usize = 3;
+/// How long a member whose queue was found full is passed over while there are others.
+pub const SHARE_FULL_MS: u64 = 100;
 /// Retained messages, of the daemon.
 pub const RETAINED_MAX: usize = 1_000_000;
 /// Bytes that they take in memory: names, payloads and properties, about 100 for each message on top.

@@ -32,5 +32,6 @@ mod retained;
 mod rights;
 mod selection;
 mod session;
+mod share;
 mod system;
 mod xmpp;

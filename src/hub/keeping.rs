@@ -198,15 +198,23 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             _ => None,
         };
         let number = if entry.kept { entry.session.number() } else { 0 };
+        let returned = entry.session.give_back();
         let was_kept = std::mem::take(&mut entry.kept);
         self.forget(number);
-        let identity = (was_kept || will.is_some())
+        let identity = (was_kept || will.is_some() || !returned.is_empty())
             .then(|| self.router.identity(key).cloned())
             .flatten();
         if let Some(identity) = identity.as_ref().filter(|_| was_kept) {
             self.router.count_kept(identity, false);
         }
         self.route(io, now, |router, port| router.leave(now, port, key));
+        if let Some(identity) = &identity {
+            for message in &returned {
+                self.route(io, now, |router, port| {
+                    router.take_back(now, port, identity.sender().app(), message);
+                });
+            }
+        }
         self.publish_will(io, now, identity, will);
         key
     }

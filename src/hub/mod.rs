@@ -487,8 +487,18 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if lasting {
             return self.batch.complete(key, ticket, completion);
         }
-        self.complete(io, now, key, Some(ticket), &completion);
-        self.deliver_retained(io, now, key);
+        self.registered(io, now, key, ticket, completion);
+    }
+
+    /// What came of registrations lasts where it has to: the session is told, once all shards have been.
+    fn registered<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ticket: Ticket, completion: Completion)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        if let Some(completion) = self.router.hold_registered(key, ticket, completion) {
+            self.complete(io, now, key, Some(ticket), &completion);
+            self.deliver_retained(io, now, key);
+        }
     }
 
     fn unregister<I>(
@@ -566,6 +576,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Pending::Notice(key, Notice::Refused) => self.conflict(io, now, key),
                 Pending::Notice(key, Notice::Completed(ticket, completion)) => {
                     self.complete(io, now, key, Some(ticket), &completion);
+                    if matches!(completion, Completion::Registered(_)) {
+                        self.deliver_retained(io, now, key);
+                    }
                     // It may have held back what it was sent until this.
                     if let Some(entry) = self.table.get_mut(key) {
                         io.resume(entry.conn);

@@ -87,6 +87,18 @@ const PLAIN: &[Plain] = &[
         "Bytes of the messages that wait for clients.",
         |m| &m.mqtt_queued_bytes,
     ),
+    (
+        "nexus_share_groups",
+        "gauge",
+        "Groups of shared subscriptions.",
+        |m| &m.share_groups,
+    ),
+    (
+        "nexus_share_redirected_total",
+        "counter",
+        "Messages of a group that went to another member than the one that was chosen first.",
+        |m| &m.share_redirected,
+    ),
     ("nexus_retained_messages", "gauge", "Retained messages.", |m| {
         &m.retained_messages
     }),

@@ -232,6 +232,10 @@ pub struct ShardMetrics {
     pub frames_out: Counter,
     /// Subscriptions to channels and to `$SYS` now (a gauge).
     pub subscriptions: Counter,
+    /// Groups of shared subscriptions at home here now (a gauge).
+    pub share_groups: Counter,
+    /// Messages of such groups that went to another member than the one that was chosen first.
+    pub share_redirected: Counter,
     /// Retained messages now (a gauge, of the first shard alone: all have the same).
     pub retained_messages: Counter,
     /// Bytes that they take (a gauge of the same kind).

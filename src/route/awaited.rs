@@ -19,11 +19,19 @@ pub struct PublishId {
     serial: u32,
 }
 
+/// Who is told when all have answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// The session that sent the message.
+    Session(SessionKey, Ticket),
+    /// The shard that it came from: this one is the home of a group, and others keep it.
+    Shard(u16, PublishId),
+}
+
 #[derive(Debug)]
 struct Waiting {
     serial: u32,
-    session: SessionKey,
-    ticket: Ticket,
+    who: Who,
     since: Instant,
     /// Answers still to come.
     left: u32,
@@ -40,11 +48,20 @@ pub(super) struct Awaited {
 impl Awaited {
     /// A message begins to wait; how long is said with [`Self::expect`].
     pub(super) fn begin(&mut self, session: SessionKey, ticket: Ticket, since: Instant) -> PublishId {
+        self.wait(Who::Session(session, ticket), since)
+    }
+
+    /// The same for a message of another shard, which is answered as the others answer here.
+    pub(super) fn relay(&mut self, origin: u16, publish: PublishId) -> PublishId {
+        // How long it takes is measured where it came from.
+        self.wait(Who::Shard(origin, publish), Instant::default())
+    }
+
+    fn wait(&mut self, who: Who, since: Instant) -> PublishId {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.waiting.insert(Waiting {
             serial: self.serial,
-            session,
-            ticket,
+            who,
             since,
             left: 0,
             outcome: Ok(Reach::Subscribers),
@@ -117,13 +134,21 @@ impl Router {
         }
     }
 
-    /// On the shard that a message came from: one of those it waits for has answered.
+    /// On the shard that a message came from, or the home of a group: one of those it waits for has answered.
     pub(super) fn publish_answered(&mut self, port: &mut impl Port, publish: PublishId, refused: bool) {
-        if let Some(done) = self.awaited.answered(publish, refused) {
-            let took = port.now().saturating_since(done.since);
-            self.metrics.durable_latency.record(took);
-            let completion = Completion::Published(done.outcome);
-            port.notify(done.session, Notice::Completed(done.ticket, completion));
+        let Some(done) = self.awaited.answered(publish, refused) else {
+            return;
+        };
+        match done.who {
+            Who::Session(session, ticket) => {
+                let took = port.now().saturating_since(done.since);
+                self.metrics.durable_latency.record(took);
+                let completion = Completion::Published(done.outcome);
+                port.notify(session, Notice::Completed(ticket, completion));
+            }
+            Who::Shard(origin, publish) => {
+                self.answer_publish(port, origin, publish, done.outcome.is_err());
+            }
         }
     }
 
@@ -150,14 +175,14 @@ mod tests {
         let mut awaited = Awaited::default();
         let begin =
             |awaited: &mut Awaited, ticket| awaited.begin(SESSION, Ticket(ticket), Instant::default());
-        let told = |done: Option<Waiting>| done.map(|done| (done.session, done.ticket, done.outcome));
+        let told = |done: Option<Waiting>| done.map(|done| (done.who, done.outcome));
         let first = begin(&mut awaited, 7);
         awaited.expect(first, 2, Ok(Reach::Subscribers));
         assert_eq!(told(awaited.answered(first, false)), None);
         let outcome = Ok(Reach::Subscribers);
         assert_eq!(
             told(awaited.answered(first, false)),
-            Some((SESSION, Ticket(7), outcome))
+            Some((Who::Session(SESSION, Ticket(7)), outcome))
         );
         assert_eq!(told(awaited.answered(first, false)), None);
         let second = begin(&mut awaited, 8);
@@ -167,7 +192,7 @@ mod tests {
         let refused = Err(Refusal::QuotaExceeded);
         assert_eq!(
             told(awaited.answered(second, false)),
-            Some((SESSION, Ticket(8), refused))
+            Some((Who::Session(SESSION, Ticket(8)), refused))
         );
         let third = begin(&mut awaited, 9);
         awaited.withdraw(third);

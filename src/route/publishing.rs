@@ -2,7 +2,7 @@
 
 use super::awaited::PublishId;
 use super::channels::interest::ShardSet;
-use super::channels::matching::Published;
+use super::channels::matching::{Heard, Published};
 use super::identity::{Identity, Sender, check_channel};
 use super::letter::Letter;
 use super::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey, Ticket};
@@ -140,7 +140,9 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
-        if heard.unstored && answering.len() == 0 {
+        let (heard, given) = self.share_out(now, port, heard, &published, awaited);
+        let answering = answering.len() + given;
+        if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
         }
         let reach = if heard.anybody || passed {
@@ -148,7 +150,7 @@ impl Router {
         } else {
             Reach::Nobody
         };
-        Ok((reach, answering.len()))
+        Ok((reach, answering))
     }
 
     /// Writes the message to the shards that want it. Whether there are any.
@@ -214,11 +216,49 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
+        let relay = self.relay(awaited, heard);
+        let (heard, given) = self.share_out(now, port, heard, &published, relay);
         let Some((origin, publish)) = awaited else { return };
-        if port.written() != before && !heard.unstored {
+        let wrote = port.written() != before;
+        self.answer_for(port, (origin, publish), relay, (wrote, heard.unstored), given);
+    }
+
+    /// What this shard's own answer to a message of another one waits under, if groups here have a share in it.
+    pub(super) fn relay(&mut self, awaited: Option<(u16, PublishId)>, heard: Heard) -> Option<PublishId> {
+        let (origin, publish) = awaited.filter(|_| heard.grouped)?;
+        Some(self.awaited.relay(origin, publish))
+    }
+
+    /// Answers for a message of another shard: now, when what was written down of it lasts, or when the members of
+    /// groups on other shards that it was given to have answered as well.
+    pub(super) fn answer_for(
+        &mut self,
+        port: &mut impl Port,
+        (origin, publish): (u16, PublishId),
+        relay: Option<PublishId>,
+        (wrote, unstored): (bool, bool),
+        given: u32,
+    ) {
+        match relay {
+            Some(relay) if given > 0 => {
+                let outcome = if unstored {
+                    Err(Refusal::QuotaExceeded)
+                } else {
+                    Ok(Reach::Subscribers)
+                };
+                self.awaited.expect(relay, given + u32::from(wrote), outcome);
+                if wrote {
+                    port.hold(self.shard, relay);
+                }
+                return;
+            }
+            Some(relay) => self.awaited.withdraw(relay),
+            None => {}
+        }
+        if wrote && !unstored {
             port.hold(origin, publish);
         } else {
-            self.answer_publish(port, origin, publish, heard.unstored);
+            self.answer_publish(port, origin, publish, unstored);
         }
     }
 }

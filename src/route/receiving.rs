@@ -55,6 +55,13 @@ impl Router {
                 let awaited = awaited.map(|publish| (from, publish));
                 self.retained_elsewhere(now, port, message, awaited);
             }
+            Letter::MemberUp { .. }
+            | Letter::MemberDown { .. }
+            | Letter::MemberState { .. }
+            | Letter::MemberIs { .. }
+            | Letter::ShareGive { .. }
+            | Letter::ShareBack { .. }
+            | Letter::ShareReturn { .. } => self.follow_shared(now, port, from, parcel, letter),
             Letter::Request { .. }
             | Letter::Settled { .. }
             | Letter::Refused { .. }

@@ -28,6 +28,7 @@ use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
 use super::sessions::{Entry, Sessions, State};
+use super::shared::{Groups, Memberships};
 use super::system::System;
 use crate::journal::Journal;
 use crate::limits;
@@ -137,6 +138,10 @@ pub struct Router {
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
+    /// Shares of this shard's sessions.
+    pub(super) memberships: Memberships,
+    /// Groups at home here.
+    pub(super) groups: Groups,
     /// Messages whose acknowledgement waits.
     pub(super) awaited: Awaited,
     /// Whether the other shards know that sessions here outlive their connections, and which of them have said so.
@@ -201,6 +206,8 @@ impl Router {
                 config.limits.subscriptions_per_block_max,
             ),
             interest: Interest::new(local()),
+            memberships: Memberships::new(maps.clone()),
+            groups: Groups::new(maps.clone()),
             awaited: Awaited::default(),
             keeps: false,
             keeping: ShardSet::default(),
@@ -217,7 +224,7 @@ impl Router {
             rotation: 0,
             draining: false,
             suspended: VecDeque::new(),
-            kept: KeptCounts::new(maps.clone()),
+            kept: KeptCounts::new(maps),
             direct_index: DirectIndex::default(),
             address_scratch: String::new(),
             body_scratch: Vec::new(),
@@ -288,6 +295,7 @@ impl Router {
             self.metrics.sessions.decrement();
         }
         self.leave_channels(key);
+        self.leave_shares(key);
         self.leave_direct(key);
         self.leave_requests(port, key);
         self.leave_work(now, port, key);
@@ -322,6 +330,7 @@ impl Router {
     /// revocations and with retained messages.
     pub fn tick(&mut self, now: Now, port: &mut impl Port) {
         self.tell_loads();
+        self.confirm_members();
         self.give_up_suspended(now, port);
         self.sweep(port);
         self.sweep_retained(now);

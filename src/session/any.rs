@@ -11,7 +11,9 @@ use crate::codec::Decode;
 use crate::codec::mqtt::header;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{
+    Bind, Completion, Delivery, Identity, Returned, SubscriptionOptions, Ticket, Undelivered,
+};
 use crate::time::{Instant, Now};
 
 /// What sessions are made from, whatever carries them.
@@ -320,6 +322,10 @@ impl Session for AnySession {
         if let (Some(session), Some(earlier)) = (self.as_mqtt_mut(), earlier.as_mqtt_mut()) {
             session.inherit(earlier);
         }
+    }
+
+    fn give_back(&mut self) -> Vec<Returned> {
+        self.as_mqtt_mut().map_or_else(Vec::new, Session::give_back)
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Command, Completion, Delivery, Identity, Qos, SubscriptionOptions, Ticket, Undelivered,
+    Bind, Command, Completion, Delivery, Identity, Qos, Returned, SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -357,6 +357,11 @@ pub trait Session {
         Self: Sized,
     {
         let _ = earlier;
+    }
+
+    /// The session ends: the messages that it had as a member of a group and that another member may have.
+    fn give_back(&mut self) -> Vec<Returned> {
+        Vec::new()
     }
 
     /// Keeps a message for a block that has no connection.

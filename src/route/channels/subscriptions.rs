@@ -6,6 +6,7 @@
 //! in the trie.
 
 use slab::Slab;
+use smallvec::{SmallVec, smallvec};
 
 use super::trie::{Trie, Value};
 use crate::route::hashes::{Local, Placement};
@@ -118,6 +119,16 @@ impl Pattern {
         })
     }
 
+    pub(crate) fn admits(&self, sender: &Sender<'_>) -> bool {
+        self.app.as_deref().is_none_or(|app| app == sender.app())
+            && self.role.is_none_or(|role| role == sender.role())
+            && self.uid.is_none_or(|uid| uid == sender.uid())
+            && self
+                .resource
+                .as_deref()
+                .is_none_or(|resource| resource == sender.resource())
+    }
+
     pub(crate) fn borrowed(&self) -> SenderPattern<'_> {
         SenderPattern {
             app: self.app.as_deref(),
@@ -136,15 +147,7 @@ impl Detail {
     }
 
     pub(super) fn admits(&self, sender: &Sender<'_>) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| {
-            pattern.app.as_deref().is_none_or(|app| app == sender.app())
-                && pattern.role.is_none_or(|role| role == sender.role())
-                && pattern.uid.is_none_or(|uid| uid == sender.uid())
-                && pattern
-                    .resource
-                    .as_deref()
-                    .is_none_or(|resource| resource == sender.resource())
-        })
+        self.pattern.as_ref().is_none_or(|pattern| pattern.admits(sender))
     }
 }
 
@@ -155,6 +158,8 @@ pub(super) struct List {
     pub(super) subscribers: Subscribers,
     /// Subscriptions with a pattern: only then may one session stand here twice in one form.
     pub(super) patterned: u32,
+    /// Groups that share this filter and are at home here: where they stand, or [`NONE`].
+    pub(super) groups: u32,
 }
 
 /// Most channels of a fleet have one subscriber: no allocation for that.
@@ -177,6 +182,11 @@ impl Subscribers {
             Self::One(one) => std::slice::from_mut(one),
             Self::Many(many) => many,
         }
+    }
+
+    /// Removes the last one left.
+    fn clear(&mut self) {
+        *self = Self::Many(Vec::new());
     }
 
     fn push(&mut self, subscriber: Subscriber) -> u32 {
@@ -240,6 +250,8 @@ pub(crate) struct Subscriptions {
     placement: Placement,
     pub(super) wild: Trie<ListId>,
     pub(super) details: Slab<Detail>,
+    /// The groups of one filter.
+    pub(super) grouped: Slab<SmallVec<[u32; 2]>>,
     pub(super) scratch: super::matching::Scratch,
     /// Subscriptions of one session.
     pub(crate) per_block_max: usize,
@@ -258,6 +270,7 @@ impl Subscriptions {
             placement,
             wild: Trie::new(local),
             details: Slab::new(),
+            grouped: Slab::new(),
             scratch: super::matching::Scratch::default(),
             per_block_max,
         }
@@ -295,7 +308,7 @@ impl Subscriptions {
                 (list, found.subscribers.push(subscriber), Transition::None)
             }
             None => (
-                self.open(hash, filter, subscriber, patterned),
+                self.open(hash, filter, Subscribers::One(subscriber), patterned),
                 0,
                 Transition::Edge,
             ),
@@ -337,6 +350,7 @@ impl Subscriptions {
         }
         let last = list.subscribers.as_slice().len() - 1;
         if last == 0 {
+            list.subscribers.clear();
             return self.close(subscription.list);
         }
         list.subscribers.swap_remove(index);
@@ -351,6 +365,45 @@ impl Subscriptions {
             entry.move_subscription(from, subscription);
         }
         None
+    }
+
+    /// A group begins to share a filter.
+    pub(crate) fn add_group(&mut self, filter: &str, group: u32) -> Transition {
+        let hash = self.placement.channel(filter);
+        let (list, transition) = match self.find(hash, filter) {
+            Some(list) => (list, Transition::None),
+            None => (
+                self.open(hash, filter, Subscribers::Many(Vec::new()), 0),
+                Transition::Edge,
+            ),
+        };
+        if let Some(list) = self.lists.get_mut(list) {
+            match self.grouped.get_mut(list.groups as usize) {
+                Some(groups) => groups.push(group),
+                None => list.groups = id(self.grouped.insert(smallvec![group])),
+            }
+        }
+        transition
+    }
+
+    /// A group ceases to share a filter.
+    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) -> Transition {
+        let Some(at) = self.find(self.placement.channel(filter), filter) else {
+            return Transition::None;
+        };
+        if let Some(list) = self.lists.get_mut(at)
+            && let Some(groups) = self.grouped.get_mut(list.groups as usize)
+        {
+            groups.retain(|other| *other != group);
+            if groups.is_empty() {
+                self.grouped.remove(list.groups as usize);
+                list.groups = NONE;
+            }
+        }
+        match self.close(at) {
+            Some(_) => Transition::Edge,
+            None => Transition::None,
+        }
     }
 
     /// A session's subscription as it is now, if there is one.
@@ -422,11 +475,12 @@ impl Subscriptions {
         id(details.insert(Detail { identifier, pattern }))
     }
 
-    fn open(&mut self, hash: u64, filter: &str, subscriber: Subscriber, patterned: u32) -> u32 {
+    fn open(&mut self, hash: u64, filter: &str, subscribers: Subscribers, patterned: u32) -> u32 {
         let list = self.lists.insert(List {
             text: filter.into(),
-            subscribers: Subscribers::One(subscriber),
+            subscribers,
             patterned,
+            groups: NONE,
         });
         let (lists, placement) = (&self.lists, &self.placement);
         let hash_of = |&list: &u32| lists.get(list).map_or(0, |list| placement.channel(&list.text));
@@ -437,7 +491,12 @@ impl Subscriptions {
         list
     }
 
+    /// Removes a list that nobody stands in any more; its filter.
     fn close(&mut self, list: u32) -> Option<Box<str>> {
+        let found = self.lists.get(list)?;
+        if found.groups != NONE || !found.subscribers.as_slice().is_empty() {
+            return None;
+        }
         let text = self.lists.remove(list)?.text;
         let hash = self.placement.channel(&text);
         if let Some(entry) = self.by_text.find_entry(hash, |&other| other == list) {

@@ -74,6 +74,8 @@ impl Router {
         let answering = awaited.map_or(0, |_| keeping.len());
         let wanted = self.interest.shards(hash, channel).iter().next().is_some();
         let heard = self.hear_retained(now, port, hash, &retained, from);
+        let (heard, given) = self.share_retained(now, port, heard, &retained, awaited);
+        let answering = answering + given;
         if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
         }
@@ -105,6 +107,8 @@ impl Router {
             self.note_retained(now, retained.channel());
         }
         let heard = self.hear_retained(now, port, hash, retained, None);
+        let relay = self.relay(awaited, heard);
+        let (heard, given) = self.share_retained(now, port, heard, retained, relay);
         // Two shards published at a time, and the later one was heard here first. It comes once more: better twice than
         // that somebody is left with what is not retained.
         if heard.anybody
@@ -113,12 +117,27 @@ impl Router {
         {
             self.hear_retained(now, port, hash, &latest, None);
         }
-        let Some((origin, publish)) = awaited else { return };
-        if (port.written(), self.journal.len()) != before && !heard.unstored {
-            port.hold(origin, publish);
-        } else {
-            self.answer_publish(port, origin, publish, heard.unstored);
-        }
+        let Some(awaited) = awaited else { return };
+        let wrote = (port.written(), self.journal.len()) != before;
+        self.answer_for(port, awaited, relay, (wrote, heard.unstored), given);
+    }
+
+    /// Gives it to the groups at home here that have a share in it.
+    fn share_retained(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        heard: Heard,
+        retained: &Retained,
+        awaited: Option<PublishId>,
+    ) -> (Heard, u32) {
+        let published = Published {
+            message: retained.message(),
+            hash: 0,
+            sender: retained.sender(),
+            from: None,
+        };
+        self.share_out(now, port, heard, &published, awaited)
     }
 
     /// Delivers it to the sessions here that subscribe.

@@ -88,6 +88,7 @@ impl Kept {
                     stage: message.stage,
                     version: message.version,
                     expires_unix_ms: message.expires.map_or(0, |expires| unix_ms(expires, now)),
+                    origin: message.origin.as_deref().unwrap_or_default(),
                     packet: &message.packet,
                 }
                 .encode_into(value);
@@ -104,6 +105,7 @@ impl Kept {
                     stage,
                     version,
                     expires_unix_ms: 0,
+                    origin: &[],
                     packet: &[],
                 }
                 .encode_into(value);

@@ -1,7 +1,5 @@
 //! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state (PROTOCOL section 3).
 //!
-//! What this server does not offer, and says so in CONNACK (5.0) or SUBACK (3.1.1): shared subscriptions.
-//!
 //! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from
 //! [`control`]; a session that idles holds no heap but its will, by which method it authenticates, if by one, and
 //! the topic aliases that its client takes; one that is kept ([`state`]) its exchange as well.
@@ -18,6 +16,7 @@ mod kept;
 mod label;
 mod life;
 mod message;
+mod origin;
 mod outbound;
 mod publish;
 mod reason;
@@ -40,7 +39,7 @@ use crate::codec::mqtt::{Context, Direction, decode};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Command, Completion, Delivery, Identity, Ticket, Undelivered};
+use crate::route::{Bind, Command, Completion, Delivery, Identity, Returned, Ticket, Undelivered};
 pub use crate::session::Passwords;
 use crate::session::{
     Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
@@ -528,6 +527,10 @@ impl super::Session for Session {
 
     fn inherit(&mut self, earlier: &mut Self) {
         self.take_up(earlier);
+    }
+
+    fn give_back(&mut self) -> Vec<Returned> {
+        self.returned()
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

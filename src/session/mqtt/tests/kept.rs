@@ -266,6 +266,7 @@ fn queue(session: &mut Session, message: ChannelMessage<'_>) -> Result<(), Undel
         sender: from.sender(),
         options: options(Qos::ExactlyOnce, FORM_PLAIN),
         identifiers: &[],
+        share: None,
     };
     session.keep_delivery(at(0), &delivery)
 }

@@ -10,6 +10,7 @@ mod life;
 mod model;
 mod outbound;
 mod publish;
+mod share;
 mod subscribe;
 
 use std::sync::Arc;
