@@ -70,7 +70,7 @@ impl Subscriptions {
         };
         match lists {
             [] => {}
-            [only] if list_of(only).is_some_and(|list| list.patterned == 0) => {
+            [only] if list_of(only).is_some_and(|list| !list.subscribers.may_repeat()) => {
                 let subscribers = list_of(only)
                     .into_iter()
                     .flat_map(|list| list.subscribers.as_slice());

@@ -24,19 +24,14 @@ pub(crate) struct Subscriber {
     pub(super) detail: u32,
     pub(super) form: u8,
     flags: u8,
+    qos: Qos,
 }
 
-const QOS_BITS: u8 = 3;
-const NO_LOCAL: u8 = 4;
-const RETAIN_AS_PUBLISHED: u8 = 8;
+const NO_LOCAL: u8 = 1;
+const RETAIN_AS_PUBLISHED: u8 = 2;
 
 impl Subscriber {
     fn new(key: SessionKey, options: &SubscriptionOptions, detail: u32) -> Self {
-        let qos = match options.qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce => 1,
-            Qos::ExactlyOnce => 2,
-        };
         let no_local = if options.no_local { NO_LOCAL } else { 0 };
         let retain = if options.retain_as_published {
             RETAIN_AS_PUBLISHED
@@ -48,7 +43,8 @@ impl Subscriber {
             generation: key.generation,
             detail,
             form: options.form,
-            flags: qos | no_local | retain,
+            flags: no_local | retain,
+            qos: options.qos,
         }
     }
 
@@ -65,10 +61,10 @@ impl Subscriber {
 
     /// Two subscriptions of one session and form as one: the highest QoS.
     pub(super) fn or(self, other: &Self) -> Self {
-        let qos = (self.flags & QOS_BITS).max(other.flags & QOS_BITS);
         let retain = (self.flags | other.flags) & RETAIN_AS_PUBLISHED;
         Self {
-            flags: qos | retain | (self.flags & NO_LOCAL),
+            flags: retain | (self.flags & NO_LOCAL),
+            qos: self.qos.max(other.qos),
             ..self
         }
     }
@@ -76,11 +72,7 @@ impl Subscriber {
     /// The options as they were given, but for the identifier and what held for the moment it was made.
     pub(super) const fn options(&self, identifier: u32) -> SubscriptionOptions {
         SubscriptionOptions {
-            qos: match self.flags & QOS_BITS {
-                0 => Qos::AtMostOnce,
-                1 => Qos::AtLeastOnce,
-                _ => Qos::ExactlyOnce,
-            },
+            qos: self.qos,
             no_local: self.no_local(),
             retain_as_published: self.flags & RETAIN_AS_PUBLISHED != 0,
             retained: RetainHandling::Never,
@@ -154,55 +146,76 @@ impl Detail {
 pub(super) struct List {
     pub(super) text: Box<str>,
     pub(super) subscribers: Subscribers,
-    /// Subscriptions with a pattern: only then may one session stand here twice in one form.
-    pub(super) patterned: u32,
 }
 
 /// Most channels of a fleet have one subscriber: no allocation for that.
 #[derive(Debug)]
 pub(super) enum Subscribers {
     One(Subscriber),
-    Many(Vec<Subscriber>),
+    Many(Box<Crowd>),
+}
+
+/// Several subscribers.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    all: Vec<Subscriber>,
+    /// Subscriptions with a pattern.
+    patterned: u32,
 }
 
 impl Subscribers {
     pub(super) fn as_slice(&self) -> &[Subscriber] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
+            Self::Many(many) => &many.all,
+        }
+    }
+
+    /// Whether one session may stand here twice in one form.
+    pub(super) fn may_repeat(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Many(many) => many.patterned > 0,
         }
     }
 
     fn as_mut_slice(&mut self) -> &mut [Subscriber] {
         match self {
             Self::One(one) => std::slice::from_mut(one),
-            Self::Many(many) => many,
+            Self::Many(many) => &mut many.all,
         }
     }
 
-    fn push(&mut self, subscriber: Subscriber) -> u32 {
+    fn push(&mut self, subscriber: Subscriber, is_patterned: impl Fn(&Subscriber) -> bool) -> u32 {
         match self {
             Self::One(one) => {
-                *self = Self::Many(vec![*one, subscriber]);
+                let all = vec![*one, subscriber];
+                let patterned = all
+                    .iter()
+                    .map(|subscriber| u32::from(is_patterned(subscriber)))
+                    .sum();
+                *self = Self::Many(Box::new(Crowd { all, patterned }));
                 1
             }
             Self::Many(many) => {
-                many.push(subscriber);
-                id(many.len() - 1)
+                many.patterned += u32::from(is_patterned(&subscriber));
+                many.all.push(subscriber);
+                id(many.all.len() - 1)
             }
         }
     }
 
     /// Removes one, not the last; the last one takes its place.
-    fn swap_remove(&mut self, index: usize) {
+    fn swap_remove(&mut self, index: usize, is_patterned: bool) {
         if let Self::Many(many) = self {
-            if index < many.len() {
-                many.swap_remove(index);
+            if index < many.all.len() {
+                many.all.swap_remove(index);
+                many.patterned -= u32::from(is_patterned);
             }
-            if let &[one] = many.as_slice() {
+            if let &[one] = many.all.as_slice() {
                 *self = Self::One(one);
-            } else if many.len() * 4 < many.capacity() {
-                many.shrink_to(many.len() * 2);
+            } else if many.all.len() * 4 < many.all.capacity() {
+                many.all.shrink_to(many.all.len() * 2);
             }
         }
     }
@@ -283,20 +296,20 @@ impl Subscriptions {
             return Err(Refusal::QuotaExceeded);
         }
         let pattern = Pattern::of(from);
-        let patterned = u32::from(pattern.is_some());
         let detail = self.detail(options.identifier, pattern);
         let subscriber = Subscriber::new(key, options, detail);
         let (list, index, transition) = match list {
             Some(list) => {
                 let found = self.lists.get_mut(list).ok_or(Refusal::Busy)?;
-                found.patterned += patterned;
-                (list, found.subscribers.push(subscriber), Transition::None)
+                let details = &self.details;
+                let is_patterned = |one: &Subscriber| {
+                    let detail = details.get(one.detail as usize);
+                    detail.is_some_and(|detail| detail.pattern.is_some())
+                };
+                let index = found.subscribers.push(subscriber, is_patterned);
+                (list, index, Transition::None)
             }
-            None => (
-                self.open(hash, filter, subscriber, patterned),
-                0,
-                Transition::Edge,
-            ),
+            None => (self.open(hash, filter, subscriber), 0, Transition::Edge),
         };
         entry.add_subscription(SubRef { list, index });
         Ok(transition)
@@ -330,14 +343,13 @@ impl Subscriptions {
         let list = self.lists.get_mut(subscription.list)?;
         let index = subscription.index as usize;
         let detail = list.subscribers.as_slice().get(index)?.detail;
-        if let Some(detail) = self.details.try_remove(detail as usize) {
-            list.patterned -= u32::from(detail.pattern.is_some());
-        }
+        let detail = self.details.try_remove(detail as usize);
+        let is_patterned = detail.is_some_and(|detail| detail.pattern.is_some());
         let last = list.subscribers.as_slice().len() - 1;
         if last == 0 {
             return self.close(subscription.list);
         }
-        list.subscribers.swap_remove(index);
+        list.subscribers.swap_remove(index, is_patterned);
         if index != last
             && let Some(moved) = list.subscribers.as_slice().get(index)
             && let Some(entry) = sessions.get_mut(moved.key())
@@ -420,11 +432,10 @@ impl Subscriptions {
         id(details.insert(Detail { identifier, pattern }))
     }
 
-    fn open(&mut self, hash: u64, filter: &str, subscriber: Subscriber, patterned: u32) -> u32 {
+    fn open(&mut self, hash: u64, filter: &str, subscriber: Subscriber) -> u32 {
         let list = self.lists.insert(List {
             text: filter.into(),
             subscribers: Subscribers::One(subscriber),
-            patterned,
         });
         let (lists, placement) = (&self.lists, &self.placement);
         let hash_of = |&list: &u32| lists.get(list).map_or(0, |list| placement.channel(&list.text));
@@ -477,8 +488,8 @@ mod tests {
     #[test]
     fn a_subscription_stays_small() {
         assert_eq!(size_of::<Subscriber>(), 16);
-        assert_eq!(size_of::<Subscribers>(), 24);
-        assert_eq!(size_of::<List>(), 48);
+        assert_eq!(size_of::<Subscribers>(), 16);
+        assert_eq!(size_of::<Option<List>>(), 32);
     }
 
     #[test]
