@@ -310,6 +310,10 @@ pub const STORAGE_GAPS_MAX: usize = 1_024;
 pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
 /// The write-ahead log is folded into the database when it has as many bytes.
 pub const STORAGE_LOG_BYTES: i64 = 64 * 1_024 * 1_024;
+/// What a shard takes in at a time of what was kept over a restart.
+pub const RESTORE_PORTION_BYTES: usize = 256 * 1_024;
+/// Portions that wait for a shard; the reader waits beyond.
+pub const RESTORE_PORTIONS_MAX: usize = 4;
 
 // The configuration.
 /// The most sessions that outlive their connections that an operator may allow.

@@ -140,7 +140,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        for (_, timer) in newcomer.timer.take().into_iter().chain(entry.timer.take()) {
+        for timer in newcomer.timer.take().into_iter().chain(entry.timer.take()) {
             io.cancel(timer);
         }
         newcomer.session.inherit(&mut entry.session);
@@ -171,7 +171,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return key;
         };
         let state = std::mem::replace(&mut entry.state, State::Closing);
-        if let Some((_, timer)) = entry.timer.take() {
+        if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
         if let Some(prelogin) = entry.prelogin.take() {
@@ -227,18 +227,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return key;
         };
-        let mut shell = std::mem::replace(&mut entry.session, Box::new(offline));
+        let mut shell = std::mem::replace(&mut entry.session, offline);
         entry.state = State::Offline;
         let (conn, will) = (std::mem::replace(&mut entry.conn, I::NOWHERE), shell.take_will());
         self.batch.drain(key, entry);
-        let remains = self.table.insert(Entry {
-            session: shell,
-            conn,
-            state: State::Closing,
-            kept: false,
-            timer: None,
-            prelogin: None,
-        });
+        let remains = self.table.insert(Entry::new(shell, conn, State::Closing));
         if let Some(remains) = remains {
             io.retag(conn, remains.slot);
         }
@@ -428,12 +421,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let identity = Identity::new(&Account::parse(account).ok()?, resource).ok()?;
         let session = revive(described)?;
         let key = self.table.insert(Entry {
-            session: Box::new(session),
-            conn,
-            state: State::Offline,
             kept: true,
-            timer: None,
-            prelogin: None,
+            ..Entry::new(session, conn, State::Offline)
         })?;
         if !self.router.restore(now, key, identity.clone()) {
             self.table.remove(key);
@@ -470,14 +459,14 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         I: Io<Conn = C, Shared = S>,
     {
         let key = self.key_of(slot, conn)?;
-        let entry = self.table.remove(key)?;
+        let mut entry = self.table.remove(key)?;
         self.metrics.connections_closed.increment();
-        if let Some((_, timer)) = entry.timer {
+        if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
         let prelogin = entry.prelogin?;
         self.pooled_bytes -= prelogin.pooled;
-        let session = entry.session;
+        let session = Box::new(entry.session);
         Some(Luggage { session, prelogin })
     }
 
@@ -498,12 +487,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let (account, resource) = (prelogin.account.clone(), prelogin.resource.clone());
         self.pooled_bytes += prelogin.pooled;
         let key = self.table.insert(Entry {
-            session,
-            conn,
-            state: State::Moving,
-            kept: false,
-            timer: None,
             prelogin: Some(prelogin),
+            ..Entry::new(*session, conn, State::Moving)
         })?;
         self.metrics.connections_opened.increment();
         self.rearm(io, key);

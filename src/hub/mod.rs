@@ -28,7 +28,7 @@ pub use self::io::{HubTimer, Io};
 use self::keeping::Fate;
 pub use self::keeping::{Luggage, Row, Stored};
 use self::local::{Local, Owner, Pending, is_of_generation};
-use self::table::{Entry, Prelogin, State, Table};
+use self::table::{Entry, Prelogin, State, Table, Timer};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
@@ -136,12 +136,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             expiry: None,
         });
         let key = self.table.insert(Entry {
-            session: Box::new(session),
-            conn,
-            state: State::Opening,
-            kept: false,
-            timer: None,
             prelogin: Some(prelogin),
+            ..Entry::new(session, conn, State::Opening)
         })?;
         self.metrics.connections_opened.increment();
         self.rearm(io, key);
@@ -653,7 +649,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.state = State::Closing;
-        if let Some((_, timer)) = entry.timer.take() {
+        if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
         if let Some(prelogin) = entry.prelogin.take() {
@@ -670,7 +666,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        entry.timer = None;
+        // It has fired.
+        entry.timer.take();
         match entry.state {
             State::Closing => return,
             State::Offline => return self.offline_timer(io, now, key),
@@ -706,12 +703,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(at) = entry.session.next_timeout() else {
             return;
         };
-        if let Some((armed, timer)) = entry.timer {
+        if let Some((armed, timer)) = entry.timer.get() {
             if armed <= at {
                 return;
             }
             io.cancel(timer);
         }
-        entry.timer = Some((at, io.arm(at, HubTimer::of_session(key))));
+        entry.timer = Timer::armed(at, io.arm(at, HubTimer::of_session(key)));
     }
 }

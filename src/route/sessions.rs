@@ -1,6 +1,6 @@
 //! The sessions of this shard as the router sees them: who they are, and what hangs on them.
 //!
-//! Invariant: an entry holds 64 bytes and its identity; what few sessions need (listeners, requests in flight,
+//! Invariant: an entry holds 56 bytes and its identity; what few sessions need (listeners, requests in flight,
 //! more than one subscription) lies behind one pointer, so that an idle device costs next to nothing.
 
 use std::collections::VecDeque;
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn an_entry_stays_small() {
-        assert_eq!(size_of::<Option<Entry>>(), 64);
+        assert_eq!(size_of::<Option<Entry>>(), 56);
     }
 
     #[test]

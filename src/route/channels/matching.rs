@@ -68,9 +68,9 @@ impl Subscriptions {
         for list in lists
             .iter()
             .filter_map(list_of)
-            .filter(|list| list.groups != NONE)
+            .filter(|list| list.subscribers.groups() != NONE)
         {
-            let groups = self.grouped.get(list.groups as usize);
+            let groups = self.grouped.get(list.subscribers.groups() as usize);
             scratch.groups.extend(groups.into_iter().flatten());
         }
         let mut courier = Courier {
@@ -83,7 +83,7 @@ impl Subscriptions {
         };
         match lists {
             [] => {}
-            [only] if list_of(only).is_some_and(|list| list.patterned == 0) => {
+            [only] if list_of(only).is_some_and(|list| !list.subscribers.may_repeat()) => {
                 let subscribers = list_of(only)
                     .into_iter()
                     .flat_map(|list| list.subscribers.as_slice());

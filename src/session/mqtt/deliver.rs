@@ -17,7 +17,7 @@ use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::route::{ChannelMessage, Delivery, Outcome, Qos, Sender, SubscriptionOptions, Token, Undelivered};
 use crate::session::{Frames, Output};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, MaybeInstant, Now};
 
 /// Names of the user properties that tell the sender.
 const APP: &str = "nexus-app";
@@ -436,9 +436,9 @@ impl Session {
     pub(super) fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
         let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
         if !blocked {
-            self.blocked_since = None;
-        } else if self.blocked_since.is_none() {
-            self.blocked_since = Some(now.instant);
+            self.blocked_since = MaybeInstant::NONE;
+        } else if self.blocked_since.get().is_none() {
+            self.blocked_since = MaybeInstant::at(now.instant);
         }
         blocked
     }

@@ -71,6 +71,9 @@ impl Session {
     pub fn settled(&mut self, batch: u64) {
         if let Some(messages) = &mut self.messages {
             messages.settle(batch);
+            if self.state == State::Offline {
+                messages.shrink();
+            }
         }
     }
 
@@ -79,6 +82,7 @@ impl Session {
         let mut messages = self.messages.take().unwrap_or_default();
         messages.version = self.version;
         messages.detach();
+        messages.shrink();
         messages
     }
 

@@ -44,7 +44,7 @@ pub use crate::session::Passwords;
 use crate::session::{
     Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
 };
-use crate::time::{Instant, Now};
+use crate::time::{Instant, MaybeInstant, Now};
 
 use auth::Enhanced;
 use inbound::Aliases;
@@ -90,7 +90,7 @@ pub struct Session {
     /// When the last packet came; until the login has succeeded, when the connection did.
     heard: Instant,
     /// Since when the send queue was found over its bound.
-    blocked_since: Option<Instant>,
+    blocked_since: MaybeInstant,
     will: Option<Box<Will>>,
     rare: Option<Box<Rare>>,
     messages: Option<Box<MessageState>>,
@@ -121,7 +121,7 @@ impl Session {
         Self {
             settings: Arc::clone(settings),
             heard: now.instant,
-            blocked_since: None,
+            blocked_since: MaybeInstant::NONE,
             will: None,
             rare: None,
             messages: None,
@@ -289,6 +289,9 @@ impl Session {
 
     /// Gives back what a burst has left, when the client says that it idles.
     fn shrink(&mut self) {
+        if let Some(messages) = &mut self.messages {
+            messages.shrink();
+        }
         if self.messages.as_ref().is_some_and(|messages| messages.is_empty()) {
             self.messages = None;
         }
@@ -304,8 +307,8 @@ impl Session {
     }
 
     fn blocked_deadline(&self) -> Option<Instant> {
-        self.blocked_since
-            .map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
+        let since = self.blocked_since.get();
+        since.map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
     }
 }
 
@@ -461,7 +464,7 @@ impl super::Session for Session {
             }
             State::Attached => {
                 if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
-                    self.blocked_since = None;
+                    self.blocked_since = MaybeInstant::NONE;
                 }
                 if passed(self.blocked_deadline()) {
                     return Err(self.quit(Reason::SlowReceiver, out));

@@ -64,6 +64,14 @@ impl Outbound {
         self.in_flight.is_empty() && self.waiting.is_empty()
     }
 
+    /// Gives back room that nothing is in.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.in_flight = VecDeque::new();
+            self.waiting = VecDeque::new();
+        }
+    }
+
     /// Whether a message of this stage waits: the next one goes behind it, whatever its QoS.
     pub(super) fn holds(&self, stage: Stage) -> bool {
         self.waiting_of

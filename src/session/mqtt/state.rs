@@ -138,6 +138,15 @@ impl MessageState {
         self.outbound.is_empty() && self.exchanges.is_empty() && self.kept.is_none()
     }
 
+    /// Gives back room that nothing is in.
+    pub(super) fn shrink(&mut self) {
+        self.outbound.shrink();
+        self.exchanges.shrink();
+        if let Some(kept) = &mut self.kept {
+            kept.shrink();
+        }
+    }
+
     /// The connection is gone.
     pub(super) fn detach(&mut self) {
         self.outbound.detach();
