@@ -1,6 +1,7 @@
-//! The daemon over real sockets, with real third-party clients (paho-mqtt, mqtt.js and @xmpp/client: MQTT
-//! 3.1.1 and 5.0 over TCP and WebSocket, XMPP over WebSocket) and with hand-made bytes where no client would send them. Each test is named for the sentence
-//! of the protocol that it shows.
+//! The daemon over real sockets, with real third-party clients (paho-mqtt, mqtt.js, aiomqtt, rumqttc,
+//! the programs of mosquitto, and @xmpp/client: MQTT 3.1.1 and 5.0 over TCP and WebSocket, XMPP over WebSocket) and
+//! with hand-made bytes where no client would send them. Each test is named for the sentence of the protocol that it
+//! shows.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,5 +34,6 @@ mod rights;
 mod selection;
 mod session;
 mod share;
+mod suites;
 mod system;
 mod xmpp;

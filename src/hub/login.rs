@@ -424,6 +424,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if let Some(mut out) = io.output(entry.conn) {
             entry.session.attached(now, Ok(identity), &mut out);
         }
+        // What waited and is of QoS 2 has been given its identifiers, and goes out once they last.
+        self.batch.drain(key, entry);
         io.resume(entry.conn);
         // Before anybody can know that the block is there.
         if let Some(options) = entry.session.takes_direct() {

@@ -152,6 +152,8 @@ impl Client {
             Library::Paho => driver::paho(),
             Library::Mqttjs => driver::mqttjs(),
             Library::XmppJs => driver::xmppjs(),
+            Library::Aiomqtt => driver::aiomqtt(),
+            Library::Rumqttc => driver::rumqttc(),
         };
         let name = format!("c{}", NAMES.fetch_add(1, Ordering::Relaxed));
         let client = Self {

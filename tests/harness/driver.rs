@@ -1,11 +1,11 @@
 //! The processes that run third-party clients. One of a kind serves all tests of this binary and ends with its
-//! standard input.
+//! standard input. Clients that are libraries of Rust run in this process instead.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -13,20 +13,55 @@ use serde_json::Value;
 
 use super::event::{Event, Line};
 use super::packages;
+use super::rumqttc::Connections;
 
-/// A driver process.
+/// What runs the connections of a client.
 pub(crate) struct Driver {
-    input: Mutex<ChildStdin>,
-    connections: Mutex<HashMap<String, Sender<Event>>>,
+    input: Input,
+    connections: Arc<Listeners>,
 }
+
+/// Where commands go.
+enum Input {
+    Process(Mutex<ChildStdin>),
+    Here(Connections),
+}
+
+/// Who waits for the events of which connection.
+#[derive(Default)]
+struct Listeners(Mutex<HashMap<String, Sender<Event>>>);
 
 /// The driver of paho-mqtt.
 pub(crate) fn paho() -> &'static Driver {
     static DRIVER: OnceLock<&'static Driver> = OnceLock::new();
     DRIVER.get_or_init(|| {
         let mut command = Command::new(packages::python());
-        command.arg("-u").arg(script("paho_driver.py"));
+        command.arg("-uB").arg(script("paho_driver.py"));
         Driver::start(command)
+    })
+}
+
+/// The driver of aiomqtt.
+pub(crate) fn aiomqtt() -> &'static Driver {
+    static DRIVER: OnceLock<&'static Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        let mut command = Command::new(packages::python());
+        command.arg("-uB").arg(script("aiomqtt_driver.py"));
+        Driver::start(command)
+    })
+}
+
+/// rumqttc, in this process.
+pub(crate) fn rumqttc() -> &'static Driver {
+    static DRIVER: OnceLock<&'static Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| {
+        let connections = Arc::new(Listeners::default());
+        let listeners = Arc::clone(&connections);
+        let emit = Arc::new(move |line| listeners.dispatch(serde_json::from_value(line).unwrap()));
+        Box::leak(Box::new(Driver {
+            input: Input::Here(Connections::new(emit)),
+            connections,
+        }))
     })
 }
 
@@ -68,57 +103,68 @@ impl Driver {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let output = child.stdout.take().unwrap();
+        let connections = Arc::new(Listeners::default());
+        let listeners = Arc::clone(&connections);
         let driver: &'static Self = Box::leak(Box::new(Self {
-            input: Mutex::new(child.stdin.take().unwrap()),
-            connections: Mutex::new(HashMap::new()),
+            input: Input::Process(Mutex::new(child.stdin.take().unwrap())),
+            connections,
         }));
         thread::spawn(move || {
             for line in BufReader::new(output).lines() {
                 let Ok(line) = line else { break };
-                driver.dispatch(&line);
+                let parsed = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                listeners.dispatch(parsed);
             }
             // Who waits is told at once: the senders of the events are gone.
-            driver.connections.lock().unwrap().clear();
+            listeners.0.lock().unwrap().clear();
             let _status = child.wait();
         });
         driver
     }
 
-    fn dispatch(&self, line: &str) {
-        let parsed: Line = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        if let Some(events) = self.connections.lock().unwrap().get(&parsed.client) {
-            // A test that has ended listens no more.
-            let _gone = events.send(parsed.event);
-        }
-    }
-
     /// The events of a new connection.
     pub(crate) fn register(&self, name: &str) -> Receiver<Event> {
         let (sender, receiver) = unbounded();
-        self.connections.lock().unwrap().insert(name.to_owned(), sender);
+        self.connections.0.lock().unwrap().insert(name.to_owned(), sender);
         receiver
     }
 
     /// Sends a command.
     pub(crate) fn send(&self, command: &Value) {
-        let mut line = command.to_string();
-        line.push('\n');
-        self.input
-            .lock()
-            .unwrap()
-            .write_all(line.as_bytes())
-            .expect("the driver process has ended");
+        match &self.input {
+            Input::Here(connections) => connections.command(command),
+            Input::Process(input) => {
+                let mut line = command.to_string();
+                line.push('\n');
+                let written = input.lock().unwrap().write_all(line.as_bytes());
+                written.expect("the driver process has ended");
+            }
+        }
     }
 
     /// The test is done with a connection.
     pub(crate) fn forget(&self, name: &str) {
-        if let Ok(mut connections) = self.connections.lock() {
+        if let Ok(mut connections) = self.connections.0.lock() {
             connections.remove(name);
         }
-        if let Ok(mut input) = self.input.lock() {
-            let command = serde_json::json!({"client": name, "do": "forget"});
-            // The driver may have ended already; then there is nothing to forget.
-            let _ended = input.write_all(format!("{command}\n").as_bytes());
+        let command = serde_json::json!({"client": name, "do": "forget"});
+        match &self.input {
+            Input::Here(connections) => connections.command(&command),
+            Input::Process(input) => {
+                if let Ok(mut input) = input.lock() {
+                    // The driver may have ended already; then there is nothing to forget.
+                    let _ended = input.write_all(format!("{command}\n").as_bytes());
+                }
+            }
+        }
+    }
+}
+
+impl Listeners {
+    fn dispatch(&self, line: Line) {
+        if let Some(events) = self.0.lock().unwrap().get(&line.client) {
+            // A test that has ended listens no more.
+            let _gone = events.send(line.event);
         }
     }
 }

@@ -11,6 +11,8 @@ pub(crate) enum Library {
     Paho,
     Mqttjs,
     XmppJs,
+    Aiomqtt,
+    Rumqttc,
 }
 
 /// A protocol version.
@@ -79,6 +81,24 @@ pub(crate) const XMPPJS: Form = Form {
     version: Version::Xmpp,
     transport: Transport::Ws,
 };
+
+/// aiomqtt and rumqttc: each version and transport that they have (rumqttc's WebSocket comes with TLS alone).
+pub(crate) const SUITES: [Form; 6] = [
+    form(Library::Aiomqtt, Version::V311, Transport::Tcp),
+    form(Library::Aiomqtt, Version::V5, Transport::Tcp),
+    form(Library::Aiomqtt, Version::V311, Transport::Ws),
+    form(Library::Aiomqtt, Version::V5, Transport::Ws),
+    form(Library::Rumqttc, Version::V311, Transport::Tcp),
+    form(Library::Rumqttc, Version::V5, Transport::Tcp),
+];
+
+const fn form(library: Library, version: Version, transport: Transport) -> Form {
+    Form {
+        library,
+        version,
+        transport,
+    }
+}
 
 /// The forms of MQTT that every behaviour of MQTT is shown in.
 pub(crate) const FORMS: [Form; 4] = [PAHO_311, PAHO_5, MQTTJS_5, MQTTJS_311];

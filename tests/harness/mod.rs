@@ -14,6 +14,7 @@ pub(crate) mod matrix;
 pub(crate) mod mqtt;
 pub(crate) mod native;
 pub(crate) mod packages;
+pub(crate) mod rumqttc;
 pub(crate) mod scram;
 pub(crate) mod websocket;
 pub(crate) mod world;

@@ -9,7 +9,7 @@ const REQUIREMENTS: &str = include_str!("../clients/requirements.txt");
 const MANIFEST: &str = include_str!("../clients/package.json");
 const MANIFEST_LOCK: &str = include_str!("../clients/package-lock.json");
 
-/// The Python interpreter that has paho-mqtt.
+/// The Python interpreter that has paho-mqtt and aiomqtt.
 pub(crate) fn python() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| {
@@ -23,6 +23,31 @@ pub(crate) fn node_packages() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| prepared("js", MANIFEST_LOCK, install_node))
 }
+
+/// A command that runs a program of mosquitto's clients: the one that is installed, else one of Debian's package.
+pub(crate) fn mosquitto(program: &str) -> Command {
+    static READY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let place = READY.get_or_init(|| {
+        let installed = Command::new("mosquitto_rr").arg("--version").output();
+        let is_there = installed.is_ok();
+        (!is_there).then(|| prepared("mosquitto", &MOSQUITTO.join(" "), install_mosquitto))
+    });
+    // Its own messages come line by line, into a pipe, too.
+    let mut command = Command::new("stdbuf");
+    command.arg("-oL");
+    let Some(place) = place else {
+        command.arg(program);
+        return command;
+    };
+    let libraries = fs::read_dir(place.join("usr/lib")).unwrap();
+    let libraries: Vec<PathBuf> = libraries.map(|entry| entry.unwrap().path()).collect();
+    command.arg(place.join("usr/bin").join(program));
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(libraries).unwrap());
+    command
+}
+
+/// Debian's packages of mosquitto's clients, and the libraries that nothing else here needs.
+const MOSQUITTO: [&str; 3] = ["mosquitto-clients", "libmosquitto1", "libcjson1"];
 
 /// `clients/<name>` in the build directory, filled by `install` unless that was done for `pins` before.
 /// A file lock keeps other test processes out meanwhile.
@@ -74,6 +99,23 @@ fn install_node(place: &Path) {
             .current_dir(place),
         "npm could not fetch the packages of tests/clients/package.json (Debian: nodejs npm; node 20.10 or later)",
     );
+}
+
+fn install_mosquitto(place: &Path) {
+    let need = "mosquitto's clients are needed (Debian: mosquitto-clients)";
+    run(
+        Command::new("apt-get")
+            .args(["--quiet", "download"])
+            .args(MOSQUITTO)
+            .current_dir(place),
+        need,
+    );
+    for entry in fs::read_dir(place).unwrap() {
+        let package = entry.unwrap().path();
+        if package.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&package).arg(place), need);
+        }
+    }
 }
 
 fn run(command: &mut Command, need: &str) {
