@@ -14,7 +14,7 @@ use crossbeam::queue::ArrayQueue;
 use super::Fault;
 use super::clock::unix_ms;
 use super::storage::Storage;
-use crate::hub::Stored;
+use crate::hub::{Row, Stored};
 use crate::journal::Table;
 use crate::route::{Retained, RouterConfig};
 use crate::time::{Instant, Now};
@@ -26,8 +26,8 @@ pub struct StoredSession {
     pub stored: Stored,
     /// Its messages: their numbers and rows.
     pub outbound: Vec<(u64, Box<[u8]>)>,
-    /// Identifiers of the exchanges its client has begun.
-    pub inbound: Vec<u16>,
+    /// Identifiers of the exchanges its client has begun, and whether their messages went to several shards.
+    pub inbound: Vec<(u16, bool)>,
 }
 
 /// All that was kept, until the shards have taken it in.
@@ -35,6 +35,8 @@ pub struct StoredSession {
 pub struct Found {
     /// The sessions of each shard, taken once.
     sessions: Vec<ArrayQueue<Vec<StoredSession>>>,
+    /// Who had got the messages of such exchanges, for every shard: the sender's number and a row.
+    pub received: Vec<(u64, Row)>,
     /// What is retained, for every shard.
     pub retained: Vec<Arc<Retained>>,
     /// The highest number that a session has had.
@@ -62,6 +64,7 @@ impl Found {
         Self {
             left: AtomicUsize::new(sessions.len()),
             sessions: sessions.into_iter().map(place).collect(),
+            received: Vec::new(),
             retained: Vec::new(),
             last_number: 0,
             unreadable: 0,
@@ -110,13 +113,17 @@ pub fn load(storage: &Storage, config: &RouterConfig) -> Result<Found, Fault> {
         _ => unreadable += 1,
     })?;
     // Rows come in the order of their keys, which begin with the session's number: one walk beside the sessions.
+    let mut received = Vec::new();
     for table in [Table::Registrations, Table::Outbound, Table::Inbound] {
         let mut sessions = all.iter_mut().peekable();
-        storage.rows(table, &mut |key, value| {
-            if !hand_out(table, &mut sessions, key, value) {
-                unreadable += 1;
-            }
-        })?;
+        storage.rows(
+            table,
+            &mut |key, value| match hand_out(table, &mut sessions, key, value) {
+                Some(None) => {}
+                Some(Some(row)) => received.push(row),
+                None => unreadable += 1,
+            },
+        )?;
     }
     // The shards' clock begins in a moment.
     let now = Now {
@@ -143,6 +150,7 @@ pub fn load(storage: &Storage, config: &RouterConfig) -> Result<Found, Fault> {
         }
     }
     Ok(Found {
+        received,
         retained,
         last_number,
         unreadable,
@@ -155,37 +163,33 @@ fn split_number(key: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*number), rest))
 }
 
-/// Gives a row to the session it belongs to. False: there is none, or it cannot be read.
+/// Gives a row to the session it belongs to; or gives it back, if it tells who has got a message of that session.
+/// `None`: there is no such session, or it cannot be read.
 fn hand_out<'s>(
     table: Table,
     sessions: &mut Peekable<impl Iterator<Item = &'s mut StoredSession>>,
     key: &[u8],
     value: &[u8],
-) -> bool {
-    let Some((number, rest)) = split_number(key) else {
-        return false;
-    };
+) -> Option<Option<(u64, Row)>> {
+    let (number, rest) = split_number(key)?;
     while sessions
         .next_if(|session| session.stored.number < number)
         .is_some()
     {}
-    let Some(session) = sessions
+    let session = sessions
         .peek_mut()
-        .filter(|session| session.stored.number == number)
-    else {
-        return false;
-    };
+        .filter(|session| session.stored.number == number)?;
     match table {
         Table::Registrations => session.stored.registrations.push((rest.into(), value.into())),
-        Table::Outbound => match rest.try_into() {
-            Ok(seq) => session.outbound.push((u64::from_be_bytes(seq), value.into())),
-            Err(_) => return false,
-        },
+        Table::Outbound => {
+            let seq = u64::from_be_bytes(rest.try_into().ok()?);
+            session.outbound.push((seq, value.into()));
+        }
         Table::Inbound => match rest.try_into() {
-            Ok(id) => session.inbound.push(u16::from_be_bytes(id)),
-            Err(_) => return false,
+            Ok(id) => session.inbound.push((u16::from_be_bytes(id), !value.is_empty())),
+            Err(_) => return Some(Some((number, (rest.into(), value.into())))),
         },
-        Table::Sessions | Table::Retained => return false,
+        Table::Sessions | Table::Retained => return None,
     }
-    true
+    Some(None)
 }

@@ -160,9 +160,13 @@ impl Shard {
         }
         self.hub.numbered_up_to(found.last_number);
         let (mut lost, mut damaged) = (0, 0);
+        for (number, (key, value)) in &found.received {
+            damaged += usize::from(!self.hub.restore_received(*number, key, value));
+        }
         for session in found.take(io.plane.shard()) {
             let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
-            let ids = session.inbound.iter().filter_map(|id| PacketId::new(*id));
+            let ids = session.inbound.iter();
+            let ids = ids.filter_map(|(id, spread)| Some((PacketId::new(*id)?, *spread)));
             let (messages, unread) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
             damaged += unread;
             let revive = |described: &[u8]| AnySession::restored(&opening, now, described, messages);

@@ -51,7 +51,7 @@ impl Router {
             Letter::Published { publish, refused } => self.publish_answered(port, *publish, *refused),
             Letter::Keeps => self.keeping.add(ShardSet::of(from)),
             Letter::Retain { message, awaited } => {
-                let awaited = awaited.map(|publish| (from, publish));
+                let awaited = awaited.map(|waiter| (from, waiter));
                 self.retained_elsewhere(now, port, message, awaited);
             }
             Letter::Request { .. }
@@ -96,7 +96,7 @@ impl Router {
                 retain: *retain,
                 expires: *expires,
             };
-            let awaited = awaited.map(|publish| (from, publish));
+            let awaited = awaited.map(|waiter| (from, waiter));
             self.published_elsewhere(now, port, parcel.sender(*sender), message, awaited);
         }
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
 use crate::journal::Journal;
-use crate::route::{Bind, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{Bind, Completion, Delivery, Identity, Mark, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 
 /// What sessions are made from, whatever carries them.
@@ -337,6 +337,16 @@ impl Session for AnySession {
     fn settled(&mut self, batch: u64) {
         if let Some(session) = self.as_mqtt_mut() {
             Session::settled(session, batch);
+        }
+    }
+
+    fn mark(&self, ticket: Ticket) -> Option<Mark> {
+        self.as_mqtt().and_then(|session| Session::mark(session, ticket))
+    }
+
+    fn missed(&mut self, ticket: Ticket, completion: &Completion) {
+        if let Some(session) = self.as_mqtt_mut() {
+            Session::missed(session, ticket, completion);
         }
     }
 

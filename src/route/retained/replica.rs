@@ -6,12 +6,13 @@ use super::{Retained, Version, rows};
 use crate::journal::{Journal, Table};
 use crate::limits;
 use crate::observe::{DropReason, Stage};
-use crate::route::awaited::PublishId;
+use crate::route::awaited::Waiter;
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::identity::Sender;
 use crate::route::letter::Letter;
 use crate::route::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey};
 use crate::route::port::Port;
+use crate::route::publishing::begin_marked;
 use crate::route::router::Router;
 use crate::time::Now;
 
@@ -29,7 +30,7 @@ impl Router {
         port: &mut impl Port,
         sender: &Sender<'_>,
         from: Option<SessionKey>,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
     ) -> Result<(Reach, u32), Refusal> {
         let bytes = Retained::len_of(sender, message);
@@ -73,7 +74,11 @@ impl Router {
         }
         let answering = awaited.map_or(0, |_| keeping.len());
         let wanted = self.interest.shards(hash, channel).iter().next().is_some();
+        let marked = begin_marked(port, awaited, answering > 0);
         let heard = self.hear_retained(now, port, hash, &retained, from);
+        if marked {
+            port.marked();
+        }
         if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
         }
@@ -91,7 +96,7 @@ impl Router {
         now: Now,
         port: &mut impl Port,
         retained: &Arc<Retained>,
-        awaited: Option<(u16, PublishId)>,
+        awaited: Option<(u16, Waiter)>,
     ) {
         let before = (port.written(), self.journal.len());
         // What is published here because of it is later.
@@ -104,7 +109,14 @@ impl Router {
         if self.is_home_of(hash) {
             self.note_retained(now, retained.channel());
         }
+        let mark = awaited.and_then(|(_, waiter)| waiter.mark);
+        if let Some(mark) = mark {
+            port.mark(mark);
+        }
         let heard = self.hear_retained(now, port, hash, retained, None);
+        if mark.is_some() {
+            port.marked();
+        }
         // Two shards published at a time, and the later one was heard here first. It comes once more: better twice than
         // that somebody is left with what is not retained.
         if heard.anybody
@@ -113,11 +125,11 @@ impl Router {
         {
             self.hear_retained(now, port, hash, &latest, None);
         }
-        let Some((origin, publish)) = awaited else { return };
+        let Some((origin, waiter)) = awaited else { return };
         if (port.written(), self.journal.len()) != before && !heard.unstored {
-            port.hold(origin, publish);
+            port.hold(origin, waiter.publish);
         } else {
-            self.answer_publish(port, origin, publish, heard.unstored);
+            self.answer_publish(port, origin, waiter.publish, heard.unstored);
         }
     }
 

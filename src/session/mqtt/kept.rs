@@ -26,15 +26,20 @@ pub(super) struct Kept {
     batches: VecDeque<(u64, u64)>,
     /// What the client is told when the changes of the turn are durable, in order.
     answers: VecDeque<(u64, Answer)>,
+    /// How many connections the session has had, modulo [`CONNECTIONS`].
+    connection: u32,
 }
+
+/// Connections that are told apart: as many as tickets have room for.
+const CONNECTIONS: u32 = 1 << 15;
 
 /// What may be said only when a change is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// PUBREC: the message has been taken in.
-    Received(PacketId),
     /// PUBCOMP: the exchange is over.
     Completed(PacketId),
+    /// PUBCOMP: there is no such exchange.
+    Unknown(PacketId),
 }
 
 impl Kept {
@@ -47,6 +52,7 @@ impl Kept {
             durable: 0,
             batches: VecDeque::new(),
             answers: VecDeque::new(),
+            connection: 0,
         }
     }
 
@@ -124,7 +130,9 @@ impl Kept {
 
     /// Writes down that an exchange of the client is over.
     pub(super) fn delete_exchange(&mut self, id: PacketId) {
-        self.journal.delete(Table::Inbound, &inbound_key(self.number, id));
+        // With the rows that tell who has got its message.
+        self.journal
+            .delete_all(Table::Inbound, &inbound_key(self.number, id));
     }
 
     /// Gives an answer when what has been written in this turn is durable.
@@ -143,8 +151,19 @@ impl Kept {
     }
 
     /// The connection is gone: whom the answers were for asks again.
-    pub(super) fn forget_answers(&mut self) {
+    pub(super) fn next_connection(&mut self) {
         self.answers.clear();
+        self.connection = (self.connection + 1) % CONNECTIONS;
+    }
+
+    /// Tells what one connection asked from what another one did.
+    pub(super) const fn connection(&self) -> u32 {
+        self.connection
+    }
+
+    /// Whether anything has been written that is not durable.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.journal.is_empty() || !self.batches.is_empty()
     }
 
     /// Moves what was written into `into`, as part of `batch`. Whether there was anything.
