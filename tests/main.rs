@@ -21,6 +21,7 @@ mod browser;
 mod builtin;
 mod channel;
 mod control;
+mod crash;
 mod direct;
 mod flow;
 mod hostile;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use nexus::hub::{Hub, Next};
 use nexus::observe::{DropReason, ShardMetrics, Stage};
-use nexus::route::{Change, CredentialId, Grants, RootWildcard, RouterConfig, RouterLimits, Service};
+use nexus::route::{
+    Change, CredentialId, Grants, Retained, RootWildcard, RouterConfig, RouterLimits, Service,
+};
 use nexus::session::any::{AnySession, Opening};
 use nexus::session::{LoginFailure, mqtt, xmpp};
 use nexus::store::login::{LoginProof, LoginRequest, LoginVerdict, Verified};
@@ -18,12 +20,14 @@ use nexus::time::{Instant, Now};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::disk::Disk;
 use crate::events::{Event, Scheduled};
 use crate::machine::{Machine, Note};
 use crate::xmpp::DOMAINS;
 
 struct Shard {
     hub: Hub<usize, Rc<Vec<u8>>, AnySession>,
+    config: RouterConfig,
     machine: Machine,
     opening: Opening,
     metrics: Arc<ShardMetrics>,
@@ -79,6 +83,9 @@ pub(crate) struct World {
     order: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
     shards: Vec<Shard>,
+    apps: Vec<Change>,
+    /// What outlives a crash, in worlds where anything does.
+    disk: Option<Disk>,
     paths: Vec<Vec<Path>>,
     pub links: Vec<Link>,
     ring_parcels: usize,
@@ -110,9 +117,11 @@ impl World {
             .get(random.random_range(0..3usize))
             .unwrap();
         let shards: Vec<Shard> = (0..shards)
-            .map(|shard| Shard::new(shard, shards, placement_seed, random.random()))
+            .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), false))
             .collect();
         let mut world = Self {
+            apps: apps.to_vec(),
+            disk: None,
             now: START_NS,
             order: 0,
             queue: BinaryHeap::new(),
@@ -125,14 +134,100 @@ impl World {
             random,
             notes: Vec::new(),
         };
-        let now = world.time();
-        for shard in &mut world.shards {
-            for change in apps {
+        world.introduce_apps();
+        world.at(TICK_NS, Event::Tick);
+        world
+    }
+
+    /// A world with a disk, whose daemon may crash.
+    pub(crate) fn lasting(
+        seed: u64,
+        shards: usize,
+        apps: &[Change],
+        services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
+    ) -> Self {
+        let mut world = Self::new(seed, shards, apps, services);
+        world.disk = Some(Disk::default());
+        world.start(shards);
+        world
+    }
+
+    fn introduce_apps(&mut self) {
+        let now = self.time();
+        for shard in &mut self.shards {
+            for change in &self.apps {
                 shard.hub.change(&mut shard.machine, now, change);
             }
         }
-        world.at(TICK_NS, Event::Tick);
-        world
+    }
+
+    /// The daemon is gone, with all that is not on the disk, and comes back with so many shards. What it has sent may
+    /// still arrive.
+    pub(crate) fn crash(&mut self, shards: usize) {
+        let committed = self.random.random_bool(0.5);
+        self.disk.as_mut().unwrap().crash(committed);
+        self.queue.retain(|Reverse(scheduled)| {
+            matches!(
+                scheduled.event,
+                Event::ToClient(..) | Event::GoneAtClient(_) | Event::Tick | Event::Act(_)
+            )
+        });
+        for conn in 0..self.links.len() {
+            self.links[conn].shard = 0;
+            if !std::mem::replace(&mut self.links[conn].is_gone_at_server, true) {
+                self.send_down(conn, Event::GoneAtClient(conn));
+            }
+        }
+        self.start(shards);
+    }
+
+    /// Starts a daemon on what is on the disk.
+    fn start(&mut self, shards: usize) {
+        let placement_seed = self.random.random();
+        let random = &mut self.random;
+        self.shards = (0..shards)
+            .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), true))
+            .collect();
+        self.paths = vec![vec![Path::default(); shards]; shards];
+        self.introduce_apps();
+        let (now, disk) = (self.time(), self.disk.as_ref().unwrap());
+        let config = self.shards[0].config.clone();
+        let home = config.homes();
+        let sessions = disk.sessions();
+        let last = sessions.iter().map(|session| session.stored.number).max();
+        for shard in &mut self.shards {
+            for (channel, row) in disk.retained() {
+                let message = Retained::decode(now, channel, row).expect("a retained message is whole");
+                shard.hub.restore_retained(message);
+            }
+            for (number, key, value) in disk.received() {
+                assert!(shard.hub.restore_received(number, key, value), "who received");
+            }
+            shard.hub.numbered_up_to(last.unwrap_or(0));
+        }
+        for session in sessions {
+            let place = usize::from(home(session.stored.address().unwrap()));
+            self.shards[place].restore(now, &session);
+        }
+        for place in 0..shards {
+            self.settle(place);
+        }
+    }
+
+    /// Hands what changed on a shard to the disk.
+    fn store(&mut self, place: usize) {
+        let Some(disk) = &mut self.disk else { return };
+        if let Some((batch, journal)) = self.shards[place].hub.take_batch() {
+            disk.submit(place, batch, journal);
+        }
+        self.commit_next();
+    }
+
+    fn commit_next(&mut self) {
+        if self.disk.as_mut().is_some_and(Disk::begin) {
+            let after = self.delay();
+            self.at(after, Event::Commit);
+        }
     }
 
     fn time(&self) -> Now {
@@ -226,6 +321,9 @@ impl World {
 
     /// Breaks a connection from the client's side.
     pub(crate) fn break_off(&mut self, conn: usize) {
+        if self.disk.is_some() {
+            self.send_up(conn, Event::BrokenAtServer(conn));
+        }
         self.send_up(conn, Event::GoneAtServer(conn));
     }
 
@@ -263,6 +361,12 @@ impl World {
                     self.show(conn);
                     self.settle(self.links[conn].shard);
                 }
+                Event::BrokenAtServer(conn) => {
+                    let machine = &mut self.shards[self.links[conn].shard].machine;
+                    if let Some(wire) = machine.wires.get_mut(&conn) {
+                        wire.is_broken = true;
+                    }
+                }
                 Event::GoneAtServer(conn) => {
                     let shard = self.links[conn].shard;
                     self.gone_at_server(conn);
@@ -282,6 +386,18 @@ impl World {
                     let place = usize::from(verdict.session.shard);
                     let shard = &mut self.shards[place];
                     shard.hub.verdict(&mut shard.machine, now, verdict);
+                    self.settle(place);
+                }
+                Event::Commit => {
+                    for (place, batch) in self.disk.as_mut().unwrap().commit() {
+                        let after = self.delay();
+                        self.at(after, Event::Committed(place, batch));
+                    }
+                    self.commit_next();
+                }
+                Event::Committed(place, batch) => {
+                    let shard = &mut self.shards[place];
+                    shard.hub.committed(&mut shard.machine, now, batch);
                     self.settle(place);
                 }
                 Event::Timer(place) => {
@@ -395,6 +511,7 @@ impl World {
                 }),
             );
         }
+        self.store(place);
         for to in 0..self.shards.len() {
             self.pass_parcel(place, to);
         }
@@ -472,7 +589,7 @@ impl World {
 }
 
 impl Shard {
-    fn new(shard: usize, shards: usize, placement_seed: u64, seed: [u8; 32]) -> Self {
+    fn new(shard: usize, shards: usize, placement_seed: u64, seed: [u8; 32], durable: bool) -> Self {
         let metrics = Arc::new(ShardMetrics::default());
         let config = RouterConfig {
             shard: u16::try_from(shard).unwrap(),
@@ -482,7 +599,7 @@ impl Shard {
             domain: "nexus.example".into(),
             root_wildcard: RootWildcard::Operators,
             limits: RouterLimits::default(),
-            durable: false,
+            durable,
             metrics: Arc::clone(&metrics),
         };
         let mqtt = mqtt::Settings {
@@ -499,12 +616,26 @@ impl Shard {
             passwords: mqtt::Passwords::Taken,
         };
         Self {
-            hub: Hub::new(config),
+            hub: Hub::new(config.clone()),
+            config,
             machine: Machine::default(),
             opening,
             metrics,
             timer_at: None,
         }
+    }
+}
+
+impl Shard {
+    /// Takes in a session as it was on the disk.
+    fn restore(&mut self, now: Now, session: &crate::disk::Session) {
+        let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
+        let ids = session.inbound.iter().copied();
+        let (messages, damaged) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
+        let opening = &self.opening;
+        let revive = |described: &[u8]| AnySession::restored(opening, now, described, messages);
+        let unread = self.hub.restore(&mut self.machine, now, &session.stored, revive);
+        assert_eq!((damaged, unread), (0, Some(0)), "a session is restored whole");
     }
 }
 
