@@ -118,6 +118,12 @@ pub struct Mqtt {
     pub queued_messages_max: usize,
     /// Their bytes.
     pub queued_bytes_max: usize,
+    /// Sessions that outlive their connections.
+    pub sessions_max: usize,
+    /// Those of one account; 0 is as many as there may be at all.
+    pub sessions_per_account_max: usize,
+    /// Messages a client may publish in a second; 0 is any number.
+    pub publish_rate_max: u32,
 }
 
 /// The XMPP face.
@@ -149,6 +155,10 @@ pub struct Channels {
     pub retained_max: usize,
     /// The same, in bytes of memory.
     pub retained_bytes_max: usize,
+    /// Subscriptions of one block.
+    pub subscriptions_per_block_max: usize,
+    /// Levels of a channel's name or filter.
+    pub levels_max: usize,
 }
 
 /// Bounds on requests in flight; beyond, requests are answered with -2002.
@@ -240,6 +250,9 @@ impl Default for Mqtt {
             inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
             queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
+            sessions_max: limits::KEPT_SESSIONS_MAX,
+            sessions_per_account_max: 0,
+            publish_rate_max: 0,
         }
     }
 }
@@ -268,6 +281,8 @@ impl Default for Channels {
             root_wildcard: RootWildcard::default(),
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            levels_max: limits::CHANNEL_LEVELS_MAX,
         }
     }
 }
@@ -331,6 +346,13 @@ impl Config {
             ("mqtt", "inflight_max", mqtt.inflight_max.into()),
             ("mqtt", "queued_messages_max", mqtt.queued_messages_max as u64),
             ("mqtt", "queued_bytes_max", mqtt.queued_bytes_max as u64),
+            ("mqtt", "sessions_max", mqtt.sessions_max as u64),
+            (
+                "mqtt",
+                "sessions_per_account_max",
+                mqtt.sessions_per_account_max as u64,
+            ),
+            ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
             ("channels", "retained_max", channels.retained_max as u64),
             (
@@ -338,6 +360,12 @@ impl Config {
                 "retained_bytes_max",
                 channels.retained_bytes_max as u64,
             ),
+            (
+                "channels",
+                "subscriptions_per_block_max",
+                channels.subscriptions_per_block_max as u64,
+            ),
+            ("channels", "levels_max", channels.levels_max as u64),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",

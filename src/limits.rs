@@ -54,9 +54,24 @@ pub const DIRECT_ANSWERERS_MAX: usize = 256;
 /// Blocks found on one shard that a Direct message to a whole account goes to; for the others it is dropped.
 pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 
+// Sessions that outlive their connections.
+/// All of them.
+pub const KEPT_SESSIONS_MAX: usize = 16_000_000;
+
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// The name of a group that shares subscriptions.
+pub const SHARE_NAME_BYTES_MAX: usize = 128;
+/// Groups that the sessions of one shard are members of.
+pub const SHARES_PER_SHARD_MAX: usize = 65_536;
+/// Members of one group among the sessions of one shard.
+pub const SHARE_MEMBERS_PER_SHARD_MAX: usize = 4_096;
+/// Members that a message is offered to in vain; then it is dropped. Members known to be full are not counted: they are
+/// passed over.
+pub const SHARE_TRIES_MAX: usize = 3;
+/// How long a member whose queue was found full is passed over while there are others.
+pub const SHARE_FULL_MS: u64 = 100;
 /// Retained messages, of the daemon.
 pub const RETAINED_MAX: usize = 1_000_000;
 /// Bytes that they take in memory: names, payloads and properties, about 100 for each message on top.
@@ -295,8 +310,16 @@ pub const STORAGE_GAPS_MAX: usize = 1_024;
 pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
 /// The write-ahead log is folded into the database when it has as many bytes.
 pub const STORAGE_LOG_BYTES: i64 = 64 * 1_024 * 1_024;
+/// What a shard takes in at a time of what was kept over a restart.
+pub const RESTORE_PORTION_BYTES: usize = 256 * 1_024;
+/// Portions that wait for a shard; the reader waits beyond.
+pub const RESTORE_PORTIONS_MAX: usize = 4;
 
 // The configuration.
+/// The most sessions that outlive their connections that an operator may allow.
+pub const KEPT_SESSIONS_CEILING: usize = 1_000_000_000;
+/// The most subscriptions of one session that an operator may allow.
+pub const SUBSCRIPTIONS_CEILING: usize = 65_536;
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
 /// The most messages in flight towards one client that an operator may allow: packet identifiers are sought among them.

@@ -44,6 +44,29 @@ impl Sub for Instant {
     }
 }
 
+/// A point in time, or none, in the eight bytes of a point. The last nanosecond of the clock stands for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaybeInstant(u64);
+
+impl MaybeInstant {
+    /// None.
+    pub const NONE: Self = Self(u64::MAX);
+
+    /// A point in time.
+    pub const fn at(instant: Instant) -> Self {
+        Self(instant.0)
+    }
+
+    /// The point in time, if it is one.
+    pub const fn get(self) -> Option<Instant> {
+        if self.0 == Self::NONE.0 {
+            None
+        } else {
+            Some(Instant(self.0))
+        }
+    }
+}
+
 /// Both clocks as they stood when the current turn began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -62,5 +85,14 @@ mod tests {
         let late = Instant::from_nanos(u64::MAX);
         assert_eq!(late + Duration::from_secs(1), late);
         assert_eq!(Instant::default() - late, Duration::ZERO);
+    }
+
+    #[test]
+    fn none_is_no_point_in_time() {
+        assert_eq!(MaybeInstant::NONE.get(), None);
+        for instant in [Instant::default(), Instant::from_nanos(7)] {
+            assert_eq!(MaybeInstant::at(instant).get(), Some(instant));
+        }
+        assert_eq!(size_of::<MaybeInstant>(), 8);
     }
 }

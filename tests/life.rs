@@ -47,6 +47,11 @@ fn health_readiness_and_metrics_are_served() {
         for series in [
             "nexus_drops_total{stage=\"direct\",reason=\"no_receiver\"}",
             "nexus_drops_total{stage=\"answer\",reason=\"late\"}",
+            "nexus_connections{protocol=\"mqtt5\",transport=\"stream\"}",
+            "nexus_mqtt_publishes_total{direction=\"out\",qos=\"2\"}",
+            "nexus_api_seconds_bucket{le=\"+Inf\"}",
+            "nexus_durable_publish_seconds_count",
+            "nexus_mqtt_queued_bytes",
         ] {
             assert!(metrics.body.contains(series), "{series}");
         }

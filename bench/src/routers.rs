@@ -28,6 +28,10 @@ pub struct CountingPort {
 }
 
 impl Port for CountingPort {
+    fn now(&self) -> Instant {
+        Instant::default()
+    }
+
     fn begin_message(&mut self) {}
 
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::engine::Endpoint;
+use crate::protocol::login::Continuity;
 use crate::protocol::stamp::{Form, blank_payload};
 use crate::protocol::{Login, Version, Wire, mqtt};
 use crate::scenario::{Load, Settings, topic};
@@ -169,6 +170,8 @@ pub enum FilterKind {
     Plain,
     /// `$nexus/channel/+/+/+/+/<topic>`: deliveries carry their sender.
     Sender,
+    /// `<topic>/+`: a filter of its own for each, all of one shape. Of `idle` only.
+    Wild,
 }
 
 /// Options of every scenario.
@@ -201,6 +204,16 @@ pub struct Common {
     /// How subscribers name the topic.
     #[arg(long, value_enum, default_value_t = FilterKind::Plain)]
     pub filter: FilterKind,
+    /// MQTT: the sessions outlive their connections.
+    #[arg(long)]
+    pub kept: bool,
+    /// MQTT: the sessions are there from an earlier run with `--kept` and the same `--run`; one that is not ends the
+    /// run. Nothing is subscribed to anew.
+    #[arg(long, requires = "run")]
+    pub returning: bool,
+    /// Number of the run, which names its connections and topics; without it a random one.
+    #[arg(long)]
+    pub run: Option<u32>,
     /// MQTT over WebSocket.
     #[arg(long)]
     pub ws: bool,
@@ -336,15 +349,15 @@ impl Common {
             return Err("--raw needs --threads 1, --qos 0 and no --ws".into());
         }
         if self.protocol == Protocol::Xmpp {
-            if self.raw || self.qos != 0 || self.filter == FilterKind::Sender {
-                return Err("--protocol xmpp has no --raw, no --qos and no --filter sender".into());
+            if self.raw || self.qos != 0 || self.filter != FilterKind::Plain || self.kept || self.returning {
+                return Err("--protocol xmpp has no --raw, --qos, --filter, --kept or --returning".into());
             }
             if self.accounts.is_none() {
                 return Err("--protocol xmpp needs --accounts".into());
             }
         }
         let filter_prefix = match self.filter {
-            FilterKind::Plain => String::new(),
+            FilterKind::Plain | FilterKind::Wild => String::new(),
             FilterKind::Sender => "$nexus/channel/+/+/+/+/".into(),
         };
         Ok(Settings {
@@ -362,6 +375,12 @@ impl Common {
             filter_prefix,
             keepalive_s: self.keepalive,
             concurrency: self.opening.max(1),
+            filter_suffix: if self.filter == FilterKind::Wild { "/+" } else { "" }.into(),
+            continuity: match (self.returning, self.kept) {
+                (true, _) => Continuity::Returning,
+                (false, true) => Continuity::Kept,
+                (false, false) => Continuity::Clean,
+            },
         })
     }
 
@@ -450,6 +469,14 @@ mod tests {
         ] {
             assert!(common(extra).settings(1).is_err(), "{extra:?}");
         }
+        let line = [
+            "nexus-loadgen",
+            "idle",
+            "--server",
+            "127.0.0.1:1883",
+            "--returning",
+        ];
+        assert!(Cli::try_parse_from(line).is_err(), "of which run?");
         let both = [
             "nexus-loadgen",
             "pairs",

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use crate::args::{Common, ScenarioArgs};
+use crate::args::{Common, FilterKind, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
 use crate::engine::{self, Endpoint, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
 use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost, us_each};
@@ -31,8 +31,12 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
     raise_file_limit();
     let common = scenario.common();
     let run = u32::try_from((unix_ns() / 1_000) & 0xffff_ffff).unwrap_or(1) ^ std::process::id();
+    let run = common.run.unwrap_or(run);
     let settings = common.settings(run)?;
     let threads = common.threads.max(1);
+    if common.filter == FilterKind::Wild && !matches!(scenario, ScenarioArgs::Idle { .. }) {
+        return Err("--filter wild is for idle: nothing is published that it matches".into());
+    }
     let shares = 0..threads;
     let endpoints = scenario.endpoints(settings.wire)?;
     let flow = |groups, publishers, subscribers| {
@@ -164,6 +168,8 @@ fn perform<S: Scenario>(
 struct Observed {
     from: Sample,
     until: Sample,
+    /// From the first connection's opening to the last one being ready, nanoseconds.
+    setup_ns: u64,
     /// Connections ready and memory, at the [`FURTHER_FROM`]-th connection.
     further: Option<(u64, u64)>,
 }
@@ -203,6 +209,7 @@ fn observe(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<Observ
 fn observe_inner(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<Observed, String> {
     let mut progress = Progress::new(common.quiet);
     let mut further = None;
+    let began_ns = now_ns();
     let ready = wait_ready(shared, setup_ns_max, |ready| {
         if further.is_none() && ready >= FURTHER_FROM {
             let reading = common.server_pid.and_then(|pid| Reading::take(pid).ok());
@@ -214,6 +221,7 @@ fn observe_inner(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<
     if !ready {
         return Err(fault());
     }
+    let setup_ns = now_ns().saturating_sub(began_ns);
     let start_ns = now_ns() + SECOND_NS / 50;
     let from_ns = start_ns + seconds(common.warmup);
     let until_ns = from_ns + seconds(common.duration);
@@ -236,7 +244,12 @@ fn observe_inner(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<
         sleep_until(now_ns() + 2_000_000);
         progress.tick(shared, "draining");
     }
-    Ok(Observed { from, until, further })
+    Ok(Observed {
+        from,
+        until,
+        setup_ns,
+        further,
+    })
 }
 
 /// A line a second on standard error.
@@ -322,6 +335,8 @@ fn compose(
             .chain(std::env::args().skip(1))
             .collect(),
         connections,
+        setup_s: observed.setup_ns as f64 / 1e9,
+        ready_per_s: connections as f64 * 1e9 / observed.setup_ns.max(1) as f64,
         measured_s: wall_ns as f64 / 1e9,
         unit: tally.unit,
         sent,
@@ -359,6 +374,7 @@ fn server_cost(
 ) -> Option<ServerCost> {
     let (before, from, until) = (before?, observed.from.server?, observed.until.server?);
     let spent = until.since(&from);
+    let setup = from.since(&before);
     let wall_ns = observed.until.at_ns.saturating_sub(observed.from.at_ns).max(1);
     let growth = |from_bytes: u64, count: u64, to_bytes: u64| {
         (to_bytes as f64 - from_bytes as f64) / count.max(1) as f64
@@ -369,6 +385,7 @@ fn server_cost(
     Some(ServerCost {
         cpu_us_per_unit: us_each(spent.total_ns, done),
         cpu_us_per_sent: us_each(spent.total_ns, sent),
+        cpu_us_per_connection: us_each(setup.total_ns, connections),
         cores_busy: spent.total_ns as f64 / wall_ns as f64,
         cores_waited: spent.waited_ns as f64 / wall_ns as f64,
         user_share: spent.user_ns as f64 / (spent.user_ns + spent.system_ns).max(1) as f64,

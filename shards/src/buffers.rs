@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
+use crate::limits;
+
 /// Anonymous memory, page aligned, as the kernel wants its rings.
 #[derive(Debug)]
 struct Mapping {
@@ -46,13 +48,18 @@ pub(crate) struct Buffers {
     memory: Mapping,
     count: u16,
     bytes: u32,
+    /// How many have been given to the kernel; the others are memory that nobody has touched.
+    used: u16,
+    /// The kernel has run out of them.
+    short: bool,
     tail: u16,
     published: u16,
 }
 
 impl Buffers {
-    /// `count` buffers, a power of two, of `bytes` each; all are given to the kernel by the first
-    /// [`Buffers::publish`].
+    /// `count` buffers, a power of two, of `bytes` each. The first few are given to the kernel by the first
+    /// [`Buffers::publish`], the others as it runs out of them: it takes them in turn, so that even a shard that
+    /// needs few would soon have touched all.
     pub(crate) fn new(count: u16, bytes: u32) -> io::Result<Self> {
         let each = index(bytes);
         let mut buffers = Self {
@@ -60,13 +67,27 @@ impl Buffers {
             memory: Mapping::new(usize::from(count) * each)?,
             count,
             bytes,
+            used: 0,
+            short: false,
             tail: 0,
             published: 0,
         };
-        for id in 0..count {
-            buffers.give(id);
-        }
+        buffers.add(limits::RECEIVE_BUFFERS_FIRST);
         Ok(buffers)
+    }
+
+    /// The kernel has run out of them: it gets twice as many from the next [`Buffers::publish`] on, while there are
+    /// any. A burst that leaves many connections without one tells so many times, and counts once.
+    pub(crate) fn run_out(&mut self) {
+        self.short = true;
+    }
+
+    fn add(&mut self, more: u16) {
+        let until = self.count.min(self.used.saturating_add(more));
+        for id in self.used..until {
+            self.give(id);
+        }
+        self.used = until;
     }
 
     /// Where the kernel finds the ring, and its length.
@@ -100,6 +121,9 @@ impl Buffers {
 
     /// Lets the kernel see what was given back.
     pub(crate) fn publish(&mut self) {
+        if std::mem::take(&mut self.short) {
+            self.add(self.used);
+        }
         if self.published == self.tail {
             return;
         }
@@ -118,4 +142,24 @@ impl Buffers {
 
 fn index(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_never_needed_is_not_given_and_each_is_given_once() {
+        let mut buffers = Buffers::new(256, 64).unwrap();
+        let mut seen = vec![limits::RECEIVE_BUFFERS_FIRST];
+        for _ in 0..4 {
+            buffers.run_out();
+            buffers.run_out();
+            buffers.publish();
+            assert_eq!((buffers.used, buffers.published), (buffers.tail, buffers.tail));
+            seen.push(buffers.used);
+        }
+        assert_eq!(seen, [64, 128, 256, 256, 256]);
+        assert_eq!(Buffers::new(4, 64).unwrap().used, 4);
+    }
 }

@@ -10,6 +10,8 @@ pub const COMPLETION_ENTRIES: u32 = 8_192;
 pub const COMPLETIONS_PER_TURN_MAX: usize = 1_024;
 /// Provided receive buffers of one shard; a power of two.
 pub const RECEIVE_BUFFERS: u16 = 1_024;
+/// How many of them a shard begins with; more as it runs out of them.
+pub const RECEIVE_BUFFERS_FIRST: u16 = 64;
 /// Bytes of one provided receive buffer.
 pub const RECEIVE_BUFFER_BYTES: u32 = 2_048;
 /// Memory each glommio ring registers. glommio takes it three times.

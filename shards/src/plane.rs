@@ -58,6 +58,17 @@ pub(crate) struct Lists {
     pub(crate) leaving: Vec<ConnId>,
 }
 
+/// Whether connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepts {
+    /// They are.
+    Always,
+    /// The app is not ready for them: the kernel keeps them.
+    Held,
+    /// From the end of this turn on.
+    Released,
+}
+
 /// A shard as its app sees it.
 #[derive(Debug)]
 pub struct Plane<P> {
@@ -73,6 +84,8 @@ pub struct Plane<P> {
     pub(crate) stats: Arc<Stats>,
     /// The daemon stops: no connection is handed over any more.
     pub(crate) stopping: bool,
+    /// Whether connections are accepted.
+    pub(crate) accepts: Accepts,
     /// Empty queues, to be used again.
     #[expect(
         clippy::vec_box,
@@ -95,6 +108,7 @@ impl<P> Plane<P> {
             bounds: Bounds::from(config),
             stats,
             stopping: false,
+            accepts: Accepts::Always,
             queues: Vec::new(),
         }
     }
@@ -218,6 +232,19 @@ impl<P> Plane<P> {
         let known = |entry: &&mut Conn| entry.flags.any(Flags::KNOWN);
         let entry = self.conns.get_mut(conn).filter(known);
         entry.map(|entry| entry.tag = tag).is_some()
+    }
+
+    /// Called in [`App::starting`](crate::App::starting): accepts no connection until
+    /// [`release_accepts`](Self::release_accepts). Whoever connects meanwhile waits in the kernel's queue.
+    pub fn hold_accepts(&mut self) {
+        self.accepts = Accepts::Held;
+    }
+
+    /// Accepts connections from the end of this turn on.
+    pub fn release_accepts(&mut self) {
+        if self.accepts == Accepts::Held {
+            self.accepts = Accepts::Released;
+        }
     }
 
     /// Arms a timer: `key` comes back by [`App::timer`](crate::App::timer), once, not before `at_ns` on the

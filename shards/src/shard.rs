@@ -34,7 +34,7 @@ use crate::glom;
 use crate::limits;
 use crate::mesh::Mesh;
 use crate::operation::{Op, Token};
-use crate::plane::Plane;
+use crate::plane::{Accepts, Plane};
 use crate::policy::{self, Situation, Step};
 use crate::ring::{Completion, Ring};
 use crate::stats::Stats;
@@ -210,6 +210,10 @@ impl<A: App> Shard<A> {
         self.rearm_receives();
         self.submit_sends();
         self.ring_bells();
+        if self.plane.accepts == Accepts::Released {
+            self.plane.accepts = Accepts::Always;
+            self.arm_listeners();
+        }
         Ok(())
     }
 
@@ -426,7 +430,7 @@ impl<A: App> Shard<A> {
     fn arm_listeners(&mut self) {
         use std::os::fd::AsRawFd;
         for (place, listener) in self.listeners.iter_mut().enumerate() {
-            if listener.armed || self.plane.stopping {
+            if listener.armed || self.plane.stopping || self.plane.accepts == Accepts::Held {
                 continue;
             }
             if let Some(socket) = &listener.socket {

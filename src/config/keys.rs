@@ -77,6 +77,15 @@ const KEYS: Keys = &[
                 "queued_bytes_max",
                 Kind::Number(1_024, limits::MQTT_QUEUED_BYTES_CEILING as u64),
             ),
+            (
+                "sessions_max",
+                Kind::Number(0, limits::KEPT_SESSIONS_CEILING as u64),
+            ),
+            (
+                "sessions_per_account_max",
+                Kind::Number(0, limits::KEPT_SESSIONS_CEILING as u64),
+            ),
+            ("publish_rate_max", Kind::Number(0, 1_000_000)),
         ]),
     ),
     ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),
@@ -89,6 +98,11 @@ const KEYS: Keys = &[
                 "retained_bytes_max",
                 Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
             ),
+            (
+                "subscriptions_per_block_max",
+                Kind::Number(1, limits::SUBSCRIPTIONS_CEILING as u64),
+            ),
+            ("levels_max", Kind::Number(1, limits::CHANNEL_LEVELS_MAX as u64)),
         ]),
     ),
     (

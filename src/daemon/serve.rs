@@ -96,7 +96,7 @@ impl Daemon {
             metrics: Arc::clone(&metrics),
             control: control.port(),
             storage: None,
-            found: Arc::new(Found::nothing(count)),
+            found: Arc::new(Found::new(count)),
             updates: Arc::clone(&updates),
             seed: random()?,
             stream_seed: random()?,
@@ -106,6 +106,7 @@ impl Daemon {
         // The control thread holds the lock of the data directory, for both.
         let storage = blank.open_storage(wake(&bells))?;
         let (storage_port, found) = (blank.storage.clone(), Arc::clone(&blank.found));
+        let router = blank.parts(0).router;
         let plane = shards::launch(machine, move |shard| Shard::new(blank.parts(shard)))
             .map_err(|e| Fault::new(e.to_string()))?;
         for warning in plane.warnings() {
@@ -115,7 +116,7 @@ impl Daemon {
         // What the control thread said before the shards ran waits in their inboxes.
         all.iter().for_each(shards::Bell::ring);
         let _ = bells.set(all);
-        found.wait(|| !plane.has_ended());
+        let (plane, storage) = take_in(plane, storage, &router, &found, &bells)?;
         let ready = Arc::new(AtomicBool::new(true));
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
         system.started(stats.clone());
@@ -195,9 +196,10 @@ struct Blank {
 }
 
 impl Blank {
-    /// Opens what outlives the daemon, reads it and starts its thread, if anything is to outlive it.
-    fn open_storage(&mut self, wake: Wake) -> Result<Option<StorageHandle>, Fault> {
+    /// Opens what outlives the daemon, if anything is to outlive it.
+    fn open_storage(&mut self, wake: Wake) -> Result<Option<Storage>, Fault> {
         if self.config.storage.durability == Durability::Memory {
+            self.found.nothing();
             return Ok(None);
         }
         let storage = Storage::open(StorageConfig {
@@ -208,15 +210,6 @@ impl Blank {
         for report in storage.reports() {
             tracing::warn!("{report}");
         }
-        let found = restore::load(&storage, &self.parts(0).router)?;
-        if found.unreadable > 0 {
-            tracing::warn!(
-                rows = found.unreadable,
-                "rows that could not be read were left out"
-            );
-        }
-        self.found = Arc::new(found);
-        let storage = storage.start()?;
         self.storage = Some(storage.port());
         Ok(Some(storage))
     }
@@ -266,6 +259,38 @@ impl Blank {
     }
 }
 
+/// Has the shards take in what was kept, then starts the storage thread. A fault ends the shards.
+fn take_in(
+    plane: shards::Running,
+    storage: Option<Storage>,
+    router: &RouterConfig,
+    found: &Found,
+    bells: &Arc<OnceLock<Vec<shards::Bell>>>,
+) -> Result<(shards::Running, Option<StorageHandle>), Fault> {
+    let goes_on = || !plane.has_ended();
+    let read = |storage: Storage| {
+        let rows = restore::load(&storage, router, found, &wake(bells), &goes_on)?;
+        if rows > 0 {
+            tracing::warn!(rows, "rows that could not be read were left out");
+        }
+        storage.start()
+    };
+    match storage.map(read).transpose() {
+        Ok(storage) => {
+            found.wait(goes_on);
+            // Now that all have taken it in, each may accept.
+            bells.get().into_iter().flatten().for_each(shards::Bell::ring);
+            Ok((plane, storage))
+        }
+        Err(fault) => {
+            plane.stopper().stop(Duration::ZERO);
+            // What came first is told.
+            let _ = plane.join();
+            Err(fault)
+        }
+    }
+}
+
 /// Who may use root wildcards, in the router's words.
 pub(super) fn root_wildcard(config: &Config) -> route::RootWildcard {
     match config.channels.root_wildcard {
@@ -282,6 +307,10 @@ pub(super) fn router_limits(config: &Config) -> RouterLimits {
         requests_per_shard_max: config.api.requests_per_shard_max,
         retained_max: config.channels.retained_max,
         retained_bytes_max: config.channels.retained_bytes_max,
+        subscriptions_per_block_max: config.channels.subscriptions_per_block_max,
+        channel_levels_max: config.channels.levels_max,
+        kept_sessions_max: config.mqtt.sessions_max,
+        kept_sessions_per_account_max: config.mqtt.sessions_per_account_max,
     }
 }
 
@@ -301,6 +330,7 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
         inflight_max: config.mqtt.inflight_max,
         queued_messages_max: config.mqtt.queued_messages_max,
         queued_bytes_max: config.mqtt.queued_bytes_max,
+        publish_rate_max: config.mqtt.publish_rate_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,
         metrics: Arc::clone(metrics),
     }

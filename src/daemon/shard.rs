@@ -10,7 +10,7 @@ use crossbeam::queue::ArrayQueue;
 use shards::{App, Close, ConnId, Plane, Shared, TimerId};
 
 use super::control::{ControlMessage, ControlPort};
-use super::restore::Found;
+use super::restore::{Found, Portion, StoredSession};
 use super::serve;
 use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
@@ -72,12 +72,24 @@ pub struct Shard {
     cleartext_passwords: bool,
     control: Arc<ControlPort>,
     storage: Option<Arc<StoragePort>>,
-    /// Until it has been taken in.
+    /// Until every shard has taken it in.
     found: Option<Arc<Found>>,
+    restored: Restored,
     updates: Arc<Updates>,
     metrics: Arc<ShardMetrics>,
     system: Schedule,
     ticks: bool,
+}
+
+/// How far the taking in of what was kept over a restart is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restored {
+    /// Under way.
+    Under,
+    /// Done; the other shards are not told everything yet.
+    Telling,
+    /// Done and told.
+    Told,
 }
 
 /// The key of the shard's own timer; the hub's use other values.
@@ -103,6 +115,7 @@ impl Shard {
             control: parts.control,
             storage: parts.storage,
             found: Some(parts.found),
+            restored: Restored::Under,
             ticks: false,
         }
     }
@@ -148,22 +161,43 @@ impl Shard {
 
     /// Takes in what was kept over a restart.
     fn restore(&mut self, plane: &mut Plane<Parcel>) {
-        let Some(found) = self.found.take() else { return };
+        let Some(found) = self.found.clone() else { return };
+        while let Some(portion) = found.take(plane.shard()) {
+            match portion {
+                Portion::Retained(messages) => {
+                    for message in messages.iter() {
+                        self.hub.restore_retained(Arc::clone(message));
+                    }
+                }
+                Portion::Sessions(sessions) => self.restore_sessions(plane, sessions),
+                Portion::Received(rows) => {
+                    for (number, (key, value)) in rows.iter() {
+                        if !self.hub.restore_received(*number, key, value) {
+                            tracing::warn!("a row of who had got a message could not be read");
+                        }
+                    }
+                }
+                Portion::End { last_number } => {
+                    self.hub.numbered_up_to(last_number);
+                    self.restored = Restored::Telling;
+                }
+            }
+        }
+        if found.is_taken() {
+            self.found = None;
+            plane.release_accepts();
+        }
+    }
+
+    fn restore_sessions(&mut self, plane: &mut Plane<Parcel>, sessions: Vec<StoredSession>) {
         let (now, opening) = (now(plane), self.opening(Passwords::Refused));
         let mut io = ShardIo {
             plane,
             control: &self.control,
             metrics: &self.metrics,
         };
-        for message in &found.retained {
-            self.hub.restore_retained(Arc::clone(message));
-        }
-        self.hub.numbered_up_to(found.last_number);
         let (mut lost, mut damaged) = (0, 0);
-        for (number, (key, value)) in &found.received {
-            damaged += usize::from(!self.hub.restore_received(*number, key, value));
-        }
-        for session in found.take(io.plane.shard()) {
+        for session in sessions {
             let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
             let ids = session.inbound.iter();
             let ids = ids.filter_map(|(id, spread)| Some((PacketId::new(*id)?, *spread)));
@@ -182,7 +216,16 @@ impl Shard {
                 "what could not be read was left out"
             );
         }
-        found.taken();
+    }
+
+    /// Tells that everything has been taken in, once the other shards have what follows for them.
+    fn tell_restored(&mut self) {
+        if self.restored == Restored::Telling
+            && let Some(found) = &self.found
+        {
+            self.restored = Restored::Told;
+            found.taken();
+        }
     }
 
     /// Hands what changed to the storage thread. Without one it lasts as long as the daemon, from now on.
@@ -249,6 +292,7 @@ impl App for Shard {
 
     fn starting(&mut self, plane: &mut Plane<Parcel>) {
         self.start_ticking(plane);
+        plane.hold_accepts();
         self.restore(plane);
     }
 
@@ -390,6 +434,7 @@ impl App for Shard {
         if let Some(config) = self.updates.get(plane.shard()).and_then(ArrayQueue::pop) {
             self.reconfigure(&config);
         }
+        self.restore(plane);
         self.hear_from_storage(plane);
         self.take_from_control(plane);
     }
@@ -397,6 +442,7 @@ impl App for Shard {
     fn flush(&mut self, plane: &mut Plane<Parcel>) {
         // Before the parcels: what another shard writes because of them comes after it.
         self.store(plane);
+        let mut kept = false;
         for to in 0..plane.shards() {
             let Ok(shard) = u16::try_from(to) else { continue };
             while let Some(emptied) = plane.reuse(to) {
@@ -406,7 +452,11 @@ impl App for Shard {
                 && let Err(parcel) = plane.send(to, parcel)
             {
                 self.hub.keep(shard, parcel);
+                kept = true;
             }
+        }
+        if !kept {
+            self.tell_restored();
         }
     }
 

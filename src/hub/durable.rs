@@ -198,8 +198,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 }
                 Some((_, Waiting::Session(key))) => self.session_committed(io, now, key, batch),
                 Some((_, Waiting::Complete(key, ticket, completion))) => {
-                    self.complete(io, now, key, Some(ticket), &completion);
-                    self.deliver_retained(io, now, key);
+                    self.registered(io, now, key, ticket, completion);
                 }
                 None => {}
             }

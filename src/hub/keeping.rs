@@ -37,6 +37,8 @@ pub(super) enum Kept {
     Here(SessionKey),
     /// Here, anew.
     New,
+    /// Not at all: there are too many.
+    TooMany,
 }
 
 /// A connection and its session on their way to another shard.
@@ -85,25 +87,32 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return Kept::Elsewhere(home);
         }
         let Some(holder) = self.router.holder(identity) else {
-            return Kept::New;
+            return self.new_if_allowed(identity);
         };
         let is_kept =
             |entry: &mut Entry<C, P>| entry.kept && matches!(entry.state, State::Attached | State::Offline);
         if !self.table.get_mut(holder).is_some_and(is_kept) {
-            return Kept::New;
+            return self.new_if_allowed(identity);
         }
         let fate = if fresh { Fate::Discard } else { Fate::Keep };
         self.end_as(io, now, holder, Ending::TakenOver, fate);
         let is_offline = |entry: &mut Entry<C, P>| entry.state == State::Offline;
         if self.table.get_mut(holder).is_some_and(is_offline) {
-            Kept::Here(holder)
-        } else {
+            return Kept::Here(holder);
+        }
+        self.new_if_allowed(identity)
+    }
+
+    fn new_if_allowed(&self, identity: &Identity) -> Kept {
+        if self.router.may_keep(identity) {
             Kept::New
+        } else {
+            Kept::TooMany
         }
     }
 
     /// Gives a session its number among those that are kept.
-    pub(super) fn begin_keeping(&mut self, key: SessionKey) {
+    pub(super) fn begin_keeping(&mut self, key: SessionKey, identity: &Identity) {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
@@ -111,6 +120,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         entry.session.keep_as(self.next_number);
         self.next_number += limits::SHARDS_MAX as u64;
         self.router.tell_keeping();
+        self.router.count_kept(identity, true);
     }
 
     /// Takes up an earlier session with the connection of a newcomer, whose slot is given up.
@@ -135,7 +145,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        for (_, timer) in newcomer.timer.take().into_iter().chain(entry.timer.take()) {
+        for timer in newcomer.timer.take().into_iter().chain(entry.timer.take()) {
             io.cancel(timer);
         }
         newcomer.session.inherit(&mut entry.session);
@@ -166,7 +176,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return key;
         };
         let state = std::mem::replace(&mut entry.state, State::Closing);
-        if let Some((_, timer)) = entry.timer.take() {
+        if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
         if let Some(prelogin) = entry.prelogin.take() {
@@ -177,6 +187,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
         match state {
             State::Attached => {
+                self.metrics.connected(entry.session.protocol(), false);
                 if fate == Fate::Keep
                     && entry.kept
                     && let Some(offline) = entry.session.detach(now)
@@ -192,13 +203,23 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             _ => None,
         };
         let number = if entry.kept { entry.session.number() } else { 0 };
-        entry.kept = false;
+        let returned = entry.session.give_back();
+        let was_kept = std::mem::take(&mut entry.kept);
         self.forget(number);
-        let identity = will
-            .is_some()
+        let identity = (was_kept || will.is_some() || !returned.is_empty())
             .then(|| self.router.identity(key).cloned())
             .flatten();
+        if let Some(identity) = identity.as_ref().filter(|_| was_kept) {
+            self.router.count_kept(identity, false);
+        }
         self.route(io, now, |router, port| router.leave(now, port, key));
+        if let Some(identity) = &identity {
+            for message in &returned {
+                self.route(io, now, |router, port| {
+                    router.take_back(now, port, identity.sender().app(), message);
+                });
+            }
+        }
         self.publish_will(io, now, identity, will);
         key
     }
@@ -211,18 +232,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return key;
         };
-        let mut shell = std::mem::replace(&mut entry.session, Box::new(offline));
+        let mut shell = std::mem::replace(&mut entry.session, offline);
         entry.state = State::Offline;
         let (conn, will) = (std::mem::replace(&mut entry.conn, I::NOWHERE), shell.take_will());
         self.batch.drain(key, entry);
-        let remains = self.table.insert(Entry {
-            session: shell,
-            conn,
-            state: State::Closing,
-            kept: false,
-            timer: None,
-            prelogin: None,
-        });
+        let remains = self.table.insert(Entry::new(shell, conn, State::Closing));
         if let Some(remains) = remains {
             io.retag(conn, remains.slot);
         }
@@ -412,17 +426,14 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let identity = Identity::new(&Account::parse(account).ok()?, resource).ok()?;
         let session = revive(described)?;
         let key = self.table.insert(Entry {
-            session: Box::new(session),
-            conn,
-            state: State::Offline,
             kept: true,
-            timer: None,
-            prelogin: None,
+            ..Entry::new(session, conn, State::Offline)
         })?;
-        if !self.router.restore(now, key, identity) {
+        if !self.router.restore(now, key, identity.clone()) {
             self.table.remove(key);
             return None;
         }
+        self.router.count_kept(&identity, true);
         Some(key)
     }
 
@@ -466,14 +477,14 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         I: Io<Conn = C, Shared = S>,
     {
         let key = self.key_of(slot, conn)?;
-        let entry = self.table.remove(key)?;
+        let mut entry = self.table.remove(key)?;
         self.metrics.connections_closed.increment();
-        if let Some((_, timer)) = entry.timer {
+        if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
         let prelogin = entry.prelogin?;
         self.pooled_bytes -= prelogin.pooled;
-        let session = entry.session;
+        let session = Box::new(entry.session);
         Some(Luggage { session, prelogin })
     }
 
@@ -494,12 +505,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let (account, resource) = (prelogin.account.clone(), prelogin.resource.clone());
         self.pooled_bytes += prelogin.pooled;
         let key = self.table.insert(Entry {
-            session,
-            conn,
-            state: State::Moving,
-            kept: false,
-            timer: None,
             prelogin: Some(prelogin),
+            ..Entry::new(*session, conn, State::Moving)
         })?;
         self.metrics.connections_opened.increment();
         self.rearm(io, key);

@@ -34,6 +34,10 @@ pub(super) struct Local<'a, I: Io, P> {
 }
 
 impl<I: Io, P: Session> Port for Local<'_, I, P> {
+    fn now(&self) -> Instant {
+        self.now.instant
+    }
+
     fn begin_message(&mut self) {
         self.frames.clear();
     }
@@ -52,7 +56,10 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
             _ => return Err(Undelivered::Gone),
         };
         let Some(mut out) = out else {
-            // Its connection is gone, or will be in a moment.
+            // Its connection is gone, or will be in a moment: what may wait for the next one does.
+            if !entry.kept {
+                return Err(Undelivered::Gone);
+            }
             let kept = entry.session.keep_delivery(self.now, delivery);
             if self.batch.drain(to, entry) && kept.is_ok() {
                 self.batch.note_receiver(entry.session.number());

@@ -342,7 +342,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             match self.find_kept(io, now, &identity, fresh) {
                 Kept::Elsewhere(home) => return self.move_home(io, key, home, admitted),
                 Kept::Here(earlier) => return self.go_on(io, now, key, earlier, admitted.grants),
-                Kept::New => self.begin_keeping(key),
+                Kept::New => self.begin_keeping(key, &identity),
+                Kept::TooMany => return self.refuse_login(io, now, key, LoginFailure::QuotaExceeded),
             }
         }
         let Some(entry) = self.table.get_mut(key) else {
@@ -415,6 +416,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.state = State::Attached;
+        self.metrics.connected(entry.session.protocol(), true);
         if let Some(mut prelogin) = entry.prelogin.take() {
             self.pooled_bytes -= std::mem::take(&mut prelogin.pooled);
             entry.prelogin = (prelogin.renewable || prelogin.expiry.is_some()).then_some(prelogin);

@@ -28,7 +28,7 @@ pub use self::io::{HubTimer, Io};
 use self::keeping::Fate;
 pub use self::keeping::{Luggage, Row, Stored};
 use self::local::{Local, Owner, Pending, is_of_generation};
-use self::table::{Entry, Prelogin, State, Table};
+use self::table::{Entry, Prelogin, State, Table, Timer};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
@@ -136,12 +136,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             expiry: None,
         });
         let key = self.table.insert(Entry {
-            session: Box::new(session),
-            conn,
-            state: State::Opening,
-            kept: false,
-            timer: None,
             prelogin: Some(prelogin),
+            ..Entry::new(session, conn, State::Opening)
         })?;
         self.metrics.connections_opened.increment();
         self.rearm(io, key);
@@ -491,8 +487,18 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if lasting {
             return self.batch.complete(key, ticket, completion);
         }
-        self.complete(io, now, key, Some(ticket), &completion);
-        self.deliver_retained(io, now, key);
+        self.registered(io, now, key, ticket, completion);
+    }
+
+    /// What came of registrations lasts where it has to: the session is told, once all shards have been.
+    fn registered<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ticket: Ticket, completion: Completion)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        if let Some(completion) = self.router.hold_registered(key, ticket, completion) {
+            self.complete(io, now, key, Some(ticket), &completion);
+            self.deliver_retained(io, now, key);
+        }
     }
 
     fn unregister<I>(
@@ -570,6 +576,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Pending::Notice(key, Notice::Refused) => self.conflict(io, now, key),
                 Pending::Notice(key, Notice::Completed(ticket, completion)) => {
                     self.complete(io, now, key, Some(ticket), &completion);
+                    if matches!(completion, Completion::Registered(_)) {
+                        self.deliver_retained(io, now, key);
+                    }
                     // It may have held back what it was sent until this.
                     if let Some(entry) = self.table.get_mut(key) {
                         io.resume(entry.conn);
@@ -644,7 +653,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             return;
         };
         entry.state = State::Closing;
-        if let Some((_, timer)) = entry.timer.take() {
+        if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
         if let Some(prelogin) = entry.prelogin.take() {
@@ -661,7 +670,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        entry.timer = None;
+        // It has fired.
+        entry.timer.take();
         match entry.state {
             State::Closing => return,
             State::Offline => return self.offline_timer(io, now, key),
@@ -697,12 +707,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(at) = entry.session.next_timeout() else {
             return;
         };
-        if let Some((armed, timer)) = entry.timer {
+        if let Some((armed, timer)) = entry.timer.get() {
             if armed <= at {
                 return;
             }
             io.cancel(timer);
         }
-        entry.timer = Some((at, io.arm(at, HubTimer::of_session(key))));
+        entry.timer = Timer::armed(at, io.arm(at, HubTimer::of_session(key)));
     }
 }

@@ -1,12 +1,13 @@
 //! The stored form of sessions and of what they have registered.
 //!
 //! A session: version, the length of its address (2 bytes), the address, what its protocol says of itself. A
-//! registration: the key names it (the session's number, a kind, a form, whom it hears, the name or filter), the value
-//! says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
+//! registration: the key names it (the session's number, a kind, a form, whom it hears, the name or filter; of a share the
+//! group, a `/`, and the filter), the value says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
 
 use super::keeping::Row;
 use crate::route::{
-    Mark, Qos, Registration, RetainHandling, Role, SenderPattern, SubscriptionOptions, Uid, Unregistration,
+    Mark, Qos, Registration, RetainHandling, Role, SenderPattern, Share, SubscriptionOptions, Uid,
+    Unregistration,
 };
 
 const VERSION: u8 = 1;
@@ -15,6 +16,7 @@ const CHANNEL: u8 = 0;
 const LISTEN: u8 = 1;
 const DIRECT: u8 = 2;
 const SYSTEM: u8 = 3;
+const SHARED: u8 = 4;
 
 /// Begins the row of a session.
 pub(super) fn put_session(row: &mut Vec<u8>, address: &str) {
@@ -77,6 +79,7 @@ pub(super) fn key(number: u64, registration: &Registration<'_>) -> Option<Vec<u8
             from,
             options,
         } => Some(named(number, CHANNEL, options.form, from, filter)),
+        Registration::Shared { share, .. } => Some(shared(number, share)),
         Registration::Listen { cmd, .. } => Some(named(number, LISTEN, 0, &SenderPattern::default(), cmd)),
         Registration::Direct { .. } => Some(named(number, DIRECT, 0, &SenderPattern::default(), "")),
         Registration::System { filter, options } => Some(named(
@@ -94,6 +97,7 @@ pub(super) fn key(number: u64, registration: &Registration<'_>) -> Option<Vec<u8
 pub(super) fn key_of_ended(number: u64, ended: &Unregistration<'_>) -> Option<Vec<u8>> {
     match ended {
         Unregistration::Channel { filter, from, form } => Some(named(number, CHANNEL, *form, from, filter)),
+        Unregistration::Shared { share } => Some(shared(number, share)),
         Unregistration::Listen { cmd } => Some(named(number, LISTEN, 0, &SenderPattern::default(), cmd)),
         Unregistration::Direct => Some(named(number, DIRECT, 0, &SenderPattern::default(), "")),
         Unregistration::System { filter, form } => {
@@ -101,6 +105,11 @@ pub(super) fn key_of_ended(number: u64, ended: &Unregistration<'_>) -> Option<Ve
         }
         Unregistration::Decided(_) => None,
     }
+}
+
+fn shared(number: u64, share: &Share<'_>) -> Vec<u8> {
+    let name = [share.name, "/", share.filter].concat();
+    named(number, SHARED, share.form, &share.from, &name)
 }
 
 fn named(number: u64, kind: u8, form: u8, from: &SenderPattern<'_>, name: &str) -> Vec<u8> {
@@ -121,6 +130,7 @@ fn named(number: u64, kind: u8, form: u8, from: &SenderPattern<'_>, name: &str) 
 pub(super) fn value(registration: &Registration<'_>) -> [u8; 7] {
     let options = match registration {
         Registration::Channel { options, .. }
+        | Registration::Shared { options, .. }
         | Registration::Listen { options, .. }
         | Registration::Direct { options }
         | Registration::System { options, .. } => *options,
@@ -177,6 +187,16 @@ pub(super) fn registration<'a>(key: &'a [u8], value: &[u8]) -> Option<Registrati
             from,
             options,
         }),
+        SHARED => {
+            let (name, filter) = name.split_once('/')?;
+            let share = Share {
+                name,
+                filter,
+                from,
+                form,
+            };
+            Some(Registration::Shared { share, options })
+        }
         LISTEN => Some(Registration::Listen { cmd: name, options }),
         DIRECT => Some(Registration::Direct { options }),
         SYSTEM => Some(Registration::System {
@@ -221,6 +241,15 @@ mod tests {
                 from: SenderPattern::default(),
                 options: options(Qos::AtMostOnce),
             },
+            Registration::Shared {
+                share: Share {
+                    name: "group",
+                    filter: "a//+",
+                    from,
+                    form: 1,
+                },
+                options: options(Qos::AtLeastOnce),
+            },
             Registration::Listen {
                 cmd: "multiply",
                 options: options(Qos::AtLeastOnce),
@@ -262,6 +291,16 @@ mod tests {
             form: 1,
         };
         assert_eq!(key(9, &registered), key_of_ended(9, &ended));
+        let share = Share {
+            name: "g",
+            filter: "a",
+            from,
+            form: 1,
+        };
+        let options = options(Qos::AtLeastOnce);
+        let shared = key(9, &Registration::Shared { share, options });
+        assert_eq!(shared, key_of_ended(9, &Unregistration::Shared { share }));
+        assert_ne!(shared, key(9, &registered));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{ApiOutcome, Counter, DropReason, ShardMetrics, Stage};
+use super::{ApiOutcome, Counter, DropReason, Protocol, ShardMetrics, Stage, Transport, histogram};
 use crate::session::Disconnect;
 
 /// A metric without labels: name, type, help, and its counter in a shard's metrics.
@@ -68,6 +68,36 @@ const PLAIN: &[Plain] = &[
         "gauge",
         "Subscriptions to channels and to $SYS.",
         |m| &m.subscriptions,
+    ),
+    (
+        "nexus_mqtt_in_flight",
+        "gauge",
+        "QoS 1 and 2 messages sent to clients and not acknowledged.",
+        |m| &m.mqtt_in_flight,
+    ),
+    (
+        "nexus_mqtt_queued_messages",
+        "gauge",
+        "Messages that wait for clients, connected or not.",
+        |m| &m.mqtt_queued,
+    ),
+    (
+        "nexus_mqtt_queued_bytes",
+        "gauge",
+        "Bytes of the messages that wait for clients.",
+        |m| &m.mqtt_queued_bytes,
+    ),
+    (
+        "nexus_share_groups",
+        "gauge",
+        "Groups of shared subscriptions.",
+        |m| &m.share_groups,
+    ),
+    (
+        "nexus_share_redirected_total",
+        "counter",
+        "Messages of a group that went to another member than the one that was chosen first.",
+        |m| &m.share_redirected,
     ),
     ("nexus_retained_messages", "gauge", "Retained messages.", |m| {
         &m.retained_messages
@@ -172,7 +202,58 @@ pub fn render(shards: &[Arc<ShardMetrics>]) -> String {
             reason.as_str()
         );
     }
+    connections_and_publishes(&mut text, shards);
+    histogram::render(
+        &mut text,
+        "nexus_api_seconds",
+        "From the moment a request was taken to its outcome.",
+        shards.iter().map(|shard| &shard.api_latency),
+    );
+    histogram::render(
+        &mut text,
+        "nexus_durable_publish_seconds",
+        "From the moment a message was taken that has to outlive the daemon to its acknowledgement.",
+        shards.iter().map(|shard| &shard.durable_latency),
+    );
     text
+}
+
+fn connections_and_publishes(text: &mut String, shards: &[Arc<ShardMetrics>]) {
+    let sum = |value: &dyn Fn(&ShardMetrics) -> u64| {
+        shards
+            .iter()
+            .fold(0u64, |sum, shard| sum.wrapping_add(value(shard)))
+    };
+    let name = "nexus_connections";
+    head(
+        text,
+        name,
+        "gauge",
+        "Blocks that are connected, by what they speak and what carries it.",
+    );
+    for &protocol in Protocol::ALL {
+        for &transport in Transport::ALL {
+            let count = sum(&|shard| shard.connections(protocol, transport));
+            let (protocol, transport) = (protocol.as_str(), transport.as_str());
+            let _ = writeln!(
+                text,
+                "{name}{{protocol=\"{protocol}\",transport=\"{transport}\"}} {count}"
+            );
+        }
+    }
+    let name = "nexus_mqtt_publishes_total";
+    head(
+        text,
+        name,
+        "counter",
+        "PUBLISH packets taken from clients, and given to clients or their queues, by QoS.",
+    );
+    for (direction, inward) in [("in", true), ("out", false)] {
+        for qos in 0..=2 {
+            let count = sum(&|shard| shard.publishes(inward, qos));
+            let _ = writeln!(text, "{name}{{direction=\"{direction}\",qos=\"{qos}\"}} {count}");
+        }
+    }
 }
 
 /// The two lines that introduce a metric.
@@ -201,7 +282,7 @@ mod tests {
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();
             assert!(
-                name.starts_with("nexus_") && value.parse::<u64>().is_ok(),
+                name.starts_with("nexus_") && value.parse::<f64>().is_ok(),
                 "{line}"
             );
         }

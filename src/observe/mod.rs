@@ -5,12 +5,14 @@
 //! closed enums, so that no peer can make the number of series grow.
 
 pub mod exposition;
+pub mod histogram;
 mod load;
 pub mod system;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::session::Disconnect;
+use histogram::Histogram;
 
 /// A number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -26,6 +28,11 @@ impl Counter {
     /// Adds one.
     pub fn increment(&self) {
         self.add(1);
+    }
+
+    /// Takes `from` back and adds `to`, for gauges.
+    pub fn replace(&self, from: u64, to: u64) {
+        self.add(to.wrapping_sub(from));
     }
 
     /// Subtracts one, for gauges.
@@ -144,6 +151,31 @@ labels! {
     }
 }
 
+labels! {
+    /// What a block speaks.
+    Protocol {
+        /// MQTT 3.1.1
+        Mqtt311 = "mqtt311",
+        /// MQTT 5.0
+        Mqtt5 = "mqtt5",
+        /// XMPP
+        Xmpp = "xmpp",
+    }
+}
+
+labels! {
+    /// What carries it.
+    Transport {
+        /// TCP, or TLS.
+        Stream = "stream",
+        /// WebSocket
+        WebSocket = "websocket",
+    }
+}
+
+/// QoS 0, 1 and 2.
+pub const QOS_LEVELS: usize = 3;
+
 /// A table of counters indexed by closed enums.
 #[derive(Debug)]
 pub struct Table<const ROWS: usize, const COLUMNS: usize>([[Counter; COLUMNS]; ROWS]);
@@ -168,6 +200,18 @@ pub struct ShardMetrics {
     drops: Table<{ Stage::ALL.len() }, { DropReason::ALL.len() }>,
     outcomes: Table<1, { ApiOutcome::ALL.len() }>,
     disconnects: Table<1, { Disconnect::ALL.len() }>,
+    connected: Table<{ Protocol::ALL.len() }, { Transport::ALL.len() }>,
+    published: Table<2, QOS_LEVELS>,
+    /// From the moment a request was taken to its outcome.
+    pub api_latency: Histogram,
+    /// From the moment a message was taken that has to outlive the daemon to its acknowledgement.
+    pub durable_latency: Histogram,
+    /// QoS 1 and 2 messages on their way to clients of MQTT and not acknowledged, now (a gauge).
+    pub mqtt_in_flight: Counter,
+    /// Messages that wait for such clients, now (a gauge).
+    pub mqtt_queued: Counter,
+    /// Their bytes (a gauge).
+    pub mqtt_queued_bytes: Counter,
     /// Connections accepted.
     pub connections_opened: Counter,
     /// Connections ended.
@@ -188,6 +232,10 @@ pub struct ShardMetrics {
     pub frames_out: Counter,
     /// Subscriptions to channels and to `$SYS` now (a gauge).
     pub subscriptions: Counter,
+    /// Groups of shared subscriptions at home here now (a gauge).
+    pub share_groups: Counter,
+    /// Messages of such groups that went to another member than the one that was chosen first.
+    pub share_redirected: Counter,
     /// Retained messages now (a gauge, of the first shard alone: all have the same).
     pub retained_messages: Counter,
     /// Bytes that they take (a gauge of the same kind).
@@ -232,6 +280,38 @@ impl ShardMetrics {
     /// Requests that ended so.
     pub fn outcomes(&self, outcome: ApiOutcome) -> u64 {
         self.outcomes.cell(0, outcome as usize).map_or(0, Counter::get)
+    }
+
+    /// Counts a PUBLISH of a client, or one that was given to a client or its queue.
+    pub fn published(&self, inward: bool, qos: u8) {
+        if let Some(counter) = self.published.cell(usize::from(!inward), usize::from(qos)) {
+            counter.increment();
+        }
+    }
+
+    /// PUBLISH packets of clients of MQTT, or to them, so far.
+    pub fn publishes(&self, inward: bool, qos: u8) -> u64 {
+        self.published
+            .cell(usize::from(!inward), usize::from(qos))
+            .map_or(0, Counter::get)
+    }
+
+    /// A block has a connection, or has none any more.
+    pub fn connected(&self, (protocol, transport): (Protocol, Transport), up: bool) {
+        if let Some(counter) = self.connected.cell(protocol as usize, transport as usize) {
+            if up {
+                counter.increment();
+            } else {
+                counter.decrement();
+            }
+        }
+    }
+
+    /// Blocks that are connected so; of one shard alone the number may be negative, and wraps.
+    pub fn connections(&self, protocol: Protocol, transport: Transport) -> u64 {
+        self.connected
+            .cell(protocol as usize, transport as usize)
+            .map_or(0, Counter::get)
     }
 
     /// Counts a session that ended by its peer's fault.

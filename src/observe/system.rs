@@ -130,8 +130,11 @@ impl Board {
         tell("version", format!("nexus version {}", env!("CARGO_PKG_VERSION")));
         tell("uptime", format!("{uptime} seconds"));
         tell("clients/connected", connected.to_string());
-        // Sessions end with their connections: nobody is registered who is not connected.
-        tell("clients/total", connected.to_string());
+        let offline = self.sum(|m| &m.sessions_offline);
+        tell("clients/disconnected", offline.to_string());
+        tell("clients/total", connected.saturating_add(offline).to_string());
+        let expired = self.sum(|m| &m.sessions_expired);
+        tell("clients/expired", expired.to_string());
         tell(
             "clients/maximum",
             self.maximum.load(Ordering::Relaxed).to_string(),
@@ -139,6 +142,12 @@ impl Board {
         tell("subscriptions/count", self.sum(|m| &m.subscriptions).to_string());
         let retained = self.sum(|m| &m.retained_messages);
         tell("retained messages/count", retained.to_string());
+        let stored = self.sum(|m| &m.mqtt_queued);
+        tell("store/messages/count", stored.to_string());
+        let stored = self.sum(|m| &m.mqtt_queued_bytes);
+        tell("store/messages/bytes", stored.to_string());
+        let in_flight = self.sum(|m| &m.mqtt_in_flight);
+        tell("messages/inflight", in_flight.to_string());
         let totals = self.totals(machine);
         for (load, (name, of_load, total)) in self.loads.iter().zip(TOTALS) {
             if let Some(name) = name {
@@ -250,8 +259,13 @@ mod tests {
             "version",
             "uptime",
             "clients/connected",
+            "clients/disconnected",
+            "clients/expired",
             "clients/total",
             "clients/maximum",
+            "store/messages/count",
+            "store/messages/bytes",
+            "messages/inflight",
             "messages/received",
             "messages/sent",
             "publish/messages/received",
@@ -310,9 +324,11 @@ mod tests {
         }
         assert!(!first.contains_key("$SYS/nexus/drops/direct/queue_full"));
         shards[1].sessions.decrement();
+        shards[0].sessions_offline.increment();
         let second = table(&board, 2);
+        assert_eq!(second["$SYS/broker/clients/disconnected"], "1");
         assert_eq!(second["$SYS/broker/clients/connected"], "4");
-        assert_eq!(second["$SYS/broker/clients/total"], "4");
+        assert_eq!(second["$SYS/broker/clients/total"], "5");
         assert_eq!(second["$SYS/broker/clients/maximum"], "5");
     }
 

@@ -173,9 +173,9 @@ impl Router {
         let key = self.requests.insert(
             from,
             extra,
-            request.label,
-            request.label_is_unique,
+            (request.label, request.label_is_unique),
             worker,
+            now.instant,
             |timer| port.arm(deadline, timer),
         );
         self.place(port, key, sender, asking, worker);
@@ -406,6 +406,8 @@ impl Router {
         let Some((request, label)) = self.forget(port, requester, key) else {
             return false;
         };
+        let took = port.now().saturating_since(request.since);
+        self.metrics.api_latency.record(took);
         self.reply(port, request.requester, &label, ended);
         self.requests.keep_label(key, label);
         true

@@ -9,6 +9,7 @@ use super::letter::Letter;
 use super::message::{Completion, Mark, Notice, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
+use crate::time::Instant;
 
 /// A message that waits, on the shard of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +28,20 @@ pub(crate) struct Waiter {
     pub(crate) mark: Option<Mark>,
 }
 
+/// Who is told when all have answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// The session that sent the message.
+    Session(SessionKey, Ticket),
+    /// The shard that it came from: this one is the home of a group, and others keep it.
+    Shard(u16, PublishId),
+}
+
 #[derive(Debug)]
 struct Waiting {
     serial: u32,
-    session: SessionKey,
-    ticket: Ticket,
+    who: Who,
+    since: Instant,
     /// Answers still to come.
     left: u32,
     outcome: Result<Reach, Refusal>,
@@ -46,12 +56,22 @@ pub(super) struct Awaited {
 
 impl Awaited {
     /// A message begins to wait; how long is said with [`Self::expect`].
-    pub(super) fn begin(&mut self, session: SessionKey, ticket: Ticket) -> PublishId {
+    pub(super) fn begin(&mut self, session: SessionKey, ticket: Ticket, since: Instant) -> PublishId {
+        self.wait(Who::Session(session, ticket), since)
+    }
+
+    /// The same for a message of another shard, which is answered as the others answer here.
+    pub(super) fn relay(&mut self, origin: u16, publish: PublishId) -> PublishId {
+        // How long it takes is measured where it came from.
+        self.wait(Who::Shard(origin, publish), Instant::default())
+    }
+
+    fn wait(&mut self, who: Who, since: Instant) -> PublishId {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.waiting.insert(Waiting {
             serial: self.serial,
-            session,
-            ticket,
+            who,
+            since,
             left: 0,
             outcome: Ok(Reach::Subscribers),
         });
@@ -82,11 +102,7 @@ impl Awaited {
     }
 
     /// An answer came. If it was the last one: whom to tell what.
-    fn answered(
-        &mut self,
-        id: PublishId,
-        refused: bool,
-    ) -> Option<(SessionKey, Ticket, Result<Reach, Refusal>)> {
+    fn answered(&mut self, id: PublishId, refused: bool) -> Option<Waiting> {
         let waiting = self.get_mut(id)?;
         if refused {
             waiting.outcome = Err(Refusal::QuotaExceeded);
@@ -95,8 +111,7 @@ impl Awaited {
         if waiting.left > 0 {
             return None;
         }
-        let done = self.waiting.remove(id.slot as usize);
-        Some((done.session, done.ticket, done.outcome))
+        Some(self.waiting.remove(id.slot as usize))
     }
 
     /// Messages that wait.
@@ -128,10 +143,21 @@ impl Router {
         }
     }
 
-    /// On the shard that a message came from: one of those it waits for has answered.
+    /// On the shard that a message came from, or the home of a group: one of those it waits for has answered.
     pub(super) fn publish_answered(&mut self, port: &mut impl Port, publish: PublishId, refused: bool) {
-        if let Some((session, ticket, outcome)) = self.awaited.answered(publish, refused) {
-            port.notify(session, Notice::Completed(ticket, Completion::Published(outcome)));
+        let Some(done) = self.awaited.answered(publish, refused) else {
+            return;
+        };
+        match done.who {
+            Who::Session(session, ticket) => {
+                let took = port.now().saturating_since(done.since);
+                self.metrics.durable_latency.record(took);
+                let completion = Completion::Published(done.outcome);
+                port.notify(session, Notice::Completed(ticket, completion));
+            }
+            Who::Shard(origin, publish) => {
+                self.answer_publish(port, origin, publish, done.outcome.is_err());
+            }
         }
     }
 
@@ -156,25 +182,28 @@ mod tests {
     #[test]
     fn the_last_answer_ends_the_wait_and_later_ones_reach_nobody() {
         let mut awaited = Awaited::default();
-        let first = awaited.begin(SESSION, Ticket(7));
+        let begin =
+            |awaited: &mut Awaited, ticket| awaited.begin(SESSION, Ticket(ticket), Instant::default());
+        let told = |done: Option<Waiting>| done.map(|done| (done.who, done.outcome));
+        let first = begin(&mut awaited, 7);
         awaited.expect(first, 2, Ok(Reach::Subscribers));
-        assert_eq!(awaited.answered(first, false), None);
+        assert_eq!(told(awaited.answered(first, false)), None);
         let outcome = Ok(Reach::Subscribers);
         assert_eq!(
-            awaited.answered(first, false),
-            Some((SESSION, Ticket(7), outcome))
+            told(awaited.answered(first, false)),
+            Some((Who::Session(SESSION, Ticket(7)), outcome))
         );
-        assert_eq!(awaited.answered(first, false), None);
-        let second = awaited.begin(SESSION, Ticket(8));
+        assert_eq!(told(awaited.answered(first, false)), None);
+        let second = begin(&mut awaited, 8);
         awaited.expect(second, 2, outcome);
-        assert_eq!(awaited.answered(first, true), None);
-        assert_eq!(awaited.answered(second, true), None);
+        assert_eq!(told(awaited.answered(first, true)), None);
+        assert_eq!(told(awaited.answered(second, true)), None);
         let refused = Err(Refusal::QuotaExceeded);
         assert_eq!(
-            awaited.answered(second, false),
-            Some((SESSION, Ticket(8), refused))
+            told(awaited.answered(second, false)),
+            Some((Who::Session(SESSION, Ticket(8)), refused))
         );
-        let third = awaited.begin(SESSION, Ticket(9));
+        let third = begin(&mut awaited, 9);
         awaited.withdraw(third);
         awaited.withdraw(second);
         assert_eq!(awaited.len(), 0);

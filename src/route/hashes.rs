@@ -7,6 +7,8 @@ use std::hash::Hash;
 
 use ahash::RandomState;
 
+use super::message::Share;
+
 /// Stands for an address, `<account>/<resource>`, at its home shard: 96 bits of two independent keyed hashes,
 /// so that two addresses in use never share a claim (1e-17 for a million).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +65,11 @@ impl Placement {
     /// What stands for the name under which Direct messages reach a block.
     pub(crate) fn direct(&self, app: &str, resource: &str) -> u64 {
         self.main.hash_one((app, resource))
+    }
+
+    /// What stands for a group of shared subscriptions.
+    pub(crate) fn share(&self, app: &str, share: &Share<'_>) -> u64 {
+        self.main.hash_one((app, share))
     }
 
     /// What stands for a channel's name in the interest of other shards.

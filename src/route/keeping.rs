@@ -55,6 +55,7 @@ impl Router {
             entry.state = State::Suspended;
             entry.since = now.instant;
         }
+        self.tell_members(key, false);
         if is_worker {
             let until = now.instant + Duration::from_millis(limits::WORKER_BACK_MS);
             self.suspended.push_back((until, key));
@@ -80,6 +81,7 @@ impl Router {
         if takes_direct {
             self.tell_direct(key, true);
         }
+        self.tell_members(key, true);
         self.offer_work(key);
     }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::awaited::{PublishId, Waiter};
 use super::direct::Held;
 use super::hashes::AddressKey;
-use super::message::{Ownership, Qos, SessionKey, Ticket, Token};
+use super::message::{Ownership, Qos, SessionKey, Ticket, Token, Undelivered};
 use super::parcel::{SenderSpan, Span};
 use super::requests::RequestKey;
 use super::retained::Retained;
+use super::shared::{Group, GroupId};
 use crate::observe::ApiOutcome;
 use crate::time::Instant;
 
@@ -156,12 +157,65 @@ pub(crate) enum Letter {
     Published { publish: PublishId, refused: bool },
     /// On the writing shard are sessions that outlive their connections.
     Keeps,
+    /// One of an account, by a hash of its name, came there or ended.
+    KeptCount { account: u64, more: bool },
     /// A message on a channel that is retained from now on, or none is any more; to every shard.
     Retain {
         message: Arc<Retained>,
         /// As in [`Letter::Publish`].
         awaited: Option<Waiter>,
     },
+
+    // Groups of shared subscriptions: to the home ...
+    /// A session is a member, or has other options.
+    MemberUp {
+        member: SessionKey,
+        group: Arc<Group>,
+        qos: Qos,
+        online: bool,
+        /// Its shard has sessions that outlive their connections.
+        keeps: bool,
+        /// It waits for [`Letter::MemberIs`].
+        waits: bool,
+    },
+    /// It is none any more.
+    MemberDown { member: SessionKey, group: GroupId },
+    /// It lost its connection, or has one again.
+    MemberState {
+        member: SessionKey,
+        group: GroupId,
+        online: bool,
+    },
+    // ... to the member's shard ...
+    /// All shards have been told that the group hears its channels.
+    MemberIs { member: SessionKey },
+    /// The member that was tried last is to have this message.
+    ShareGive { group: GroupId, message: ShareSpans },
+    // ... and from it.
+    /// The member did not take it.
+    ShareBack {
+        group: GroupId,
+        reason: Undelivered,
+        message: ShareSpans,
+    },
+    /// A member that is gone had this message and did not acknowledge it.
+    ShareReturn { group: GroupId, message: ShareSpans },
+}
+
+/// A message on its way to or from a member of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShareSpans {
+    pub(crate) sender: SenderSpan,
+    pub(crate) channel: Span,
+    pub(crate) payload: Span,
+    pub(crate) attributes: Span,
+    /// Whom it was offered to, see [`Tried`](super::shared::Tried).
+    pub(crate) tried: Span,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    pub(crate) expires: Option<Instant>,
+    /// The home waits for its being in good hands under this name.
+    pub(crate) awaited: Option<PublishId>,
 }
 
 /// A Direct message on its way between shards.
@@ -187,6 +241,16 @@ impl Wish {
         self.cmd = self.cmd.moved(text);
         self.resource = self.resource.map(|span| span.moved(text));
         self.body = self.body.moved(bytes);
+    }
+}
+
+impl ShareSpans {
+    fn move_spans(&mut self, bytes: u32, text: u32) {
+        self.sender = self.sender.moved(text);
+        self.channel = self.channel.moved(text);
+        for span in [&mut self.payload, &mut self.attributes, &mut self.tried] {
+            *span = span.moved(bytes);
+        }
     }
 }
 
@@ -220,7 +284,15 @@ impl Letter {
             | Self::InterestRemove { .. }
             | Self::Published { .. }
             | Self::Keeps
-            | Self::Retain { .. } => {}
+            | Self::Retain { .. }
+            | Self::KeptCount { .. }
+            | Self::MemberUp { .. }
+            | Self::MemberDown { .. }
+            | Self::MemberState { .. }
+            | Self::MemberIs { .. } => {}
+            Self::ShareGive { message, .. }
+            | Self::ShareBack { message, .. }
+            | Self::ShareReturn { message, .. } => message.move_spans(bytes, text),
             Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
             Self::Request { sender, wish, .. } => {
@@ -253,5 +325,15 @@ impl Letter {
                 *attributes = attributes.moved(bytes);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_small() {
+        assert_eq!(size_of::<Letter>(), 96);
     }
 }

@@ -192,7 +192,7 @@ pub struct Answer<'a> {
 }
 
 /// Which senders a channel subscription hears; `None` is any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SenderPattern<'a> {
     /// The sender's app.
     pub app: Option<&'a str>,
@@ -202,6 +202,19 @@ pub struct SenderPattern<'a> {
     pub role: Option<Role>,
     /// The sender's resource.
     pub resource: Option<&'a str>,
+}
+
+/// Subscribers of one app of whom one gets each message (MQTT 5.0, 4.8.2). In another app the same names another group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Share<'a> {
+    /// The group's name.
+    pub name: &'a str,
+    /// The filter of channels.
+    pub filter: &'a str,
+    /// Whom it hears.
+    pub from: SenderPattern<'a>,
+    /// See [`SubscriptionOptions::form`].
+    pub form: u8,
 }
 
 /// Whether a subscription is sent the retained messages that match it (MQTT 5.0, 3.8.3.1).
@@ -246,6 +259,13 @@ pub enum Registration<'a> {
         /// How it is served.
         options: SubscriptionOptions,
     },
+    /// A share of the messages on the channels that match the filter of a group. Again: the last options win.
+    Shared {
+        /// The group; its filter is of checked syntax.
+        share: Share<'a>,
+        /// How it is served.
+        options: SubscriptionOptions,
+    },
     /// Requests for a command: makes the block a worker. Again: the last options win.
     Listen {
         /// The command.
@@ -280,6 +300,11 @@ pub enum Unregistration<'a> {
         from: SenderPattern<'a>,
         /// The form it was registered in.
         form: u8,
+    },
+    /// See [`Registration::Shared`].
+    Shared {
+        /// The group.
+        share: Share<'a>,
     },
     /// See [`Registration::Listen`].
     Listen {
@@ -515,6 +540,8 @@ pub enum Delivery<'a> {
         options: SubscriptionOptions,
         /// The identifiers of all matching subscriptions of that form, none of them 0.
         identifiers: &'a [u32],
+        /// The group that the block takes it for, if it is not for itself alone.
+        share: Option<Share<'a>>,
     },
     /// A Direct message.
     Direct {

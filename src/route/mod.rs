@@ -5,7 +5,7 @@
 //!
 //! The [`Router`] is one shard's; its methods stand in the file of what they are about: `claiming` (addresses),
 //! `registering`, `publishing`, `asking` and `answering` (requests), `directing`, `builtin`, `revocation`,
-//! `retained` (retained messages, on all shards), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
+//! `retained` (retained messages, on all shards), `shared` (shared subscriptions), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
 //! of each other.
 
 pub mod identity;
@@ -30,6 +30,7 @@ mod entitlement;
 mod failure;
 mod hashes;
 mod keeping;
+mod kept;
 mod letter;
 mod mesh;
 mod parcel;
@@ -42,6 +43,7 @@ mod revocation;
 mod router;
 mod select;
 mod sessions;
+mod shared;
 mod system;
 mod tables;
 
@@ -55,12 +57,13 @@ pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
     Answer, ApiRequest, Authenticate, Bind, ChannelMessage, Command, Completion, Delivery, Direct,
     DirectOutcome, Lasting, Login, Mark, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal,
-    Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, SubscriptionOptions,
-    Ticket, Token, Undelivered, Unregistration,
+    Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
+    SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
 pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};
 pub use retained::Retained;
 pub use rights::{AppPolicy, Change, CredentialId, DirectPolicy, Grants, Service};
 pub use router::{RootWildcard, Router, RouterConfig, RouterLimits};
+pub use shared::{OwnedShare, Returned};
 pub use system::Audience;

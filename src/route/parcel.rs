@@ -54,7 +54,8 @@ impl Parcel {
 
     /// Forgets all letters; keeps the room unless it is unusually large.
     pub(crate) fn clear(&mut self) {
-        if self.bytes.capacity() + self.text.capacity() > KEPT_BYTES_MAX {
+        let letters = self.letters.capacity() * size_of::<Letter>();
+        if self.bytes.capacity() + self.text.capacity() + letters > KEPT_BYTES_MAX {
             *self = Self::default();
         }
         self.letters.clear();

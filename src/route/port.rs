@@ -16,6 +16,9 @@ pub struct TimerHandle(pub u64);
 
 /// The shard's side of the router: local sessions and timers.
 pub trait Port {
+    /// When this turn is.
+    fn now(&self) -> Instant;
+
     /// A message begins: whatever was encoded for the previous one is stale.
     fn begin_message(&mut self);
 

@@ -1,13 +1,14 @@
 //! Channel messages: from a local block to whoever hears them, on this shard and the others.
 
-use super::awaited::Waiter;
+use super::awaited::{PublishId, Waiter};
 use super::channels::interest::ShardSet;
-use super::channels::matching::Published;
+use super::channels::matching::{Heard, Published};
 use super::identity::{Identity, Sender, check_channel};
 use super::letter::Letter;
 use super::message::{ChannelMessage, Lasting, Qos, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
+use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::time::Now;
 
@@ -38,7 +39,7 @@ impl Router {
             || (message.retain && self.durable);
         let awaited = ticket
             .filter(|_| may_wait)
-            .map(|ticket| self.awaited.begin(from, ticket));
+            .map(|ticket| self.awaited.begin(from, ticket, now.instant));
         let before = (port.written(), self.journal.len());
         let published = self.with_sender(from, |router, sender| {
             let waiter = awaited.map(|publish| Waiter { publish, mark });
@@ -92,7 +93,7 @@ impl Router {
     ) -> Result<(Reach, u32), Refusal> {
         self.metrics.channel_in.increment();
         let channel = message.channel;
-        if check_channel(channel).is_err() {
+        if check_channel(channel).is_err() || self.has_too_many_levels(channel) {
             self.metrics.dropped(Stage::Channel, DropReason::Invalid);
             return Err(Refusal::InvalidName);
         }
@@ -105,6 +106,12 @@ impl Router {
             return self.publish_retained(now, port, sender, from, awaited, message);
         }
         self.publish_live(now, port, sender, from, awaited, message)
+    }
+
+    /// Whether an operator allows fewer levels than a channel or filter has.
+    pub(super) fn has_too_many_levels(&self, channel: &str) -> bool {
+        let most = self.limits.channel_levels_max;
+        most < limits::CHANNEL_LEVELS_MAX && channel.split('/').count() > most
     }
 
     /// Publishes a message to who subscribes now: how far it went, and how many other shards are to answer for it.
@@ -140,10 +147,13 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
+        let publish = awaited.map(|waiter| waiter.publish);
+        let (heard, given) = self.share_out(now, port, heard, &published, publish);
         if marked {
             port.marked();
         }
-        if heard.unstored && answering.len() == 0 {
+        let answering = answering.len() + given;
+        if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
         }
         let reach = if heard.anybody || passed {
@@ -151,7 +161,7 @@ impl Router {
         } else {
             Reach::Nobody
         };
-        Ok((reach, answering.len()))
+        Ok((reach, answering))
     }
 
     /// Writes the message to the shards that want it. Whether there are any.
@@ -221,14 +231,53 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
+        let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
+        let relay = self.relay(awaited, heard);
+        let (heard, given) = self.share_out(now, port, heard, &published, relay);
         if mark.is_some() {
             port.marked();
         }
-        let Some((origin, waiter)) = awaited else { return };
-        if port.written() != before && !heard.unstored {
-            port.hold(origin, waiter.publish);
+        let Some((origin, publish)) = awaited else { return };
+        let wrote = port.written() != before;
+        self.answer_for(port, (origin, publish), relay, (wrote, heard.unstored), given);
+    }
+
+    /// What this shard's own answer to a message of another one waits under, if groups here have a share in it.
+    pub(super) fn relay(&mut self, awaited: Option<(u16, PublishId)>, heard: Heard) -> Option<PublishId> {
+        let (origin, publish) = awaited.filter(|_| heard.grouped)?;
+        Some(self.awaited.relay(origin, publish))
+    }
+
+    /// Answers for a message of another shard: now, when what was written down of it lasts, or when the members of
+    /// groups on other shards that it was given to have answered as well.
+    pub(super) fn answer_for(
+        &mut self,
+        port: &mut impl Port,
+        (origin, publish): (u16, PublishId),
+        relay: Option<PublishId>,
+        (wrote, unstored): (bool, bool),
+        given: u32,
+    ) {
+        match relay {
+            Some(relay) if given > 0 => {
+                let outcome = if unstored {
+                    Err(Refusal::QuotaExceeded)
+                } else {
+                    Ok(Reach::Subscribers)
+                };
+                self.awaited.expect(relay, given + u32::from(wrote), outcome);
+                if wrote {
+                    port.hold(self.shard, relay);
+                }
+                return;
+            }
+            Some(relay) => self.awaited.withdraw(relay),
+            None => {}
+        }
+        if wrote && !unstored {
+            port.hold(origin, publish);
         } else {
-            self.answer_publish(port, origin, waiter.publish, heard.unstored);
+            self.answer_publish(port, origin, publish, unstored);
         }
     }
 }

@@ -50,10 +50,18 @@ impl Router {
             Letter::Publish { .. } => self.follow_publish(now, port, from, parcel, letter),
             Letter::Published { publish, refused } => self.publish_answered(port, *publish, *refused),
             Letter::Keeps => self.keeping.add(ShardSet::of(from)),
+            Letter::KeptCount { account, more } => self.kept.count(*account, *more),
             Letter::Retain { message, awaited } => {
                 let awaited = awaited.map(|waiter| (from, waiter));
                 self.retained_elsewhere(now, port, message, awaited);
             }
+            Letter::MemberUp { .. }
+            | Letter::MemberDown { .. }
+            | Letter::MemberState { .. }
+            | Letter::MemberIs { .. }
+            | Letter::ShareGive { .. }
+            | Letter::ShareBack { .. }
+            | Letter::ShareReturn { .. } => self.follow_shared(now, port, from, parcel, letter),
             Letter::Request { .. }
             | Letter::Settled { .. }
             | Letter::Refused { .. }

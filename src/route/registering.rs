@@ -33,6 +33,7 @@ impl Router {
                 from,
                 options,
             } => self.subscribe(key, filter, from, options),
+            Registration::Shared { share, options } => self.join_group(key, share, options),
             Registration::Listen { cmd, options } => self.listen(key, cmd, options),
             Registration::Direct { options } => self.listen_direct(key, options),
             Registration::System { filter, options } => self.subscribe_system(key, filter, options),
@@ -53,6 +54,7 @@ impl Router {
     ) -> Result<bool, Refusal> {
         match unregistration {
             Unregistration::Channel { filter, from, form } => Ok(self.unsubscribe(key, filter, from, *form)),
+            Unregistration::Shared { share } => Ok(self.leave_group(key, share)),
             Unregistration::Listen { cmd } => Ok(self.unlisten(key, cmd)),
             Unregistration::Direct => Ok(self.leave_direct(key)),
             Unregistration::System { filter, form } => {
@@ -69,17 +71,7 @@ impl Router {
         from: &SenderPattern<'_>,
         options: &SubscriptionOptions,
     ) -> Result<Qos, Refusal> {
-        let entry = self.sessions.present(key).ok_or(Refusal::NotAuthorized)?;
-        check_channel_filter(filter).map_err(|_| Refusal::InvalidName)?;
-        let sender = entry.identity.sender();
-        let first = filter.split('/').next().unwrap_or_default();
-        let is_root_wildcard = matches!(first, "+" | "#");
-        if is_root_wildcard && self.root_wildcard == RootWildcard::Operators && !sender.is_operator() {
-            return Err(Refusal::NotAuthorized);
-        }
-        if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
-            return Err(Refusal::NotAuthorized);
-        }
+        self.check_subscriber(key, filter)?;
         let (transition, is_new) = self.add_subscription(key, filter, from, options)?;
         if transition == Transition::Edge {
             self.tell_interest(filter);
@@ -93,6 +85,25 @@ impl Router {
             self.scans.begin(key, filter, from, options.form);
         }
         Ok(options.qos)
+    }
+
+    /// Whether a session may hear the channels of a filter.
+    pub(super) fn check_subscriber(&self, key: SessionKey, filter: &str) -> Result<(), Refusal> {
+        let entry = self.sessions.present(key).ok_or(Refusal::NotAuthorized)?;
+        check_channel_filter(filter).map_err(|_| Refusal::InvalidName)?;
+        if self.has_too_many_levels(filter) {
+            return Err(Refusal::InvalidName);
+        }
+        let sender = entry.identity.sender();
+        let first = filter.split('/').next().unwrap_or_default();
+        let is_root_wildcard = matches!(first, "+" | "#");
+        if is_root_wildcard && self.root_wildcard == RootWildcard::Operators && !sender.is_operator() {
+            return Err(Refusal::NotAuthorized);
+        }
+        if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
+            return Err(Refusal::NotAuthorized);
+        }
+        Ok(())
     }
 
     /// Subscribes, and counts what is new. Whether it is.
@@ -145,7 +156,7 @@ impl Router {
         }
     }
 
-    fn tell_interest(&mut self, filter: &str) {
+    pub(super) fn tell_interest(&mut self, filter: &str) {
         if has_wildcard(filter) {
             self.mesh.broadcast(|parcel| Letter::FilterAdd {
                 filter: parcel.put_text(filter),
@@ -156,7 +167,7 @@ impl Router {
         }
     }
 
-    fn tell_no_interest(&mut self, filter: &str) {
+    pub(super) fn tell_no_interest(&mut self, filter: &str) {
         if is_system(filter) {
             self.system.filters -= 1;
         } else if has_wildcard(filter) {

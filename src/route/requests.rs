@@ -9,6 +9,7 @@ use super::port::{RouteTimer, TimerHandle};
 use super::sessions::{Extra, NONE, id};
 use super::tables::Segments;
 use crate::limits;
+use crate::time::Instant;
 
 /// A request in flight on its requester's shard. The generation moves on when the slot is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub(crate) struct InFlight {
     pub(crate) worker: SessionId,
     pub(crate) token: Token,
     pub(crate) timer: TimerHandle,
+    /// When it was taken.
+    pub(crate) since: Instant,
     /// Whether it counts among what this shard sent to that worker.
     pub(crate) sent: bool,
     /// Workers that declined it so far.
@@ -105,9 +108,9 @@ impl Requests {
         &mut self,
         requester: SessionKey,
         extra: &mut Extra,
-        label: &[u8],
-        unique: bool,
+        (label, unique): (&[u8], bool),
         worker: SessionId,
+        since: Instant,
         arm: impl FnOnce(RouteTimer) -> TimerHandle,
     ) -> RequestKey {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -128,6 +131,7 @@ impl Requests {
                 worker,
                 token: Token(0),
                 timer: arm(key.timer()),
+                since,
                 sent: false,
                 declined: 0,
                 unique,
@@ -244,9 +248,14 @@ mod tests {
             shard: 0,
             key: requester(),
         };
-        requests.insert(requester(), extra, label, true, worker, |timer| {
-            TimerHandle(timer.0)
-        })
+        requests.insert(
+            requester(),
+            extra,
+            (label, true),
+            worker,
+            Instant::default(),
+            |timer| TimerHandle(timer.0),
+        )
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::entitlement::Entitlement;
 use super::hashes::{Local, Placement};
 use super::identity::{Identity, Sender};
+use super::kept::KeptCounts;
 use super::letter::Letter;
 use super::mesh::Mesh;
 use super::message::{SessionId, SessionKey, Token};
@@ -27,6 +28,7 @@ use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
 use super::sessions::{Entry, Sessions, State};
+use super::shared::{Groups, Memberships};
 use super::system::System;
 use crate::journal::Journal;
 use crate::limits;
@@ -56,6 +58,14 @@ pub struct RouterLimits {
     pub retained_max: usize,
     /// See [`limits::RETAINED_BYTES_MAX`].
     pub retained_bytes_max: usize,
+    /// See [`limits::SUBSCRIPTIONS_PER_BLOCK_MAX`].
+    pub subscriptions_per_block_max: usize,
+    /// At most [`limits::CHANNEL_LEVELS_MAX`].
+    pub channel_levels_max: usize,
+    /// See [`limits::KEPT_SESSIONS_MAX`].
+    pub kept_sessions_max: usize,
+    /// Of one account; 0 is as many as there may be at all.
+    pub kept_sessions_per_account_max: usize,
 }
 
 impl Default for RouterLimits {
@@ -66,6 +76,10 @@ impl Default for RouterLimits {
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            channel_levels_max: limits::CHANNEL_LEVELS_MAX,
+            kept_sessions_max: limits::KEPT_SESSIONS_MAX,
+            kept_sessions_per_account_max: 0,
         }
     }
 }
@@ -124,6 +138,10 @@ pub struct Router {
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
+    /// Shares of this shard's sessions.
+    pub(super) memberships: Memberships,
+    /// Groups at home here.
+    pub(super) groups: Groups,
     /// Messages whose acknowledgement waits.
     pub(super) awaited: Awaited,
     /// Whether the other shards know that sessions here outlive their connections, and which of them have said so.
@@ -150,6 +168,8 @@ pub struct Router {
     pub(super) draining: bool,
     /// Workers that lost their connection, oldest first, and until when what they were asked waits for them.
     pub(super) suspended: VecDeque<(Instant, SessionKey)>,
+    /// Sessions that outlive their connections, on all shards.
+    pub(super) kept: KeptCounts,
 
     /// Who takes Direct messages under the names at home here.
     pub(super) direct_index: DirectIndex,
@@ -179,9 +199,15 @@ impl Router {
             entitlement: Entitlement::new(maps.clone()),
             sweeps: VecDeque::new(),
             addresses: Addresses::new(maps.clone()),
-            conflicts: Conflicts::new(maps),
-            subscriptions: Subscriptions::new(placement.clone(), local()),
+            conflicts: Conflicts::new(maps.clone()),
+            subscriptions: Subscriptions::new(
+                placement.clone(),
+                local(),
+                config.limits.subscriptions_per_block_max,
+            ),
             interest: Interest::new(local()),
+            memberships: Memberships::new(maps.clone()),
+            groups: Groups::new(maps.clone()),
             awaited: Awaited::default(),
             keeps: false,
             keeping: ShardSet::default(),
@@ -198,6 +224,7 @@ impl Router {
             rotation: 0,
             draining: false,
             suspended: VecDeque::new(),
+            kept: KeptCounts::new(maps),
             direct_index: DirectIndex::default(),
             address_scratch: String::new(),
             body_scratch: Vec::new(),
@@ -210,6 +237,7 @@ impl Router {
     pub fn reconfigure(&mut self, root_wildcard: RootWildcard, limits: RouterLimits) {
         self.root_wildcard = root_wildcard;
         self.limits = limits;
+        self.subscriptions.per_block_max = limits.subscriptions_per_block_max;
     }
 
     /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as
@@ -267,6 +295,7 @@ impl Router {
             self.metrics.sessions.decrement();
         }
         self.leave_channels(key);
+        self.leave_shares(key);
         self.leave_direct(key);
         self.leave_requests(port, key);
         self.leave_work(now, port, key);
@@ -301,6 +330,7 @@ impl Router {
     /// revocations and with retained messages.
     pub fn tick(&mut self, now: Now, port: &mut impl Port) {
         self.tell_loads();
+        self.confirm_members();
         self.give_up_suspended(now, port);
         self.sweep(port);
         self.sweep_retained(now);

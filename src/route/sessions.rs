@@ -1,6 +1,6 @@
 //! The sessions of this shard as the router sees them: who they are, and what hangs on them.
 //!
-//! Invariant: an entry holds 64 bytes and its identity; what few sessions need (listeners, requests in flight,
+//! Invariant: an entry holds 56 bytes and its identity; what few sessions need (listeners, requests in flight,
 //! more than one subscription) lies behind one pointer, so that an idle device costs next to nothing.
 
 use std::collections::VecDeque;
@@ -9,6 +9,7 @@ use super::hashes::AddressKey;
 use super::identity::Identity;
 use super::message::{SessionKey, SubscriptionOptions};
 use super::rights::CredentialId;
+use super::shared::Membership;
 use super::tables::Slots;
 use crate::time::Instant;
 
@@ -64,6 +65,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Extra {
     subscriptions: Vec<SubRef>,
+    /// Its shares.
+    pub(crate) memberships: Vec<Membership>,
     pub(crate) worker: Option<Worker>,
     /// How Direct messages reach it, where that is not the usual way.
     direct: SubscriptionOptions,
@@ -124,6 +127,7 @@ impl Default for Extra {
     fn default() -> Self {
         Self {
             subscriptions: Vec::new(),
+            memberships: Vec::new(),
             worker: None,
             direct: SubscriptionOptions::default(),
             requests_head: NONE,
@@ -179,9 +183,17 @@ impl Entry {
             .chain(more.iter().copied())
     }
 
-    /// Subscriptions it has.
+    /// The groups it is a member of.
+    pub(crate) fn memberships(&self) -> &[Membership] {
+        self.extra.as_ref().map_or(&[][..], |extra| &extra.memberships)
+    }
+
+    /// Subscriptions it has, shares included.
     pub(crate) fn subscription_count(&self) -> usize {
-        let more = self.extra.as_ref().map_or(0, |extra| extra.subscriptions.len());
+        let more = self
+            .extra
+            .as_ref()
+            .map_or(0, |extra| extra.subscriptions.len() + extra.memberships.len());
         more + usize::from(self.first != SubRef::NONE)
     }
 
@@ -326,7 +338,7 @@ mod tests {
 
     #[test]
     fn an_entry_stays_small() {
-        assert_eq!(size_of::<Option<Entry>>(), 64);
+        assert_eq!(size_of::<Option<Entry>>(), 56);
     }
 
     #[test]

@@ -10,7 +10,10 @@ use super::{
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
 use crate::journal::Journal;
-use crate::route::{Bind, Completion, Delivery, Identity, Mark, SubscriptionOptions, Ticket, Undelivered};
+use crate::observe::{Protocol, Transport};
+use crate::route::{
+    Bind, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
+};
 use crate::time::{Instant, Now};
 
 /// What sessions are made from, whatever carries them.
@@ -155,6 +158,10 @@ impl Session for Carrying {
         carried!(self, out, session => session.end(now, ending, out));
     }
 
+    fn protocol(&self) -> (Protocol, Transport) {
+        carried!(self, session => session.protocol())
+    }
+
     fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
         carried!(self, out, session => session.committed(now, batch, out));
     }
@@ -289,6 +296,10 @@ impl Session for AnySession {
         each!(self, session => session.end(now, ending, out));
     }
 
+    fn protocol(&self) -> (Protocol, Transport) {
+        each!(self, session => session.protocol())
+    }
+
     fn life(&self) -> Life {
         self.as_mqtt().map_or(Life::Connection, Session::life)
     }
@@ -311,6 +322,10 @@ impl Session for AnySession {
         if let (Some(session), Some(earlier)) = (self.as_mqtt_mut(), earlier.as_mqtt_mut()) {
             session.inherit(earlier);
         }
+    }
+
+    fn give_back(&mut self) -> Vec<Returned> {
+        self.as_mqtt_mut().map_or_else(Vec::new, Session::give_back)
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

@@ -16,8 +16,10 @@ pub mod xmpp;
 use smallvec::SmallVec;
 
 use crate::journal::Journal;
+use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Command, Completion, Delivery, Identity, Mark, Qos, SubscriptionOptions, Ticket, Undelivered,
+    Bind, Command, Completion, Delivery, Identity, Mark, Qos, Returned, SubscriptionOptions, Ticket,
+    Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -199,6 +201,8 @@ pub enum LoginFailure {
     ResourceRefused,
     /// The address is fought for.
     Conflict,
+    /// It may not have a session that outlives its connection: there are too many.
+    QuotaExceeded,
 }
 
 /// What came of a proof.
@@ -320,6 +324,9 @@ pub trait Session {
     /// Writes the good-bye of a session that the daemon ends.
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O);
 
+    /// What the block speaks, and what carries it; known from its login on.
+    fn protocol(&self) -> (Protocol, Transport);
+
     /// How long the session lasts; known from its login on.
     fn life(&self) -> Life {
         Life::Connection
@@ -351,6 +358,11 @@ pub trait Session {
         Self: Sized,
     {
         let _ = earlier;
+    }
+
+    /// The session ends: the messages that it had as a member of a group and that another member may have.
+    fn give_back(&mut self) -> Vec<Returned> {
+        Vec::new()
     }
 
     /// Keeps a message for a block that has no connection.

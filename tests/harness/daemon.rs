@@ -55,13 +55,24 @@ pub(crate) struct Daemon {
     child: Mutex<Child>,
     ended: Receiver<()>,
     log: Arc<Mutex<Vec<String>>>,
-    directory: TempDir,
+    directory: Arc<TempDir>,
 }
 
 impl Daemon {
     /// Starts a daemon and waits for its ready line.
     pub(crate) fn start(options: &Options) -> Self {
         let directory = TempDir::with_prefix("nexus-test-").unwrap();
+        Self::start_in(Arc::new(directory), options)
+    }
+
+    /// Kills the daemon without a warning, and starts another one on what it left.
+    pub(crate) fn crash(&self, options: &Options) -> Self {
+        self.child.lock().unwrap().kill().unwrap();
+        self.exited();
+        Self::start_in(Arc::clone(&self.directory), options)
+    }
+
+    fn start_in(directory: Arc<TempDir>, options: &Options) -> Self {
         let mut command = serve_command(directory.path(), options);
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));

@@ -38,6 +38,11 @@ impl Net {
         }
     }
 
+    /// Kills the daemon, and goes on with another one on what it left.
+    pub(crate) fn crash(&mut self, options: &Options) {
+        self.daemon = Arc::new(self.daemon.crash(options));
+    }
+
     /// The daemon.
     #[track_caller]
     pub(crate) fn daemon(&self) -> &Daemon {

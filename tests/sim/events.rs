@@ -28,8 +28,8 @@ pub(crate) enum Event {
     Verdict(LoginVerdict),
     /// What the disk was about to commit is committed.
     Commit,
-    /// A shard learns that its batches up to this one are.
-    Committed(usize, u64),
+    /// A batch of a shard, and all before it, has been made to last.
+    Durable(usize, u64),
     /// A timer of a shard may be due.
     Timer(usize),
     /// All shards tick.

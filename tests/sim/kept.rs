@@ -339,7 +339,7 @@ fn what_was_acknowledged_outlives_connections_and_crashes() {
         play(seed);
         return;
     }
-    let seeds = from_env("NEXUS_SIM_SEEDS").unwrap_or(2_000);
+    let seeds = from_env("NEXUS_SIM_SEEDS").unwrap_or(700);
     let next = AtomicU64::new(0);
     let totals = [const { AtomicU64::new(0) }; 3];
     let workers = std::thread::available_parallelism().map_or(1, usize::from);

@@ -19,6 +19,7 @@
 )]
 
 mod client;
+mod conformance;
 mod disk;
 mod events;
 mod judge;
@@ -47,7 +48,7 @@ use machine::Note;
 use nexus::observe::{DropReason, Stage};
 use nexus::route::{AppPolicy, Change, Service};
 use nexus::session::LoginFailure;
-use nexus::store::login::LoginRequest;
+use nexus::store::login::{LoginProof, LoginRequest};
 use rand::Rng;
 use words::Persona;
 use world::{Heard, World, ms};
@@ -94,6 +95,9 @@ const PERSONAS: [Persona; 8] = [
 ];
 
 fn services(request: &LoginRequest) -> Result<Vec<Service>, LoginFailure> {
+    if let LoginProof::Password(password) = &request.proof {
+        assert_eq!(&**password, b"secret");
+    }
     let entitled = [CUSTOMER, MEMBER].contains(&&*request.account);
     Ok(if entitled {
         vec![Service {

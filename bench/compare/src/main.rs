@@ -169,7 +169,23 @@ fn run_once(
     programs: &Programs,
     load: &Path,
 ) -> Result<Value, String> {
-    let server = Server::start(contestant.kind, programs, args.server_core, args.load_core)?;
+    let mut server = Server::start(contestant.kind, programs, args.server_core, args.load_core)?;
+    if let Some(before) = row.before {
+        run_load(row, before, contestant, args, &server, load)?;
+        server.restart(programs, args.server_core, args.load_core)?;
+    }
+    run_load(row, row.load, contestant, args, &server, load)
+}
+
+/// Runs the load generator; its report.
+fn run_load(
+    row: &Row,
+    what: &[&'static str],
+    contestant: &Contestant,
+    args: &Args,
+    server: &Server,
+    load: &Path,
+) -> Result<Value, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let json = directory.path().join("report.json");
     let count = args.count.to_string();
@@ -179,7 +195,7 @@ fn run_once(
         Listener::WebSocket => server.web_socket.as_ref(),
     };
     let address = address.ok_or("it has no such listener")?;
-    command.args(row.arguments(&count, &server.address));
+    command.args(Row::arguments(what, &count, &server.address));
     command
         .args(contestant.extra)
         .args(["--server", address, "--quiet"]);

@@ -31,6 +31,17 @@ pub(crate) enum Listener {
     WebSocket,
 }
 
+/// What counts in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// What work costs, and how long it takes.
+    Work,
+    /// Memory.
+    Memory,
+    /// How fast all connections become ready.
+    Readiness,
+}
+
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
@@ -45,8 +56,10 @@ pub(crate) struct Row {
     pub(crate) listener: Listener,
     /// Who takes part, in the order of each round.
     pub(crate) contestants: &'static [Contestant],
-    /// True if memory is what counts.
-    pub(crate) memory: bool,
+    /// What counts.
+    pub(crate) counts: Counts,
+    /// Load of the same form before that, behind which the server is started anew on what it has kept.
+    pub(crate) before: Option<&'static [&'static str]>,
     /// Part of a run without `--only`.
     pub(crate) usual: bool,
 }
@@ -89,7 +102,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["pairs", "--pairs", "100", "--window", "1"],
         listener: Listener::Mqtt,
         contestants: ALL,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: true,
     },
     Row {
@@ -98,7 +112,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["pairs", "--pairs", "100", "--window", "16"],
         listener: Listener::Mqtt,
         contestants: ALL,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: true,
     },
     Row {
@@ -107,7 +122,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["fanout", "--subscribers", "100", "--window", "1"],
         listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -116,7 +132,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["fanout", "--subscribers", "100", "--window", "16"],
         listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -125,7 +142,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["fanout", "--subscribers", "100", "--window", "64"],
         listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -134,7 +152,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["fanout", "--subscribers", "1000", "--window", "64"],
         listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -143,7 +162,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["fanin", "--publishers", "100", "--window", "20"],
         listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -152,7 +172,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["pairs", "--pairs", "100", "--window", "16", "--qos", "1"],
         listener: Listener::Mqtt,
         contestants: PEERS_AND_SENDER,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -171,7 +192,8 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         listener: Listener::Mqtt,
         contestants: &[NEXUS],
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: true,
     },
     Row {
@@ -180,7 +202,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["api", "--window", "64"],
         listener: Listener::Mqtt,
         contestants: &[NEXUS],
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -197,7 +220,8 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         listener: Listener::WebSocket,
         contestants: &[NEXUS],
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -214,7 +238,8 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         listener: Listener::WebSocket,
         contestants: &[NEXUS],
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
     Row {
@@ -223,7 +248,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["connect", "--concurrency", "16"],
         listener: Listener::Mqtt,
         contestants: PEERS,
-        memory: false,
+        counts: Counts::Work,
+        before: None,
         usual: true,
     },
     Row {
@@ -232,7 +258,8 @@ pub(crate) const ROWS: &[Row] = &[
         load: &["idle", "--count", "COUNT", "--opening", "128"],
         listener: Listener::Mqtt,
         contestants: PEERS,
-        memory: true,
+        counts: Counts::Memory,
+        before: None,
         usual: true,
     },
     Row {
@@ -249,20 +276,126 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         listener: Listener::WebSocket,
         contestants: &[NEXUS],
-        memory: true,
+        counts: Counts::Memory,
+        before: None,
+        usual: false,
+    },
+    Row {
+        name: "P11w",
+        title: "idle MQTT connections over WebSocket with one subscription each",
+        load: &["idle", "--ws", "--count", "COUNT", "--opening", "128"],
+        listener: Listener::WebSocket,
+        contestants: &[NEXUS],
+        counts: Counts::Memory,
+        before: None,
+        usual: false,
+    },
+    Row {
+        name: "P10f",
+        title: "connect storm: all at once, each with a wildcard filter of its own of one shape",
+        load: &["idle", "--count", "COUNT", "--opening", "128", "--filter", "wild"],
+        listener: Listener::Mqtt,
+        contestants: PEERS,
+        counts: Counts::Readiness,
+        before: None,
+        usual: false,
+    },
+    Row {
+        name: "P10r",
+        title: "reconnect storm after a restart: every session is there, with its subscription",
+        load: RETURNING,
+        listener: Listener::Mqtt,
+        contestants: PEERS,
+        counts: Counts::Readiness,
+        before: Some(LEAVING),
+        usual: false,
+    },
+    Row {
+        name: "P10rw",
+        title: "the same over WebSocket",
+        load: RETURNING_WS,
+        listener: Listener::WebSocket,
+        contestants: &[NEXUS],
+        counts: Counts::Readiness,
+        before: Some(LEAVING_WS),
+        usual: false,
+    },
+    Row {
+        name: "P4f",
+        title: "telemetry: a fleet to one subscriber, 2,000 a second in all",
+        load: &[
+            "fanin",
+            "--publishers",
+            "COUNT",
+            "--opening",
+            "128",
+            "--rate",
+            "2000",
+        ],
+        listener: Listener::Mqtt,
+        contestants: PEERS,
+        counts: Counts::Work,
+        before: None,
         usual: false,
     },
 ];
 
+const LEAVING: &[&str] = &[
+    "idle",
+    "--count",
+    "COUNT",
+    "--opening",
+    "128",
+    "--run",
+    "7",
+    "--kept",
+    "--qos",
+    "1",
+];
+const RETURNING: &[&str] = &[
+    "idle",
+    "--count",
+    "COUNT",
+    "--opening",
+    "128",
+    "--run",
+    "7",
+    "--returning",
+];
+const LEAVING_WS: &[&str] = &[
+    "idle",
+    "--ws",
+    "--count",
+    "COUNT",
+    "--opening",
+    "128",
+    "--run",
+    "7",
+    "--kept",
+    "--qos",
+    "1",
+];
+const RETURNING_WS: &[&str] = &[
+    "idle",
+    "--ws",
+    "--count",
+    "COUNT",
+    "--opening",
+    "128",
+    "--run",
+    "7",
+    "--returning",
+];
+
 impl Row {
     /// The load generator's arguments, its placeholders filled in.
-    pub(crate) fn arguments<'a>(&self, count: &'a str, mqtt: &'a str) -> Vec<&'a str> {
+    pub(crate) fn arguments<'a>(load: &[&'static str], count: &'a str, mqtt: &'a str) -> Vec<&'a str> {
         let word = |word: &&'static str| match *word {
             "COUNT" => count,
             "MQTT" => mqtt,
             other => other,
         };
-        self.load.iter().map(word).collect()
+        load.iter().map(word).collect()
     }
 }
 
@@ -306,11 +439,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a s\n").unwrap();
         let accounts = file.path().to_str().unwrap();
-        for row in ROWS {
+        let loads = |row: &Row| row.before.into_iter().chain([row.load]);
+        for (row, load) in ROWS
+            .iter()
+            .flat_map(|row| loads(row).map(move |load| (row, load)))
+        {
             for contestant in row.contestants {
                 let line = ["nexus-loadgen"]
                     .into_iter()
-                    .chain(row.arguments("5", "127.0.0.1:2"))
+                    .chain(Row::arguments(load, "5", "127.0.0.1:2"))
                     .chain(contestant.extra.iter().copied());
                 let server = ["--server", "127.0.0.1:1", "--accounts", accounts];
                 let scenario = loadgen::args::Cli::try_parse_from(line.chain(server))

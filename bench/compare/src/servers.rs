@@ -50,7 +50,8 @@ pub(crate) struct Server {
     pub(crate) web_socket: Option<String>,
     /// File of accounts, where connections must log in.
     pub(crate) accounts: Option<PathBuf>,
-    _directory: TempDir,
+    kind: Kind,
+    directory: TempDir,
 }
 
 impl Server {
@@ -65,28 +66,38 @@ impl Server {
         own_core: usize,
     ) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| format!("temporary directory: {error}"))?;
-        let program = programs.of(kind);
-        // Threads and children inherit the mask, so nothing of the server ever runs elsewhere.
-        loadgen::engine::pin(core)?;
-        let started = match kind {
-            Kind::Mosquitto => mosquitto(program, directory.path()),
-            Kind::Nexus => nexus(program, directory.path()),
-            Kind::Floor => floor(program, core),
-        };
-        loadgen::engine::pin(own_core)?;
         let Started {
             child,
             address,
             web_socket,
             accounts,
-        } = started?;
+        } = start(kind, programs, (core, own_core), directory.path())?;
         Ok(Self {
             child,
             address,
             web_socket,
             accounts,
-            _directory: directory,
+            kind,
+            directory,
         })
+    }
+
+    /// Stops it and starts it anew on what it has kept; its addresses may change.
+    ///
+    /// # Errors
+    /// A sentence: what did not start, and why.
+    pub(crate) fn restart(
+        &mut self,
+        programs: &Programs,
+        core: usize,
+        own_core: usize,
+    ) -> Result<(), String> {
+        self.stop();
+        let started = start(self.kind, programs, (core, own_core), self.directory.path())?;
+        self.child = started.child;
+        self.address = started.address;
+        self.web_socket = started.web_socket;
+        Ok(())
     }
 
     /// Its process id.
@@ -97,6 +108,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Server {
+    fn stop(&mut self) {
         let pid = i32::try_from(self.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
@@ -114,6 +131,25 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts a server in `directory` on the first of the cores; the calling thread goes on on the second.
+fn start(
+    kind: Kind,
+    programs: &Programs,
+    (core, own_core): (usize, usize),
+    directory: &Path,
+) -> Result<Started, String> {
+    let program = programs.of(kind);
+    // Threads and children inherit the mask, so nothing of the server ever runs elsewhere.
+    loadgen::engine::pin(core)?;
+    let started = match kind {
+        Kind::Mosquitto => mosquitto(program, directory),
+        Kind::Nexus => nexus(program, directory),
+        Kind::Floor => floor(program, core),
+    };
+    loadgen::engine::pin(own_core)?;
+    started
 }
 
 struct Started {
@@ -152,8 +188,11 @@ fn free_port() -> Result<u16, String> {
 fn mosquitto(program: &Path, directory: &Path) -> Result<Started, String> {
     let port = free_port()?;
     let config = directory.join("mosquitto.conf");
+    // What is kept is written when it stops: rows without sessions that are kept pay nothing for it.
+    let kept = directory.display();
     let text = format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\nlog_type error\n"
+        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {kept}/\n\
+         autosave_interval 0\nuser root\nlog_dest stderr\nlog_type error\n"
     );
     fs::write(&config, text).map_err(|error| error.to_string())?;
     let child = spawn(Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()))?;
@@ -220,21 +259,10 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
             String::from_utf8_lossy(&output.stderr).trim()
         ))
     };
-    admin(&["app", "add", "bench"])?;
     let accounts = directory.join("accounts");
-    let mut file = File::create(&accounts).map_err(|error| error.to_string())?;
-    for number in 0..ACCOUNTS {
-        let uid = format!("{number:024x}");
-        let printed = admin(&["account", "add", "bench", "--uid", &uid, "--role", "owner"])?;
-        let value: serde_json::Value = serde_json::from_slice(&printed)
-            .map_err(|error| format!("nexusd account add printed something else: {error}"))?;
-        let text = |name: &str| {
-            value
-                .get(name)
-                .and_then(serde_json::Value::as_str)
-                .unwrap_or_default()
-        };
-        writeln!(file, "{} {}", text("account"), text("secret")).map_err(|error| error.to_string())?;
+    if !accounts.exists() {
+        admin(&["app", "add", "bench"])?;
+        add_accounts(&accounts, &admin)?;
     }
     let mut command = Command::new(program);
     command
@@ -258,6 +286,28 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
             Err(error)
         }
     }
+}
+
+/// Runs an administrative command of the server; what it printed.
+type Admin<'a> = dyn Fn(&[&str]) -> Result<Vec<u8>, String> + 'a;
+
+/// Makes accounts and writes them down, a line each.
+fn add_accounts(path: &Path, admin: &Admin<'_>) -> Result<(), String> {
+    let mut file = File::create(path).map_err(|error| error.to_string())?;
+    for number in 0..ACCOUNTS {
+        let uid = format!("{number:024x}");
+        let printed = admin(&["account", "add", "bench", "--uid", &uid, "--role", "owner"])?;
+        let value: serde_json::Value = serde_json::from_slice(&printed)
+            .map_err(|error| format!("nexusd account add printed something else: {error}"))?;
+        let text = |name: &str| {
+            value
+                .get(name)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+        };
+        writeln!(file, "{} {}", text("account"), text("secret")).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// MQTT and WebSocket of the line `{"ready":true,"listen":{"mqtt":"…","ws":"…",…}}`.

@@ -79,6 +79,30 @@ pub(crate) const MEMORY: &[Metric] = &[
     },
 ];
 
+/// Those of a row about becoming ready.
+pub(crate) const READINESS: &[Metric] = &[
+    Metric {
+        name: "ready/s",
+        path: "/ready_per_s",
+        digits: 0,
+    },
+    Metric {
+        name: "s for all",
+        path: "/setup_s",
+        digits: 2,
+    },
+    Metric {
+        name: "CPU us/conn",
+        path: "/server/cpu_us_per_connection",
+        digits: 1,
+    },
+    Metric {
+        name: "VmRSS B/conn",
+        path: "/server/resident_bytes_per_connection",
+        digits: 0,
+    },
+];
+
 impl Metric {
     /// Its value in each round; rounds without a report or value are `None`.
     pub(crate) fn values(&self, rounds: &[Option<Value>]) -> Vec<Option<f64>> {

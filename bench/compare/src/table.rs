@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::rows::{Kind, Row};
-use crate::stats::{MEMORY, Metric, Spread, WORK};
+use crate::rows::{Counts, Kind, Row};
+use crate::stats::{MEMORY, Metric, READINESS, Spread, WORK};
 
 /// The rounds of one contestant; `None` where a round failed.
 #[derive(Debug)]
@@ -23,7 +23,11 @@ const BUSY_CORES: f64 = 0.03;
 
 /// The metrics of a row.
 pub(crate) fn metrics(row: &Row) -> &'static [Metric] {
-    if row.memory { MEMORY } else { WORK }
+    match row.counts {
+        Counts::Work => WORK,
+        Counts::Memory => MEMORY,
+        Counts::Readiness => READINESS,
+    }
 }
 
 /// Writes one row: medians (min–max), then Nexus divided by the others.

@@ -22,6 +22,18 @@ impl Want {
     }
 }
 
+/// What an MQTT connection asks of its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Continuity {
+    /// It begins anew and ends with the connection.
+    #[default]
+    Clean,
+    /// It outlives the connection.
+    Kept,
+    /// It is there from an earlier connection, with what that subscribed to; anything else is a fault.
+    Returning,
+}
+
 /// Who a connection is.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
@@ -39,6 +51,8 @@ pub struct Caller<'a> {
     pub keepalive_s: u16,
     /// The domain it speaks to.
     pub domain: &'a str,
+    /// What it asks of its session, in MQTT.
+    pub continuity: Continuity,
 }
 
 /// How far a login is.
@@ -107,7 +121,8 @@ impl Caller<'_> {
         Ok(match self.wire {
             Wire::Raw { .. } => Next::new(Vec::new(), Then::Ready),
             Wire::Mqtt(version) => {
-                let connect = mqtt::connect(version, self.name, self.login, self.keepalive_s)?;
+                let clean = self.continuity == Continuity::Clean;
+                let connect = mqtt::connect(version, self.name, self.login, self.keepalive_s, clean)?;
                 Next::step(connect, Step::Connecting)
             }
             Wire::Xmpp if self.login.is_none() => return Err(Malformed("XMPP needs an account".into())),
@@ -125,9 +140,21 @@ impl Caller<'_> {
         }
         Ok(Some(match (at, packet) {
             (_, Packet::Stanza(stanza)) => return self.stanza(at, stanza),
-            (Step::Connecting, Packet::ConnAck { code: 0, receive_max }) => Next {
+            (
+                Step::Connecting,
+                Packet::ConnAck {
+                    code: 0,
+                    receive_max,
+                    present,
+                },
+            ) => Next {
                 receive_max: Some(*receive_max),
-                ..self.wish(Vec::new())?
+                ..match (self.continuity, *present) {
+                    (Continuity::Returning, true) => Next::new(Vec::new(), Then::Ready),
+                    (Continuity::Returning, false) => Next::refused("its session is not there"),
+                    (Continuity::Clean, true) => Next::refused("a clean session was there before"),
+                    (Continuity::Clean | Continuity::Kept, _) => self.wish(Vec::new())?,
+                }
             },
             (Step::Connecting, Packet::ConnAck { code, .. }) => {
                 Next::refused(format!("CONNACK 0x{code:02x}"))
@@ -203,6 +230,7 @@ mod tests {
             qos: 0,
             keepalive_s: 0,
             domain: "d",
+            continuity: Continuity::Clean,
         };
         let answers = [
             "<stream:features xmlns:stream='s'><mechanisms xmlns='m'><mechanism>SCRAM-SHA-256</mechanism>\
@@ -239,6 +267,46 @@ mod tests {
     }
 
     #[test]
+    fn mqtt5_3_2_2_1_1_a_session_that_is_not_there_is_a_fault() {
+        let caller = |continuity| Caller {
+            wire: Wire::Mqtt(crate::protocol::Version::V3),
+            name: "r",
+            login: None,
+            want: None,
+            qos: 0,
+            keepalive_s: 0,
+            domain: "",
+            continuity,
+        };
+        let then = |continuity, present| {
+            let connack = Packet::ConnAck {
+                code: 0,
+                receive_max: 1,
+                present,
+            };
+            let next = caller(continuity).answer(Step::Connecting, &connack);
+            next.unwrap().unwrap().then
+        };
+        for (continuity, present) in [
+            (Continuity::Clean, false),
+            (Continuity::Kept, false),
+            (Continuity::Kept, true),
+            (Continuity::Returning, true),
+        ] {
+            assert_eq!(then(continuity, present), Then::Ready);
+        }
+        for (continuity, present) in [(Continuity::Clean, true), (Continuity::Returning, false)] {
+            assert!(matches!(then(continuity, present), Then::Refused(_)));
+        }
+        // The connect flags: clean session in one, not in the other (MQTT 3.1.1, 3.1.2.4).
+        let flags = |continuity| caller(continuity).greet().unwrap().send[0][9];
+        assert_eq!(
+            (flags(Continuity::Clean) & 2, flags(Continuity::Returning) & 2),
+            (2, 0)
+        );
+    }
+
+    #[test]
     fn refusals_say_what_was_refused() {
         let login = Login {
             account: "a".into(),
@@ -252,6 +320,7 @@ mod tests {
             qos: 0,
             keepalive_s: 0,
             domain: "d",
+            continuity: Continuity::Clean,
         };
         for (at, answer, why) in [
             (

@@ -115,6 +115,8 @@ pub enum Packet<'a> {
         code: u8,
         /// Receive Maximum of the server; 65,535 where it named none.
         receive_max: u16,
+        /// Session Present: an earlier connection's session goes on.
+        present: bool,
     },
     /// SUBACK.
     SubAck {

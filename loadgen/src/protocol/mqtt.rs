@@ -31,7 +31,7 @@ fn quality(qos: u8) -> QoS {
     }
 }
 
-/// The bytes of a CONNECT with a clean session.
+/// The bytes of a CONNECT; the session is clean, or outlives the connection for as long as the server lets it.
 ///
 /// # Errors
 /// [`Malformed`] for a packet too large for MQTT.
@@ -40,12 +40,14 @@ pub fn connect(
     client_id: &str,
     login: Option<&Login>,
     keepalive_s: u16,
+    clean: bool,
 ) -> Result<Vec<u8>, Malformed> {
     let mut out = BytesMut::with_capacity(128);
     match version {
         Version::V3 => {
             let mut packet = v4::Connect::new(client_id);
             packet.keep_alive = keepalive_s;
+            packet.clean_session = clean;
             if let Some(login) = login {
                 packet.set_login(&login.account, &login.secret);
             }
@@ -54,6 +56,20 @@ pub fn connect(
         Version::V5 => {
             let mut packet = v5::Connect::new(client_id);
             packet.keep_alive = keepalive_s;
+            packet.clean_session = clean;
+            if !clean {
+                packet.properties = Some(v5::ConnectProperties {
+                    session_expiry_interval: Some(u32::MAX),
+                    receive_maximum: None,
+                    max_packet_size: None,
+                    topic_alias_max: None,
+                    request_response_info: None,
+                    request_problem_info: None,
+                    user_properties: Vec::new(),
+                    authentication_method: None,
+                    authentication_data: None,
+                });
+            }
             if let Some(login) = login {
                 packet.set_login(&login.account, &login.secret);
             }
@@ -219,6 +235,7 @@ fn owned(version: Version, frame: &[u8]) -> Result<Packet<'static>, Malformed> {
             v4::Packet::ConnAck(packet) => Packet::ConnAck {
                 code: frame.get(3).copied().unwrap_or(packet.code as u8),
                 receive_max: u16::MAX,
+                present: packet.session_present,
             },
             v4::Packet::SubAck(packet) => Packet::SubAck {
                 granted: packet
@@ -236,6 +253,7 @@ fn owned(version: Version, frame: &[u8]) -> Result<Packet<'static>, Malformed> {
             v5::Packet::ConnAck(packet) => Packet::ConnAck {
                 code: packet.code as u8,
                 receive_max: packet.properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
+                present: packet.session_present,
             },
             v5::Packet::SubAck(packet) => Packet::SubAck {
                 granted: packet.return_codes.iter().all(|code| (*code as u8) < 0x80),
@@ -355,14 +373,16 @@ mod tests {
             read(&[0x20, 2, 0, 5], Version::V3),
             Packet::ConnAck {
                 code: 5,
-                receive_max: 65_535
+                receive_max: 65_535,
+                present: false
             }
         );
         assert_eq!(
-            read(&[0x20, 6, 0, 0, 3, 33, 0, 20], Version::V5),
+            read(&[0x20, 6, 1, 0, 3, 33, 0, 20], Version::V5),
             Packet::ConnAck {
                 code: 0,
-                receive_max: 20
+                receive_max: 20,
+                present: true
             }
         );
         assert_eq!(

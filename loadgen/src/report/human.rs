@@ -18,6 +18,13 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "{}: {} connections, {:.1} s measured",
         r.scenario, r.connections, r.measured_s
     )?;
+    if r.setup_s > 0.05 {
+        writeln!(
+            out,
+            "  ready         {:>14.1} /s   {:>12.2} s for all",
+            r.ready_per_s, r.setup_s
+        )?;
+    }
     writeln!(
         out,
         "  sent          {:>14.1} /s   {:>12} in all",

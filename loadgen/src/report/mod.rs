@@ -20,6 +20,11 @@ pub struct Report {
     pub command: Vec<String>,
     /// Connections of the run; attempts in flight for `connect`.
     pub connections: u64,
+    /// From the first connection's opening to the last one being ready, seconds; of `connect`, which opens none
+    /// before the measurement, next to nothing.
+    pub setup_s: f64,
+    /// Connections that became ready per second of that.
+    pub ready_per_s: f64,
     /// Length of the measurement, seconds.
     pub measured_s: f64,
     /// What one `done` is.
@@ -108,6 +113,8 @@ pub struct ServerCost {
     pub cpu_us_per_unit: Option<f64>,
     /// CPU microseconds per send.
     pub cpu_us_per_sent: Option<f64>,
+    /// CPU microseconds, user and system, per connection from before the first one to the start of the measurement.
+    pub cpu_us_per_connection: Option<f64>,
     /// Cores kept busy.
     pub cores_busy: f64,
     /// Share of user time.

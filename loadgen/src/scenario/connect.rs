@@ -6,7 +6,7 @@
 use super::{Load, Settings, Tally};
 use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
-use crate::protocol::login::{Caller, Next, Step, Then};
+use crate::protocol::login::{Caller, Continuity, Next, Step, Then};
 use crate::protocol::{Login, Malformed, Packet, Wire};
 
 /// An attempt that is not logged in after this long has failed.
@@ -138,6 +138,7 @@ impl Storm {
             qos: 0,
             keepalive_s: self.keepalive_s,
             domain: &self.domain,
+            continuity: Continuity::Clean,
         };
         let next = match step(&caller, attempt.step) {
             Ok(Some(next)) => next,

@@ -2,7 +2,7 @@
 
 use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, add};
-use crate::protocol::login::{Caller, Next, Step, Then, Want};
+use crate::protocol::login::{Caller, Continuity, Next, Step, Then, Want};
 use crate::protocol::xmpp::{self, IqKind};
 use crate::protocol::{Login, Malformed, Packet, Stanza, Wire};
 
@@ -40,6 +40,8 @@ pub struct Manner {
     pub keepalive_s: u16,
     /// Connections not yet ready at any moment.
     pub concurrency: usize,
+    /// What MQTT connections ask of their sessions.
+    pub continuity: Continuity,
 }
 
 /// See the module.
@@ -153,6 +155,7 @@ impl Fleet {
             qos: self.manner.qos,
             keepalive_s: self.manner.keepalive_s,
             domain: &self.manner.domain,
+            continuity: self.manner.continuity,
         })
     }
 

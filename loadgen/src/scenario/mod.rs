@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::protocol::login::Want;
+use crate::protocol::login::{Continuity, Want};
 use crate::protocol::{Login, Wire};
 use fleet::{Manner, Member};
 
@@ -53,6 +53,10 @@ pub struct Settings {
     pub keepalive_s: u16,
     /// Connections being opened at any moment, per thread.
     pub concurrency: usize,
+    /// Put behind a topic to make that filter.
+    pub filter_suffix: String,
+    /// What MQTT connections ask of their sessions.
+    pub continuity: Continuity,
 }
 
 impl Settings {
@@ -63,6 +67,7 @@ impl Settings {
             qos: self.qos,
             keepalive_s: self.keepalive_s,
             concurrency: self.concurrency,
+            continuity: self.continuity,
         }
     }
 
@@ -73,7 +78,7 @@ impl Settings {
 
     /// The filter that subscribes to `topic`.
     pub fn filter_of(&self, topic: &str) -> String {
-        format!("{}{topic}", self.filter_prefix)
+        format!("{}{topic}{}", self.filter_prefix, self.filter_suffix)
     }
 
     /// Connection `number` of the run, to its first endpoint.

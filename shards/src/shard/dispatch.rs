@@ -156,6 +156,7 @@ impl<A: App> Shard<A> {
             1.. => self.queue_rearm(id),
             _ if result == -libc::ENOBUFS => {
                 self.stats.buffer_exhaustions.add(1);
+                self.ring.buffers().run_out();
                 self.queue_rearm(id);
             }
             _ if result == -libc::ECANCELED => self.queue_rearm(id),

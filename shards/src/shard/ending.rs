@@ -40,7 +40,7 @@ impl<A: App> Shard<A> {
         };
         conn.flags
             .clear(Flags::HELD.with(Flags::RESUMED).with(Flags::LEAVING));
-        let spill = std::mem::take(&mut conn.spill);
+        let spill = conn.spill.take();
         let idle = Flags::RECEIVING
             .with(Flags::ENDED)
             .with(Flags::DEAD)

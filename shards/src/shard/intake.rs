@@ -20,11 +20,12 @@ pub(super) fn take<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId
             return;
         }
         let missing = need_of(conn).saturating_sub(conn.spill.len());
-        if missing > bytes.len() || (conn.spill.is_empty() && bytes.is_empty()) {
+        let is_spilt = conn.spill.len() > 0;
+        if missing > bytes.len() || (!is_spilt && bytes.is_empty()) {
             keep(plane, id, bytes);
             return;
         }
-        if conn.spill.is_empty() {
+        if !is_spilt {
             let tag = conn.tag;
             let progress = app.received(plane, id, tag, bytes);
             let used = progress.used.min(bytes.len());
@@ -33,7 +34,7 @@ pub(super) fn take<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId
             note(plane, id, progress, bytes.len());
         } else {
             let (front, rest) = std::mem::take(&mut bytes).split_at_mut(missing);
-            conn.spill.extend_from_slice(front);
+            conn.spill.get_or(Vec::new).extend_from_slice(front);
             bytes = rest;
             show_spill(app, plane, id);
         }
@@ -51,7 +52,7 @@ fn show_spill<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId) {
         return;
     };
     let tag = conn.tag;
-    let mut spill = std::mem::take(&mut conn.spill);
+    let mut spill = conn.spill.take();
     let mut at = 0;
     loop {
         let shown = spill.get_mut(at..).unwrap_or_default();
@@ -68,7 +69,7 @@ fn show_spill<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId) {
     }
     spill.drain(..at);
     match plane.conns.get_mut(id).filter(|conn| conn.is_live()) {
-        Some(conn) if !spill.is_empty() => conn.spill = spill,
+        Some(conn) if !spill.is_empty() => conn.spill.put(spill),
         _ => plane.pool.give(spill),
     }
 }
@@ -104,16 +105,16 @@ fn keep<P>(plane: &mut Plane<P>, id: ConnId, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    if conn.spill.capacity() == 0 {
-        conn.spill = plane.pool.take_small();
-    }
-    let (kept, len) = (conn.spill.len(), conn.spill.len() + bytes.len());
-    if need_of(conn) > len && len > conn.spill.capacity() {
+    let need = need_of(conn);
+    let pool = &mut plane.pool;
+    let spill = conn.spill.get_or(|| pool.take_small());
+    let (kept, len) = (spill.len(), spill.len() + bytes.len());
+    if need > len && len > spill.capacity() {
         let most = len.max(2 * kept) + limits::SPILL_STEP_BYTES;
-        conn.spill.reserve_exact(need_of(conn).min(most) - kept);
+        spill.reserve_exact(need.min(most) - kept);
     }
-    conn.spill.extend_from_slice(bytes);
-    if conn.flags.any(Flags::HELD) && conn.spill.len() > held_bytes_max {
+    spill.extend_from_slice(bytes);
+    if conn.flags.any(Flags::HELD) && len > held_bytes_max {
         plane.lists.paused.push(id);
     }
 }

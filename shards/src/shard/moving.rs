@@ -118,7 +118,7 @@ impl<A: App> Shard<A> {
         let Some(conn) = self.plane.conns.get_mut(id) else {
             return;
         };
-        let spill = std::mem::take(&mut conn.spill);
+        let spill = conn.spill.take();
         let ended = conn.flags.any(Flags::ENDED);
         let Some((socket, _)) = self.plane.conns.remove(id) else {
             return;
@@ -159,7 +159,7 @@ impl<A: App> Shard<A> {
             if moving.ended {
                 conn.flags.set(Flags::ENDED);
             }
-            conn.spill = moving.spill;
+            conn.spill.put(moving.spill);
         }
         let tag = self.app.handed(&mut self.plane, id, moving.luggage);
         if let Some(conn) = self.plane.conns.get_mut(id) {

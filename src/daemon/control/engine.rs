@@ -239,7 +239,12 @@ impl Engine {
         let metrics = self.port.metrics();
         match result {
             Ok(_) => {}
-            Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
+            Err(
+                LoginFailure::Denied
+                | LoginFailure::ResourceRefused
+                | LoginFailure::Conflict
+                | LoginFailure::QuotaExceeded,
+            ) => {
                 metrics.denied.increment();
             }
             Err(LoginFailure::Unavailable) => metrics.undecided.increment(),

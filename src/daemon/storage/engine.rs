@@ -14,6 +14,9 @@ use super::group::{Group, behind};
 use crate::journal::{Journal, Table};
 use crate::limits;
 
+/// Is shown rows of several tables: each with its table, its key and its value.
+pub type VisitRow<'a> = dyn FnMut(Table, &[u8], &[u8]) + 'a;
+
 /// Marks the file: "NeXs".
 const APPLICATION_ID: i64 = 0x4e65_5873;
 /// Of the schema and of how rows are written.
@@ -100,6 +103,41 @@ impl Engine {
                 Some((key, value)) => visit(key, value),
                 None => broken += 1,
             }
+        }
+        Ok(broken)
+    }
+
+    /// Shows the rows of all tables but the retained messages', in the order of the first eight bytes of their keys, a
+    /// session's number, and for each number in the order of the tables and of their keys. Tells how many do not hold
+    /// their checksum; those are not shown.
+    pub(super) fn session_rows(&self, visit: &mut VisitRow<'_>) -> rusqlite::Result<u64> {
+        let mut statements = Vec::new();
+        for table in OF_SESSIONS {
+            let name = table.as_str();
+            let sql = format!("SELECT key, value FROM {name} ORDER BY key");
+            statements.push((table, self.connection.prepare(&sql)?));
+        }
+        let mut broken = 0;
+        let mut cursors = Vec::new();
+        for (table, statement) in &mut statements {
+            let mut cursor = Cursor {
+                table: *table,
+                rows: statement.query([])?,
+                number: None,
+                key: Vec::new(),
+                value: Vec::new(),
+            };
+            broken += cursor.advance()?;
+            cursors.push(cursor);
+        }
+        // The first of those with the lowest number: the tables stand in their order.
+        while let Some(next) = cursors
+            .iter_mut()
+            .filter(|cursor| cursor.number.is_some())
+            .min_by_key(|cursor| cursor.number)
+        {
+            visit(next.table, &next.key, &next.value);
+            broken += next.advance()?;
         }
         Ok(broken)
     }
@@ -297,6 +335,45 @@ fn apply(
         }
     }
     Ok(())
+}
+
+/// The tables whose keys begin with a session's number, its own first.
+const OF_SESSIONS: [Table; 4] = [
+    Table::Sessions,
+    Table::Registrations,
+    Table::Outbound,
+    Table::Inbound,
+];
+
+/// Where the reading of one of several tables is.
+struct Cursor<'s> {
+    table: Table,
+    rows: rusqlite::Rows<'s>,
+    /// Of the row that is shown next; none at the end.
+    number: Option<[u8; 8]>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Cursor<'_> {
+    /// Goes on to the next row that holds its checksum. Tells how many before it do not.
+    fn advance(&mut self) -> rusqlite::Result<u64> {
+        let mut broken = 0;
+        self.number = None;
+        while let Some(row) = self.rows.next()? {
+            if let Some((key, value)) = checked(row, 0)? {
+                self.key.clear();
+                self.key.extend_from_slice(key);
+                self.value.clear();
+                self.value.extend_from_slice(value);
+                // A key that is too short is shown among the first, for what it is.
+                self.number = Some(key.first_chunk().copied().unwrap_or_default());
+                break;
+            }
+            broken += 1;
+        }
+        Ok(broken)
+    }
 }
 
 /// Key and value, at a row's columns `first` and the next, if they hold their checksum.

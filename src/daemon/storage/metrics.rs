@@ -6,22 +6,7 @@ use std::time::Duration;
 use super::port::StoragePort;
 use crate::observe::Counter;
 use crate::observe::exposition::head;
-
-/// Upper bounds of the buckets of commit latency: microseconds, and the same in seconds as a label.
-const BUCKETS: [(u64, &str); 12] = [
-    (250, "0.00025"),
-    (500, "0.0005"),
-    (1_000, "0.001"),
-    (2_500, "0.0025"),
-    (5_000, "0.005"),
-    (10_000, "0.01"),
-    (25_000, "0.025"),
-    (50_000, "0.05"),
-    (100_000, "0.1"),
-    (250_000, "0.25"),
-    (500_000, "0.5"),
-    (1_000_000, "1"),
-];
+use crate::observe::histogram::{self, Histogram};
 
 /// The counters of the storage thread.
 #[derive(Debug, Default)]
@@ -36,21 +21,14 @@ pub struct StorageMetrics {
     pub commits: Counter,
     /// Commits that failed; what they held is tried again.
     pub failures: Counter,
-    /// How many commits took no longer than each bound, but longer than the one before.
-    latency: [Counter; BUCKETS.len()],
-    latency_us: Counter,
+    latency: Histogram,
 }
 
 impl StorageMetrics {
     /// Counts a commit that succeeded.
     pub(super) fn committed(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.commits.increment();
-        self.latency_us.add(us);
-        let place = BUCKETS.iter().position(|(bound, _)| us <= *bound);
-        if let Some(bucket) = place.and_then(|place| self.latency.get(place)) {
-            bucket.increment();
-        }
+        self.latency.record(took);
     }
 }
 
@@ -87,17 +65,12 @@ pub fn render(text: &mut String, port: &StoragePort) {
         head(text, name, "counter", help);
         let _ = writeln!(text, "{name} {}", value.get());
     }
-    let name = "nexus_storage_commit_seconds";
-    head(text, name, "histogram", "How long commits to the disk took.");
-    let mut below = 0;
-    for ((_, bound), bucket) in BUCKETS.iter().zip(&metrics.latency) {
-        below += bucket.get();
-        let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {below}");
-    }
-    let (us, commits) = (metrics.latency_us.get(), metrics.commits.get());
-    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {commits}");
-    let _ = writeln!(text, "{name}_sum {}.{:06}", us / 1_000_000, us % 1_000_000);
-    let _ = writeln!(text, "{name}_count {commits}");
+    histogram::render(
+        text,
+        "nexus_storage_commit_seconds",
+        "How long commits to the disk took.",
+        std::iter::once(&metrics.latency),
+    );
     for (name, help, value) in [
         (
             "nexus_storage_queue_bytes",

@@ -29,6 +29,7 @@ use crate::journal::Table;
 use engine::Engine;
 use thread::{Commit, Worker};
 
+pub use engine::VisitRow;
 pub use metrics::{StorageMetrics, render};
 pub use port::StoragePort;
 
@@ -56,6 +57,7 @@ impl fmt::Debug for StorageConfig {
 pub struct Storage {
     config: StorageConfig,
     engine: Engine,
+    port: Arc<StoragePort>,
     reports: Vec<String>,
 }
 
@@ -65,9 +67,11 @@ impl Storage {
     pub fn open(config: StorageConfig) -> Result<Self, Fault> {
         let mut reports = Vec::new();
         let engine = recovery::open(&config.dir, &mut reports)?;
+        let port = Arc::new(StoragePort::new(config.shards));
         Ok(Self {
             config,
             engine,
+            port,
             reports,
         })
     }
@@ -77,16 +81,31 @@ impl Storage {
         &self.reports
     }
 
+    /// The shards' side. What is submitted before the thread is started waits for it.
+    pub fn port(&self) -> Arc<StoragePort> {
+        Arc::clone(&self.port)
+    }
+
     /// Shows all rows of a table, in the order of their keys.
     pub fn rows(&self, table: Table, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Fault> {
-        let name = table.as_str();
-        let broken = self.engine.rows(table, visit).map_err(|error| {
+        self.told(table.as_str(), self.engine.rows(table, visit))
+    }
+
+    /// Shows all rows of sessions, in the order of their numbers: each session's own row, then its rows of the other
+    /// tables in the order of their keys.
+    pub fn session_rows(&self, visit: &mut VisitRow<'_>) -> Result<(), Fault> {
+        self.told("sessions", self.engine.session_rows(visit))
+    }
+
+    /// Tells of rows that were found damaged.
+    fn told(&self, what: &str, broken: rusqlite::Result<u64>) -> Result<(), Fault> {
+        let broken = broken.map_err(|error| {
             let dir = self.config.dir.display();
-            Fault::new(format!("cannot read {name} in {dir}: {error}; start once more"))
+            Fault::new(format!("cannot read {what} in {dir}: {error}; start once more"))
         })?;
         if broken > 0 {
             tracing::warn!(
-                table = name,
+                table = what,
                 broken,
                 "rows were damaged since the start and left out"
             );
@@ -96,12 +115,11 @@ impl Storage {
 
     /// Starts the thread.
     pub fn start(self) -> Result<StorageHandle, Fault> {
-        start(self.engine, self.config.shards, self.config.wake)
+        start(self.engine, self.port, self.config.wake)
     }
 }
 
-fn start(commit: impl Commit + 'static, shards: usize, wake: Wake) -> Result<StorageHandle, Fault> {
-    let port = Arc::new(StoragePort::new(shards));
+fn start(commit: impl Commit + 'static, port: Arc<StoragePort>, wake: Wake) -> Result<StorageHandle, Fault> {
     let worker = Worker::new(commit, Arc::clone(&port), wake);
     let thread = std::thread::Builder::new()
         .name("nexus-storage".to_owned())

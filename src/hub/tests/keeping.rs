@@ -57,6 +57,22 @@ fn a_session_waits_for_its_client_and_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn mqtt5_4_5_what_comes_while_a_connection_ends_waits_for_the_next_one() {
+    let mut world = World::new();
+    hearer(&mut world, 1);
+    world.log_in(2, BOB, "w2");
+    // The machine knows, the hub does not yet.
+    world.machine.wires.get_mut(&1).unwrap().closed = true;
+    world.send(2, "pub1 a one\npub a none\n");
+    commit(&mut world);
+    world.closed(1);
+    world.open(3);
+    world.send(3, HEARER);
+    world.verdict(Ok(grants()));
+    assert_eq!(world.heard(3), format!("you are {ALICE}/w1 again\nkept one\n"));
+}
+
+#[test]
 fn a_connection_that_is_taken_over_is_closed_and_its_session_goes_on() {
     let mut world = World::new();
     hearer(&mut world, 1);
@@ -364,4 +380,37 @@ fn a_session_is_back_after_a_restart_with_what_it_had_registered() {
         format!("you are {ALICE}/w1 again\nkept one\nkept two\n")
     );
     assert!(world.hub.next_number > stored.number);
+}
+
+#[test]
+fn sessions_that_outlive_their_connections_are_bounded_in_all_and_by_account() {
+    let limits = |in_all, per_account| RouterLimits {
+        kept_sessions_max: in_all,
+        kept_sessions_per_account_max: per_account,
+        ..RouterLimits::default()
+    };
+    for (limits, most) in [(limits(3, 0), 3), (limits(100, 2), 2)] {
+        let mut world = World::new();
+        world.hub.reconfigure(RootWildcard::Operators, limits);
+        let come = |world: &mut World, conn: u32| {
+            world.open(conn);
+            world.send(conn, &format!("keep 60000\nlogin {ALICE} r{conn}\n"));
+            world.verdict(Ok(grants()));
+            world.heard(conn)
+        };
+        for conn in 0..most {
+            assert!(come(&mut world, conn).starts_with("you are"));
+            world.closed(conn);
+        }
+        assert_eq!(come(&mut world, 50), "no: QuotaExceeded\n");
+        // Who is back needs no other place, nor does one that ends with its connection.
+        world.open(60);
+        world.send(60, &format!("keep 60000\nlogin {ALICE} r0\n"));
+        world.verdict(Ok(grants()));
+        assert!(world.heard(60).ends_with("again\n"));
+        world.log_in(61, ALICE, "plain");
+        // One that ends makes room.
+        world.pass(60_000);
+        assert!(come(&mut world, 70).starts_with("you are"));
+    }
 }

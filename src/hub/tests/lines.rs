@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::observe::{Protocol, Transport};
 
 /// One command a line: `login ACCOUNT RESOURCE`, `pub CHANNEL TEXT`, `keep CHANNEL TEXT`, `sub FILTER`, `hear FILTER`,
 /// `sys FILTER`, `unsub FILTER`,
@@ -237,6 +238,10 @@ impl Session for Lines {
         say(out, &format!("end: {ending:?}"));
     }
 
+    fn protocol(&self) -> (Protocol, Transport) {
+        (Protocol::Mqtt5, Transport::Stream)
+    }
+
     fn life(&self) -> Life {
         self.kept.life.unwrap_or(Life::Connection)
     }
@@ -290,6 +295,9 @@ impl Session for Lines {
         let over = self.kept.since + Duration::from_millis(self.kept.expiry_ms);
         if over <= now.instant {
             return Some(Due::End);
+        }
+        if self.deadline.is_none_or(|due| due > now.instant) {
+            return None;
         }
         self.deadline = Some(over);
         self.will.take().map(Due::Will)

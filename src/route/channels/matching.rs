@@ -12,6 +12,8 @@ use crate::route::sessions::{NONE, Sessions};
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     lists: Vec<u32>,
+    /// Groups that share a filter which the latest message matched.
+    groups: Vec<u32>,
     hits: Vec<Subscriber>,
     identifiers: Vec<u32>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Published<'a> {
 impl Published<'_> {
     /// Whether the channel lies under `~<app>/`: then only accounts of that app hear it, and since they alone
     /// may publish there, that app is the sender's.
-    fn is_private(&self) -> bool {
+    pub(crate) fn is_private(&self) -> bool {
         self.message.channel.starts_with('~')
     }
 }
@@ -42,6 +44,8 @@ pub(crate) struct Heard {
     pub(crate) anybody: bool,
     /// Somebody who is to have it whatever happens could not be given it.
     pub(crate) unstored: bool,
+    /// Groups at home here have a share in it: [`Subscriptions::take_groups`] names them.
+    pub(crate) grouped: bool,
 }
 
 impl Subscriptions {
@@ -55,11 +59,20 @@ impl Subscriptions {
     ) -> Heard {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.lists.clear();
+        scratch.groups.clear();
         let channel = published.message.channel;
         scratch.lists.extend(self.find(published.hash, channel));
         self.wild.matches(channel, |list| scratch.lists.push(list.0));
         let lists: &[u32] = &scratch.lists;
         let list_of = |list: &u32| self.lists.get(*list);
+        for list in lists
+            .iter()
+            .filter_map(list_of)
+            .filter(|list| list.subscribers.groups() != NONE)
+        {
+            let groups = self.grouped.get(list.subscribers.groups() as usize);
+            scratch.groups.extend(groups.into_iter().flatten());
+        }
         let mut courier = Courier {
             subscriptions: self,
             sessions,
@@ -70,7 +83,7 @@ impl Subscriptions {
         };
         match lists {
             [] => {}
-            [only] if list_of(only).is_some_and(|list| list.patterned == 0) => {
+            [only] if list_of(only).is_some_and(|list| !list.subscribers.may_repeat()) => {
                 let subscribers = list_of(only)
                     .into_iter()
                     .flat_map(|list| list.subscribers.as_slice());
@@ -82,9 +95,22 @@ impl Subscriptions {
                 courier.merged(&mut scratch.hits, &mut scratch.identifiers);
             }
         }
-        let heard = courier.heard;
+        let heard = Heard {
+            grouped: !scratch.groups.is_empty(),
+            ..courier.heard
+        };
         self.scratch = scratch;
         heard
+    }
+
+    /// The groups that have a share in the latest message. To be given back with [`Self::restore_groups`].
+    pub(crate) fn take_groups(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.scratch.groups)
+    }
+
+    /// Takes that room back.
+    pub(crate) fn restore_groups(&mut self, groups: Vec<u32>) {
+        self.scratch.groups = groups;
     }
 }
 
@@ -156,6 +182,7 @@ impl Subscriptions {
                 ..to.options(identifier)
             },
             identifiers: if identifier == 0 { &[] } else { &[identifier] },
+            share: None,
         };
         courier.port.begin_message();
         match courier.port.deliver(to.key(), &delivery) {
@@ -260,6 +287,7 @@ impl<P: Port> Courier<'_, P> {
             sender: self.published.sender,
             options: to.options(identifier),
             identifiers,
+            share: None,
         };
         match self.port.deliver(to.key(), &delivery) {
             Ok(()) => self.metrics.channel_out.increment(),

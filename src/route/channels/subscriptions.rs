@@ -6,9 +6,9 @@
 //! in the trie.
 
 use slab::Slab;
+use smallvec::{SmallVec, smallvec};
 
 use super::trie::{Trie, Value};
-use crate::limits;
 use crate::route::hashes::{Local, Placement};
 use crate::route::identity::{Role, Sender, Uid};
 use crate::route::message::{Qos, Refusal, RetainHandling, SenderPattern, SessionKey, SubscriptionOptions};
@@ -24,19 +24,14 @@ pub(crate) struct Subscriber {
     pub(super) detail: u32,
     pub(super) form: u8,
     flags: u8,
+    qos: Qos,
 }
 
-const QOS_BITS: u8 = 3;
-const NO_LOCAL: u8 = 4;
-const RETAIN_AS_PUBLISHED: u8 = 8;
+const NO_LOCAL: u8 = 1;
+const RETAIN_AS_PUBLISHED: u8 = 2;
 
 impl Subscriber {
     fn new(key: SessionKey, options: &SubscriptionOptions, detail: u32) -> Self {
-        let qos = match options.qos {
-            Qos::AtMostOnce => 0,
-            Qos::AtLeastOnce => 1,
-            Qos::ExactlyOnce => 2,
-        };
         let no_local = if options.no_local { NO_LOCAL } else { 0 };
         let retain = if options.retain_as_published {
             RETAIN_AS_PUBLISHED
@@ -48,7 +43,8 @@ impl Subscriber {
             generation: key.generation,
             detail,
             form: options.form,
-            flags: qos | no_local | retain,
+            flags: no_local | retain,
+            qos: options.qos,
         }
     }
 
@@ -65,10 +61,10 @@ impl Subscriber {
 
     /// Two subscriptions of one session and form as one: the highest QoS.
     pub(super) fn or(self, other: &Self) -> Self {
-        let qos = (self.flags & QOS_BITS).max(other.flags & QOS_BITS);
         let retain = (self.flags | other.flags) & RETAIN_AS_PUBLISHED;
         Self {
-            flags: qos | retain | (self.flags & NO_LOCAL),
+            flags: retain | (self.flags & NO_LOCAL),
+            qos: self.qos.max(other.qos),
             ..self
         }
     }
@@ -76,11 +72,7 @@ impl Subscriber {
     /// The options as they were given, but for the identifier and what held for the moment it was made.
     pub(super) const fn options(&self, identifier: u32) -> SubscriptionOptions {
         SubscriptionOptions {
-            qos: match self.flags & QOS_BITS {
-                0 => Qos::AtMostOnce,
-                1 => Qos::AtLeastOnce,
-                _ => Qos::ExactlyOnce,
-            },
+            qos: self.qos,
             no_local: self.no_local(),
             retain_as_published: self.flags & RETAIN_AS_PUBLISHED != 0,
             retained: RetainHandling::Never,
@@ -119,6 +111,16 @@ impl Pattern {
         })
     }
 
+    pub(crate) fn admits(&self, sender: &Sender<'_>) -> bool {
+        self.app.as_deref().is_none_or(|app| app == sender.app())
+            && self.role.is_none_or(|role| role == sender.role())
+            && self.uid.is_none_or(|uid| uid == sender.uid())
+            && self
+                .resource
+                .as_deref()
+                .is_none_or(|resource| resource == sender.resource())
+    }
+
     pub(crate) fn borrowed(&self) -> SenderPattern<'_> {
         SenderPattern {
             app: self.app.as_deref(),
@@ -137,15 +139,7 @@ impl Detail {
     }
 
     pub(super) fn admits(&self, sender: &Sender<'_>) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| {
-            pattern.app.as_deref().is_none_or(|app| app == sender.app())
-                && pattern.role.is_none_or(|role| role == sender.role())
-                && pattern.uid.is_none_or(|uid| uid == sender.uid())
-                && pattern
-                    .resource
-                    .as_deref()
-                    .is_none_or(|resource| resource == sender.resource())
-        })
+        self.pattern.as_ref().is_none_or(|pattern| pattern.admits(sender))
     }
 }
 
@@ -154,55 +148,122 @@ impl Detail {
 pub(super) struct List {
     pub(super) text: Box<str>,
     pub(super) subscribers: Subscribers,
-    /// Subscriptions with a pattern: only then may one session stand here twice in one form.
-    pub(super) patterned: u32,
 }
 
 /// Most channels of a fleet have one subscriber: no allocation for that.
 #[derive(Debug)]
 pub(super) enum Subscribers {
     One(Subscriber),
-    Many(Vec<Subscriber>),
+    Many(Box<Crowd>),
+}
+
+/// Several subscribers.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    all: Vec<Subscriber>,
+    /// Subscriptions with a pattern.
+    patterned: u32,
+    /// See [`Subscribers::groups`].
+    groups: u32,
 }
 
 impl Subscribers {
     pub(super) fn as_slice(&self) -> &[Subscriber] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
+            Self::Many(many) => &many.all,
+        }
+    }
+
+    /// Whether one session may stand here twice in one form.
+    pub(super) fn may_repeat(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Many(many) => many.patterned > 0,
         }
     }
 
     fn as_mut_slice(&mut self) -> &mut [Subscriber] {
         match self {
             Self::One(one) => std::slice::from_mut(one),
-            Self::Many(many) => many,
+            Self::Many(many) => &mut many.all,
         }
     }
 
-    fn push(&mut self, subscriber: Subscriber) -> u32 {
+    /// Removes the last one left.
+    fn clear(&mut self) {
+        match self {
+            Self::One(_) => *self = Self::none(),
+            Self::Many(many) => (many.all, many.patterned) = (Vec::new(), 0),
+        }
+    }
+
+    /// Nobody: the filter is there for groups alone.
+    fn none() -> Self {
+        Self::Many(Box::new(Crowd {
+            all: Vec::new(),
+            patterned: 0,
+            groups: NONE,
+        }))
+    }
+
+    /// Groups that share the filter and are at home here: where they stand, or [`NONE`].
+    pub(super) fn groups(&self) -> u32 {
+        match self {
+            Self::One(_) => NONE,
+            Self::Many(many) => many.groups,
+        }
+    }
+
+    fn set_groups(&mut self, groups: u32, is_patterned: impl Fn(&Subscriber) -> bool) {
+        if let Self::One(one) = self {
+            *self = Self::Many(Box::new(Crowd {
+                all: vec![*one],
+                patterned: u32::from(is_patterned(one)),
+                groups: NONE,
+            }));
+        }
+        if let Self::Many(many) = self {
+            many.groups = groups;
+        }
+    }
+
+    fn push(&mut self, subscriber: Subscriber, is_patterned: impl Fn(&Subscriber) -> bool) -> u32 {
         match self {
             Self::One(one) => {
-                *self = Self::Many(vec![*one, subscriber]);
+                let all = vec![*one, subscriber];
+                let patterned = all
+                    .iter()
+                    .map(|subscriber| u32::from(is_patterned(subscriber)))
+                    .sum();
+                *self = Self::Many(Box::new(Crowd {
+                    all,
+                    patterned,
+                    groups: NONE,
+                }));
                 1
             }
             Self::Many(many) => {
-                many.push(subscriber);
-                id(many.len() - 1)
+                many.patterned += u32::from(is_patterned(&subscriber));
+                many.all.push(subscriber);
+                id(many.all.len() - 1)
             }
         }
     }
 
     /// Removes one, not the last; the last one takes its place.
-    fn swap_remove(&mut self, index: usize) {
+    fn swap_remove(&mut self, index: usize, is_patterned: bool) {
         if let Self::Many(many) = self {
-            if index < many.len() {
-                many.swap_remove(index);
+            if index < many.all.len() {
+                many.all.swap_remove(index);
+                many.patterned -= u32::from(is_patterned);
             }
-            if let &[one] = many.as_slice() {
+            if let &[one] = many.all.as_slice()
+                && many.groups == NONE
+            {
                 *self = Self::One(one);
-            } else if many.len() * 4 < many.capacity() {
-                many.shrink_to(many.len() * 2);
+            } else if many.all.len() * 4 < many.all.capacity() {
+                many.all.shrink_to(many.all.len() * 2);
             }
         }
     }
@@ -241,7 +302,11 @@ pub(crate) struct Subscriptions {
     placement: Placement,
     pub(super) wild: Trie<ListId>,
     pub(super) details: Slab<Detail>,
+    /// The groups of one filter.
+    pub(super) grouped: Slab<SmallVec<[u32; 2]>>,
     pub(super) scratch: super::matching::Scratch,
+    /// Subscriptions of one session.
+    pub(crate) per_block_max: usize,
 }
 
 /// Whether a filter stands in the trie.
@@ -249,15 +314,23 @@ pub(crate) fn has_wildcard(filter: &str) -> bool {
     filter.bytes().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
+/// Whether a subscription hears some senders only.
+fn is_patterned(details: &Slab<Detail>, subscriber: &Subscriber) -> bool {
+    let detail = details.get(subscriber.detail as usize);
+    detail.is_some_and(|detail| detail.pattern.is_some())
+}
+
 impl Subscriptions {
-    pub(crate) fn new(placement: Placement, local: Local) -> Self {
+    pub(crate) fn new(placement: Placement, local: Local, per_block_max: usize) -> Self {
         Self {
             lists: Slots::new(),
             by_text: Segments::new(),
             placement,
             wild: Trie::new(local),
             details: Slab::new(),
+            grouped: Slab::new(),
             scratch: super::matching::Scratch::default(),
+            per_block_max,
         }
     }
 
@@ -279,21 +352,23 @@ impl Subscriptions {
             self.replace(list, index, key, options);
             return Ok(Transition::None);
         }
-        if entry.subscription_count() >= limits::SUBSCRIPTIONS_PER_BLOCK_MAX {
+        if entry.subscription_count() >= self.per_block_max {
             return Err(Refusal::QuotaExceeded);
         }
         let pattern = Pattern::of(from);
-        let patterned = u32::from(pattern.is_some());
         let detail = self.detail(options.identifier, pattern);
         let subscriber = Subscriber::new(key, options, detail);
         let (list, index, transition) = match list {
             Some(list) => {
                 let found = self.lists.get_mut(list).ok_or(Refusal::Busy)?;
-                found.patterned += patterned;
-                (list, found.subscribers.push(subscriber), Transition::None)
+                let details = &self.details;
+                let index = found
+                    .subscribers
+                    .push(subscriber, |one| is_patterned(details, one));
+                (list, index, Transition::None)
             }
             None => (
-                self.open(hash, filter, subscriber, patterned),
+                self.open(hash, filter, Subscribers::One(subscriber)),
                 0,
                 Transition::Edge,
             ),
@@ -330,14 +405,14 @@ impl Subscriptions {
         let list = self.lists.get_mut(subscription.list)?;
         let index = subscription.index as usize;
         let detail = list.subscribers.as_slice().get(index)?.detail;
-        if let Some(detail) = self.details.try_remove(detail as usize) {
-            list.patterned -= u32::from(detail.pattern.is_some());
-        }
+        let detail = self.details.try_remove(detail as usize);
+        let is_patterned = detail.is_some_and(|detail| detail.pattern.is_some());
         let last = list.subscribers.as_slice().len() - 1;
         if last == 0 {
+            list.subscribers.clear();
             return self.close(subscription.list);
         }
-        list.subscribers.swap_remove(index);
+        list.subscribers.swap_remove(index, is_patterned);
         if index != last
             && let Some(moved) = list.subscribers.as_slice().get(index)
             && let Some(entry) = sessions.get_mut(moved.key())
@@ -349,6 +424,50 @@ impl Subscriptions {
             entry.move_subscription(from, subscription);
         }
         None
+    }
+
+    /// A group begins to share a filter.
+    pub(crate) fn add_group(&mut self, filter: &str, group: u32) -> Transition {
+        let hash = self.placement.channel(filter);
+        let (list, transition) = match self.find(hash, filter) {
+            Some(list) => (list, Transition::None),
+            None => (self.open(hash, filter, Subscribers::none()), Transition::Edge),
+        };
+        if let Some(list) = self.lists.get_mut(list) {
+            match self.grouped.get_mut(list.subscribers.groups() as usize) {
+                Some(groups) => groups.push(group),
+                None => {
+                    let groups = id(self.grouped.insert(smallvec![group]));
+                    let details = &self.details;
+                    list.subscribers
+                        .set_groups(groups, |one| is_patterned(details, one));
+                }
+            }
+        }
+        transition
+    }
+
+    /// A group ceases to share a filter.
+    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) -> Transition {
+        let Some(at) = self.find(self.placement.channel(filter), filter) else {
+            return Transition::None;
+        };
+        if let Some(list) = self.lists.get_mut(at)
+            && let at = list.subscribers.groups() as usize
+            && let Some(groups) = self.grouped.get_mut(at)
+        {
+            groups.retain(|other| *other != group);
+            if groups.is_empty() {
+                self.grouped.remove(at);
+                let details = &self.details;
+                list.subscribers
+                    .set_groups(NONE, |one| is_patterned(details, one));
+            }
+        }
+        match self.close(at) {
+            Some(_) => Transition::Edge,
+            None => Transition::None,
+        }
     }
 
     /// A session's subscription as it is now, if there is one.
@@ -420,11 +539,10 @@ impl Subscriptions {
         id(details.insert(Detail { identifier, pattern }))
     }
 
-    fn open(&mut self, hash: u64, filter: &str, subscriber: Subscriber, patterned: u32) -> u32 {
+    fn open(&mut self, hash: u64, filter: &str, subscribers: Subscribers) -> u32 {
         let list = self.lists.insert(List {
             text: filter.into(),
-            subscribers: Subscribers::One(subscriber),
-            patterned,
+            subscribers,
         });
         let (lists, placement) = (&self.lists, &self.placement);
         let hash_of = |&list: &u32| lists.get(list).map_or(0, |list| placement.channel(&list.text));
@@ -435,7 +553,12 @@ impl Subscriptions {
         list
     }
 
+    /// Removes a list that nobody stands in any more; its filter.
     fn close(&mut self, list: u32) -> Option<Box<str>> {
+        let found = self.lists.get(list)?;
+        if found.subscribers.groups() != NONE || !found.subscribers.as_slice().is_empty() {
+            return None;
+        }
         let text = self.lists.remove(list)?.text;
         let hash = self.placement.channel(&text);
         if let Some(entry) = self.by_text.find_entry(hash, |&other| other == list) {
@@ -477,14 +600,14 @@ mod tests {
     #[test]
     fn a_subscription_stays_small() {
         assert_eq!(size_of::<Subscriber>(), 16);
-        assert_eq!(size_of::<Subscribers>(), 24);
-        assert_eq!(size_of::<List>(), 48);
+        assert_eq!(size_of::<Subscribers>(), 16);
+        assert_eq!(size_of::<Option<List>>(), 32);
     }
 
     #[test]
     fn leaving_in_any_order_leaves_nothing_behind() {
         let placement = Placement::new(1, 1);
-        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]));
+        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]), 16);
         let mut sessions = sessions(20);
         let filters = ["a", "a/+", "#", "b"];
         let mut edges = Vec::new();

@@ -72,7 +72,7 @@ impl Retained {
     }
 
     /// The same of this message.
-    pub(super) const fn len_bytes(&self) -> usize {
+    pub const fn len_bytes(&self) -> usize {
         size_of::<Self>() + self.text.len() + self.bytes.len()
     }
 

@@ -6,7 +6,7 @@ use super::{Retained, Version, rows};
 use crate::journal::{Journal, Table};
 use crate::limits;
 use crate::observe::{DropReason, Stage};
-use crate::route::awaited::Waiter;
+use crate::route::awaited::{PublishId, Waiter};
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::identity::Sender;
 use crate::route::letter::Letter;
@@ -76,9 +76,12 @@ impl Router {
         let wanted = self.interest.shards(hash, channel).iter().next().is_some();
         let marked = begin_marked(port, awaited, answering > 0);
         let heard = self.hear_retained(now, port, hash, &retained, from);
+        let publish = awaited.map(|waiter| waiter.publish);
+        let (heard, given) = self.share_retained(now, port, heard, &retained, publish);
         if marked {
             port.marked();
         }
+        let answering = answering + given;
         if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
         }
@@ -114,6 +117,9 @@ impl Router {
             port.mark(mark);
         }
         let heard = self.hear_retained(now, port, hash, retained, None);
+        let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
+        let relay = self.relay(awaited, heard);
+        let (heard, given) = self.share_retained(now, port, heard, retained, relay);
         if mark.is_some() {
             port.marked();
         }
@@ -125,12 +131,27 @@ impl Router {
         {
             self.hear_retained(now, port, hash, &latest, None);
         }
-        let Some((origin, waiter)) = awaited else { return };
-        if (port.written(), self.journal.len()) != before && !heard.unstored {
-            port.hold(origin, waiter.publish);
-        } else {
-            self.answer_publish(port, origin, waiter.publish, heard.unstored);
-        }
+        let Some(awaited) = awaited else { return };
+        let wrote = (port.written(), self.journal.len()) != before;
+        self.answer_for(port, awaited, relay, (wrote, heard.unstored), given);
+    }
+
+    /// Gives it to the groups at home here that have a share in it.
+    fn share_retained(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        heard: Heard,
+        retained: &Retained,
+        awaited: Option<PublishId>,
+    ) -> (Heard, u32) {
+        let published = Published {
+            message: retained.message(),
+            hash: 0,
+            sender: retained.sender(),
+            from: None,
+        };
+        self.share_out(now, port, heard, &published, awaited)
     }
 
     /// Delivers it to the sessions here that subscribe.

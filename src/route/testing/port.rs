@@ -1,6 +1,6 @@
 //! One shard's side of its router, recording.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::route::*;
 use crate::session::Ending;
@@ -23,6 +23,8 @@ pub(crate) enum Got {
         sender: Address,
         options: SubscriptionOptions,
         identifiers: Vec<u32>,
+        /// The name of the group it came for.
+        group: Option<String>,
     },
     Direct {
         text: String,
@@ -54,6 +56,7 @@ impl Got {
                 sender,
                 options,
                 identifiers,
+                share,
             } => Self::Channel {
                 channel: message.channel.into(),
                 payload: message.payload.into(),
@@ -61,6 +64,7 @@ impl Got {
                 sender: sender.address().into(),
                 options: *options,
                 identifiers: identifiers.to_vec(),
+                group: share.map(|share| share.name.into()),
             },
             Delivery::Direct {
                 text,
@@ -101,6 +105,11 @@ pub(crate) struct FakePort {
     pub(super) live: HashMap<SessionKey, VecDeque<Got>>,
     /// Sessions that take nothing, and why.
     pub(crate) failing: HashMap<SessionKey, Undelivered>,
+    /// Sessions that write down what they take, until when nothing of it lasts.
+    pub(crate) keeping: HashSet<SessionKey>,
+    written: u64,
+    /// What waits for that to last.
+    pub(crate) held: Vec<(u16, PublishId)>,
     /// Sessions that got their address since the net looked.
     pub(super) attached: Vec<SessionKey>,
     /// Sessions to be ended.
@@ -124,6 +133,10 @@ impl FakePort {
 }
 
 impl Port for FakePort {
+    fn now(&self) -> Instant {
+        Instant::default()
+    }
+
     fn begin_message(&mut self) {
         self.messages += 1;
         self.begun = true;
@@ -135,7 +148,16 @@ impl Port for FakePort {
             return Err(*reason);
         }
         self.record(to, Got::of(delivery));
+        self.written += u64::from(self.keeping.contains(&to));
         Ok(())
+    }
+
+    fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn hold(&mut self, origin: u16, publish: PublishId) {
+        self.held.push((origin, publish));
     }
 
     fn notify(&mut self, to: SessionKey, notice: Notice) {

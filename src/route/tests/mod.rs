@@ -9,4 +9,5 @@ mod direct;
 mod mesh;
 mod retained;
 mod rights;
+mod shared;
 mod system;

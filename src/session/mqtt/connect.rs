@@ -192,7 +192,7 @@ impl Session {
         offers.push(Property::TopicAliasMaximum(settings.topic_alias_maximum));
         offers.push(Property::WildcardSubscriptionAvailable(true));
         offers.push(Property::SubscriptionIdentifiersAvailable(true));
-        offers.push(Property::SharedSubscriptionAvailable(false));
+        offers.push(Property::SharedSubscriptionAvailable(true));
         if self.welcome.server_keep_alive {
             offers.push(Property::ServerKeepAlive(self.keep_alive_s));
         }

@@ -6,7 +6,7 @@
 use crate::limits;
 use crate::observe::Stage;
 use crate::route::identity::{check_app, check_channel, check_channel_filter, check_resource};
-use crate::route::{Account, Refusal, Role, SenderPattern, Token, Uid};
+use crate::route::{Account, Refusal, Role, SenderPattern, Share, Token, Uid};
 
 /// Deliveries come on the topic that was asked for; the sender is in user properties (5.0 alone).
 pub(super) const FORM_PLAIN: u8 = 0;
@@ -73,6 +73,8 @@ pub(super) enum Wanted<'a> {
         /// [`FORM_PLAIN`] or [`FORM_SENDER`].
         form: u8,
     },
+    /// `$share/<group>/<filter>`: channels, plain or by sender.
+    Shared(Share<'a>),
     /// `$nexus/listen/<cmd>[/#]`.
     Listen(&'a str, u8),
     /// `$nexus/direct[/#]`.
@@ -164,8 +166,8 @@ pub(super) fn wanted(filter: &str) -> Result<Wanted<'_>, Refusal> {
             form: FORM_PLAIN,
         });
     }
-    if let Some(shared) = filter.strip_prefix("$share/") {
-        return Err(refuse_shared(shared));
+    if let Some(share) = filter.strip_prefix("$share/") {
+        return shared(share).ok_or(Refusal::InvalidName);
     }
     if filter.split('/').next() == Some("$SYS") {
         return Ok(Wanted::System(filter));
@@ -188,16 +190,22 @@ pub(super) fn wanted(filter: &str) -> Result<Wanted<'_>, Refusal> {
     }
 }
 
-/// Shared subscriptions are not offered, and over `listen` and `direct` they never will be: a listener belongs
-/// to its block.
-fn refuse_shared(shared: &str) -> Refusal {
-    let filter = shared.split_once('/').map_or("", |(_, filter)| filter);
-    let is =
-        |word| matches!(filter.strip_prefix(word), Some(rest) if rest.is_empty() || rest.starts_with('/'));
-    if filter.is_empty() || is("$nexus/listen") || is("$nexus/direct") {
-        Refusal::InvalidName
-    } else {
-        Refusal::NotSupported
+/// `<group>/<filter>` (5.0, 4.8.2), where the filter is one of channels. Over `listen` and `direct` nothing is shared: a
+/// listener belongs to its block.
+fn shared(text: &str) -> Option<Wanted<'_>> {
+    let (name, filter) = text.split_once('/')?;
+    let is_long = name.len() > limits::SHARE_NAME_BYTES_MAX;
+    if name.is_empty() || is_long || name.contains(['+', '#']) || filter.starts_with("$share/") {
+        return None;
+    }
+    match wanted(filter) {
+        Ok(Wanted::Channel { filter, from, form }) => Some(Wanted::Shared(Share {
+            name,
+            filter,
+            from,
+            form,
+        })),
+        _ => None,
     }
 }
 
@@ -420,10 +428,47 @@ mod tests {
     }
 
     #[test]
-    fn nexus_3_shared_subscriptions_are_not_supported() {
-        for filter in ["$share/g/a", "$share/g/#", "$share/g/$nexus/channel/#"] {
-            assert_eq!(wanted(filter), Err(Refusal::NotSupported), "{filter}");
+    fn mqtt5_4_8_2_shared_filters_are_those_of_channels() {
+        let share = Share {
+            name: "g",
+            filter: "a/+",
+            from: SenderPattern::default(),
+            form: FORM_PLAIN,
+        };
+        assert_eq!(wanted("$share/g/a/+"), Ok(Wanted::Shared(share)));
+        let empty = Share { filter: "/", ..share };
+        assert_eq!(wanted("$share/g//"), Ok(Wanted::Shared(empty)));
+        let by_sender = Share {
+            filter: "x/#",
+            from: SenderPattern {
+                app: Some("etest"),
+                ..SenderPattern::default()
+            },
+            form: FORM_SENDER,
+            ..share
+        };
+        let filter = "$share/g/$nexus/channel/etest/+/+/+/x/#";
+        assert_eq!(wanted(filter), Ok(Wanted::Shared(by_sender)));
+        let long = format!("$share/{}/a", "g".repeat(limits::SHARE_NAME_BYTES_MAX + 1));
+        for filter in [
+            "$share/",
+            "$share/g",
+            "$share/g/",
+            "$share//a",
+            "$share/g+/a",
+            "$share/#/a",
+            "$share/g/$SYS/#",
+            "$share/g/$other",
+            "$share/g/$nexus/reply/#",
+            "$share/g/$nexus/listen/c/#",
+            "$share/g/$share/h/a",
+            "$share/g/$nexus/channel/Etest/+/+/+/x",
+            &long,
+        ] {
+            assert_eq!(wanted(filter), Err(Refusal::InvalidName), "{filter}");
         }
+        // Without a group it is a name under the dollar like others.
+        assert_eq!(wanted("$share"), Err(Refusal::NotAuthorized));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::control::{FORM_SENDER, REPLY_PREFIX};
 use super::in_flight::Link;
 use super::label::ReplyTo;
 use super::message::{self, UNNUMBERED, remaining_s};
+use super::origin::Origin;
 use super::publish::wire;
 use super::{Session, State, topic_alias};
 use crate::codec::mqtt::packet::{PacketId, Version};
@@ -16,7 +17,7 @@ use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::route::{ChannelMessage, Delivery, Outcome, Qos, Sender, SubscriptionOptions, Token, Undelivered};
 use crate::session::{Frames, Output};
-use crate::time::{Instant, Now};
+use crate::time::{Instant, MaybeInstant, Now};
 
 /// Names of the user properties that tell the sender.
 const APP: &str = "nexus-app";
@@ -37,6 +38,8 @@ struct Message<'a> {
     expires: Option<Instant>,
     /// The key of its frame at QoS 0, if other receivers get the same bytes.
     variant: Option<u32>,
+    /// What it would be given back with.
+    origin: Option<Origin<'a>>,
 }
 
 impl Session {
@@ -54,7 +57,11 @@ impl Session {
                 sender,
                 options,
                 identifiers,
-            } => self.channel(now, &message, sender, options, identifiers, frames, out),
+                share,
+            } => {
+                let origin = share.map(|share| Origin::new(share, sender, &message));
+                self.channel(now, &message, sender, options, (identifiers, origin), frames, out)
+            }
             // Nothing in it is for this protocol.
             Delivery::Direct {
                 text: "", attributes, ..
@@ -96,7 +103,7 @@ impl Session {
         message: &ChannelMessage<'_>,
         sender: Sender<'_>,
         options: SubscriptionOptions,
-        identifiers: &[u32],
+        (identifiers, origin): (&[u32], Option<Origin<'_>>),
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
@@ -133,6 +140,7 @@ impl Session {
             qos: message.qos.min(options.qos),
             expires: message.expires,
             variant: parts.subscription_identifiers.is_empty().then_some(variant),
+            origin,
         };
         self.transmit(now, message, frames, out)?;
         // Under `$SYS` the topic says it: the daemon.
@@ -293,12 +301,26 @@ impl Session {
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
+        let qos = wire(message.qos) as u8;
+        self.pass(now, message, frames, out)?;
+        self.settings.metrics.published(false, qos);
+        Ok(())
+    }
+
+    fn pass<O: Output>(
+        &mut self,
+        now: Now,
+        message: Message<'_>,
+        frames: &mut Frames<O::Shared>,
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
         let Message {
             stage,
             mut parts,
             qos,
             expires,
             variant,
+            origin,
         } = message;
         let connected = self.state == State::Attached;
         if !connected && qos == Qos::AtMostOnce {
@@ -326,10 +348,15 @@ impl Session {
             return Err(Undelivered::TooLarge);
         }
         let messages = self.messages.get_or_insert_default();
-        if !kept && !behind && messages.outbound.has_room(self.window, blocked) {
+        // What is sent at QoS 2 goes to nobody else [MQTT-4.8.2-5].
+        let returns = origin.is_some() && qos == Qos::AtLeastOnce;
+        if !kept && !behind && !returns && messages.outbound.has_room(self.window, blocked) {
             parts.packet_id = Some(messages.outbound.begin(parts.qos));
             self.alias(&mut parts);
             out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
+            if let Some(messages) = &mut self.messages {
+                messages.tell(&self.settings.metrics);
+            }
             return Ok(());
         }
         let mut packet = Vec::with_capacity(len);
@@ -340,6 +367,9 @@ impl Session {
             version: self.version,
             expires,
             packet,
+            origin: origin
+                .filter(|_| qos != Qos::AtMostOnce)
+                .map(|origin| origin.encode()),
         };
         self.accept(now, message, connected.then_some(out))
     }
@@ -359,7 +389,9 @@ impl Session {
         };
         let messages = self.messages.get_or_insert_default();
         let (outbound, kept) = (&mut messages.outbound, messages.kept.as_deref_mut());
-        outbound.accept(now, message, &link, kept, out)
+        let accepted = outbound.accept(now, message, &link, kept, out);
+        messages.tell(&self.settings.metrics);
+        accepted
     }
 
     /// QoS 0: shared with the other receivers where they get the same bytes.
@@ -404,9 +436,9 @@ impl Session {
     pub(super) fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
         let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
         if !blocked {
-            self.blocked_since = None;
-        } else if self.blocked_since.is_none() {
-            self.blocked_since = Some(now.instant);
+            self.blocked_since = MaybeInstant::NONE;
+        } else if self.blocked_since.get().is_none() {
+            self.blocked_since = MaybeInstant::at(now.instant);
         }
         blocked
     }
@@ -429,6 +461,7 @@ impl<'a> Message<'a> {
             qos,
             expires: None,
             variant: None,
+            origin: None,
         }
     }
 }

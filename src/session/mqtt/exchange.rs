@@ -74,6 +74,9 @@ impl Session {
     pub fn settled(&mut self, batch: u64) {
         if let Some(messages) = &mut self.messages {
             messages.settle(batch);
+            if self.state == State::Offline {
+                messages.shrink();
+            }
         }
     }
 
@@ -82,6 +85,7 @@ impl Session {
         let mut messages = self.messages.take().unwrap_or_default();
         messages.version = self.version;
         messages.detach();
+        messages.shrink();
         messages
     }
 
@@ -100,8 +104,8 @@ impl Session {
         self.is_blocked(now, out);
     }
 
-    /// Queues a message for a session that is kept and has no connection, or one that is breaking: of channels, QoS 1 or 2, in the version
-    /// of its last connection. Everything else is [`Undelivered::Gone`].
+    /// Queues a message for a session that is kept and has no connection, or one that is ending: of channels, QoS 1
+    /// or 2, in the version of its last connection. Everything else is [`Undelivered::Gone`].
     pub fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         let kept = self
             .messages
@@ -262,6 +266,7 @@ impl Session {
         if let Some(messages) = &mut self.messages {
             let kept = messages.kept.as_deref_mut();
             messages.outbound.advance(now, &link, kept, out);
+            messages.tell(&self.settings.metrics);
         }
     }
 

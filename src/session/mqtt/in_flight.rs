@@ -16,7 +16,7 @@ pub(super) struct InFlight {
     pub(super) place: Place,
     /// It may have been sent on an earlier connection.
     pub(super) repeated: bool,
-    /// In kept sessions.
+    /// In kept sessions, and of what would be given back.
     pub(super) message: Option<Box<Message>>,
 }
 
@@ -69,9 +69,9 @@ impl InFlight {
         out: &mut O,
     ) -> Option<DropReason> {
         let message = self.message.as_mut()?;
-        *bytes -= message.packet.len();
+        *bytes -= message.len_bytes();
         message.adapt(link.version, now);
-        *bytes += message.packet.len();
+        *bytes += message.len_bytes();
         match unfit(message, now, link) {
             // The client may have taken it: forgetting its identifier would make the next message with it a
             // repetition.

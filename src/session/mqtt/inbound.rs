@@ -89,6 +89,13 @@ pub(super) struct Exchanges {
 }
 
 impl Exchanges {
+    /// Gives back room that nothing is in.
+    pub(super) fn shrink(&mut self) {
+        if self.open.is_empty() {
+            self.open = VecDeque::new();
+        }
+    }
+
     fn find(&self, id: PacketId) -> Result<usize, usize> {
         self.open.binary_search_by_key(&id, |&(id, _)| id)
     }

@@ -12,22 +12,28 @@ use crate::journal::{Journal, Table};
 use crate::observe::Stage;
 use crate::time::{Instant, Now};
 
-/// The changes of one session that are on their way to the disk.
+/// The changes of one session that are on their way to the disk. One that idles is 48 bytes.
 #[derive(Debug)]
 pub(super) struct Kept {
     number: u64,
-    journal: Journal,
     next_seq: u64,
     /// The number of the turn whose changes are being written.
     turn: u64,
     /// The last turn whose changes are durable.
     durable: u64,
+    /// How many connections the session has had, modulo [`CONNECTIONS`].
+    connection: u32,
+    /// Given back when the session idles.
+    on_their_way: Option<Box<OnTheirWay>>,
+}
+
+#[derive(Debug, Default)]
+struct OnTheirWay {
+    journal: Journal,
     /// Which batch the changes of which turn went into, in order.
     batches: VecDeque<(u64, u64)>,
     /// What the client is told when the changes of the turn are durable, in order.
     answers: VecDeque<(u64, Answer)>,
-    /// How many connections the session has had, modulo [`CONNECTIONS`].
-    connection: u32,
 }
 
 /// Connections that are told apart: as many as tickets have room for.
@@ -46,14 +52,28 @@ impl Kept {
     pub(super) const fn new(number: u64) -> Self {
         Self {
             number,
-            journal: Journal::new(),
             next_seq: 0,
             turn: 1,
             durable: 0,
-            batches: VecDeque::new(),
-            answers: VecDeque::new(),
             connection: 0,
+            on_their_way: None,
         }
+    }
+
+    fn on_their_way(&mut self) -> &mut OnTheirWay {
+        self.on_their_way.get_or_insert_default()
+    }
+
+    fn journal(&mut self) -> &mut Journal {
+        &mut self.on_their_way().journal
+    }
+
+    /// Gives back what nothing is in.
+    pub(super) fn shrink(&mut self) {
+        let is_idle = |all: &mut Box<OnTheirWay>| {
+            all.journal.is_empty() && all.batches.is_empty() && all.answers.is_empty()
+        };
+        self.on_their_way.take_if(is_idle);
     }
 
     /// The session's number.
@@ -85,74 +105,77 @@ impl Kept {
 
     /// Writes down a message with its packet.
     pub(super) fn put(&mut self, now: Now, state: State, message: &Message) {
-        self.journal.put_with(
-            Table::Outbound,
-            &outbound_key(self.number, message.seq),
-            |value| {
-                Row {
-                    state,
-                    stage: message.stage,
-                    version: message.version,
-                    expires_unix_ms: message.expires.map_or(0, |expires| unix_ms(expires, now)),
-                    packet: &message.packet,
-                }
-                .encode_into(value);
-            },
-        );
+        let key = outbound_key(self.number, message.seq);
+        self.journal().put_with(Table::Outbound, &key, |value| {
+            Row {
+                state,
+                stage: message.stage,
+                version: message.version,
+                expires_unix_ms: message.expires.map_or(0, |expires| unix_ms(expires, now)),
+                origin: message.origin.as_deref().unwrap_or_default(),
+                packet: &message.packet,
+            }
+            .encode_into(value);
+        });
     }
 
     /// Writes down that the client has a message, whose packet is not needed any more.
     pub(super) fn put_released(&mut self, seq: u64, id: PacketId, stage: Stage, version: Version) {
-        self.journal
-            .put_with(Table::Outbound, &outbound_key(self.number, seq), |value| {
-                Row {
-                    state: State::Released(id),
-                    stage,
-                    version,
-                    expires_unix_ms: 0,
-                    packet: &[],
-                }
-                .encode_into(value);
-            });
+        let key = outbound_key(self.number, seq);
+        self.journal().put_with(Table::Outbound, &key, |value| {
+            Row {
+                state: State::Released(id),
+                stage,
+                version,
+                expires_unix_ms: 0,
+                origin: &[],
+                packet: &[],
+            }
+            .encode_into(value);
+        });
     }
 
     /// Writes down that a message is off our hands.
     pub(super) fn delete(&mut self, seq: u64) {
-        self.journal
-            .delete(Table::Outbound, &outbound_key(self.number, seq));
+        let key = outbound_key(self.number, seq);
+        self.journal().delete(Table::Outbound, &key);
     }
 
     /// Writes down that the client has begun an exchange.
     pub(super) fn put_exchange(&mut self, id: PacketId) {
-        self.journal
-            .put(Table::Inbound, &inbound_key(self.number, id), &[]);
+        let key = inbound_key(self.number, id);
+        self.journal().put(Table::Inbound, &key, &[]);
     }
 
     /// Writes down that an exchange of the client is over.
     pub(super) fn delete_exchange(&mut self, id: PacketId) {
         // With the rows that tell who has got its message.
-        self.journal
-            .delete_all(Table::Inbound, &inbound_key(self.number, id));
+        let key = inbound_key(self.number, id);
+        self.journal().delete_all(Table::Inbound, &key);
     }
 
     /// Gives an answer when what has been written in this turn is durable.
     pub(super) fn answer_later(&mut self, answer: Answer) {
-        self.answers.push_back((self.turn, answer));
+        let turn = self.turn;
+        self.on_their_way().answers.push_back((turn, answer));
     }
 
     /// The next answer that may be given.
     pub(super) fn next_answer(&mut self) -> Option<Answer> {
-        let &(turn, answer) = self.answers.front()?;
-        if !self.is_durable(turn) {
+        let answers = &mut self.on_their_way.as_mut()?.answers;
+        let &(turn, answer) = answers.front()?;
+        if turn > self.durable {
             return None;
         }
-        self.answers.pop_front();
+        answers.pop_front();
         Some(answer)
     }
 
     /// The connection is gone: whom the answers were for asks again.
     pub(super) fn next_connection(&mut self) {
-        self.answers.clear();
+        if let Some(all) = &mut self.on_their_way {
+            all.answers.clear();
+        }
         self.connection = (self.connection + 1) % CONNECTIONS;
     }
 
@@ -163,26 +186,30 @@ impl Kept {
 
     /// Whether anything has been written that is not durable.
     pub(super) fn is_behind(&self) -> bool {
-        !self.journal.is_empty() || !self.batches.is_empty()
+        let is_behind = |all: &OnTheirWay| !all.journal.is_empty() || !all.batches.is_empty();
+        self.on_their_way.as_deref().is_some_and(is_behind)
     }
 
     /// Moves what was written into `into`, as part of `batch`. Whether there was anything.
     pub(super) fn drain(&mut self, batch: u64, into: &mut Journal) -> bool {
-        if self.journal.is_empty() {
+        let Some(all) = self.on_their_way.as_mut().filter(|all| !all.journal.is_empty()) else {
             return false;
-        }
-        into.append(&mut self.journal);
-        self.batches.push_back((self.turn, batch));
+        };
+        into.append(&mut all.journal);
+        all.batches.push_back((self.turn, batch));
         self.turn += 1;
         true
     }
 
     /// All batches up to `batch` are durable.
     pub(super) fn settle(&mut self, batch: u64) {
-        while let Some(&(turn, of)) = self.batches.front()
+        let Some(all) = &mut self.on_their_way else {
+            return;
+        };
+        while let Some(&(turn, of)) = all.batches.front()
             && of <= batch
         {
-            self.batches.pop_front();
+            all.batches.pop_front();
             self.durable = turn;
         }
     }
@@ -223,6 +250,27 @@ mod tests {
         assert_eq!(kept.next_answer(), None);
         kept.settle(12);
         assert_eq!(kept.next_answer(), Some(Answer::Completed(two)));
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_given_back_only_when_nothing_is() {
+        let mut kept = Kept::new(7);
+        assert_eq!(size_of_val(&kept), 48);
+        let mut batch = Journal::new();
+        let step = |kept: &mut Kept| {
+            kept.shrink();
+            kept.on_their_way.is_some()
+        };
+        assert!(!step(&mut kept));
+        kept.delete_exchange(PacketId::MIN);
+        assert!(step(&mut kept), "written and not drained");
+        kept.answer_later(Answer::Completed(PacketId::MIN));
+        assert!(kept.drain(1, &mut batch) && step(&mut kept));
+        kept.settle(1);
+        assert!(step(&mut kept), "not answered");
+        assert_eq!(kept.next_answer(), Some(Answer::Completed(PacketId::MIN)));
+        assert!(!step(&mut kept));
+        assert!(kept.is_durable(1) && kept.turn() == 2, "what is known stays");
     }
 
     #[test]

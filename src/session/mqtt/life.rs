@@ -71,7 +71,8 @@ impl Session {
         Some(offline)
     }
 
-    fn offline(settings: &Arc<Settings>, now: Now, messages: Box<MessageState>) -> Self {
+    fn offline(settings: &Arc<Settings>, now: Now, mut messages: Box<MessageState>) -> Self {
+        messages.tell(&settings.metrics);
         Self {
             state: State::Offline,
             messages: Some(messages),

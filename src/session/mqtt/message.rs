@@ -30,6 +30,8 @@ pub(super) struct Message {
     pub(super) expires: Option<Instant>,
     /// The encoded PUBLISH.
     pub(super) packet: Vec<u8>,
+    /// Where it came from, if it is the client's as a member of a group: see [`super::origin`].
+    pub(super) origin: Option<Box<[u8]>>,
 }
 
 impl Message {
@@ -40,6 +42,11 @@ impl Message {
             1 => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
         }
+    }
+
+    /// Bytes it takes.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.packet.len() + self.origin.as_ref().map_or(0, |origin| origin.len())
     }
 
     /// Whether it is no longer worth sending.

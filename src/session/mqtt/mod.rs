@@ -1,7 +1,5 @@
 //! The MQTT session, versions 3.1.1 and 5.0: one connection's protocol state (PROTOCOL section 3).
 //!
-//! What this server does not offer, and says so in CONNACK (5.0) or SUBACK (3.1.1): shared subscriptions.
-//!
 //! Invariants: a code that reaches a client comes from [`reason`]; a topic that reaches the router comes from
 //! [`control`]; a session that idles holds no heap but its will, by which method it authenticates, if by one, and
 //! the topic aliases that its client takes; one that is kept ([`state`]) its exchange as well.
@@ -18,6 +16,7 @@ mod kept;
 mod label;
 mod life;
 mod message;
+mod origin;
 mod outbound;
 mod publish;
 mod reason;
@@ -39,12 +38,13 @@ use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, decode};
 use crate::journal::Journal;
 use crate::limits;
-use crate::route::{Bind, Command, Completion, Delivery, Identity, Mark, Ticket, Undelivered};
+use crate::observe::{Protocol, Transport};
+use crate::route::{Bind, Command, Completion, Delivery, Identity, Mark, Returned, Ticket, Undelivered};
 pub use crate::session::Passwords;
 use crate::session::{
     Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
 };
-use crate::time::{Instant, Now};
+use crate::time::{Instant, MaybeInstant, Now};
 
 use auth::Enhanced;
 use inbound::Aliases;
@@ -79,6 +79,8 @@ struct Rare {
     replaced: Replacements,
     replies: Vec<ReplyFilter>,
     enhanced: Option<Box<Enhanced>>,
+    /// Until when the messages that were published are earned, where their rate is bounded.
+    earned: Option<Instant>,
 }
 
 /// One MQTT connection.
@@ -88,7 +90,7 @@ pub struct Session {
     /// When the last packet came; until the login has succeeded, when the connection did.
     heard: Instant,
     /// Since when the send queue was found over its bound.
-    blocked_since: Option<Instant>,
+    blocked_since: MaybeInstant,
     will: Option<Box<Will>>,
     rare: Option<Box<Rare>>,
     messages: Option<Box<MessageState>>,
@@ -119,7 +121,7 @@ impl Session {
         Self {
             settings: Arc::clone(settings),
             heard: now.instant,
-            blocked_since: None,
+            blocked_since: MaybeInstant::NONE,
             will: None,
             rare: None,
             messages: None,
@@ -292,6 +294,9 @@ impl Session {
 
     /// Gives back what a burst has left, when the client says that it idles.
     fn shrink(&mut self) {
+        if let Some(messages) = &mut self.messages {
+            messages.shrink();
+        }
         if self.messages.as_ref().is_some_and(|messages| messages.is_empty()) {
             self.messages = None;
         }
@@ -307,8 +312,8 @@ impl Session {
     }
 
     fn blocked_deadline(&self) -> Option<Instant> {
-        self.blocked_since
-            .map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
+        let since = self.blocked_since.get();
+        since.map(|since| since + Duration::from_millis(limits::SEND_BLOCKED_MS_MAX))
     }
 }
 
@@ -318,6 +323,7 @@ impl Rare {
             && !self.replaced.are_taken()
             && self.replies.is_empty()
             && self.enhanced.is_none()
+            && self.earned.is_none()
     }
 }
 
@@ -463,7 +469,7 @@ impl super::Session for Session {
             }
             State::Attached => {
                 if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
-                    self.blocked_since = None;
+                    self.blocked_since = MaybeInstant::NONE;
                 }
                 if passed(self.blocked_deadline()) {
                     return Err(self.quit(Reason::SlowReceiver, out));
@@ -502,6 +508,14 @@ impl super::Session for Session {
         self.say_good_bye(Reason::Ending(ending), out);
     }
 
+    fn protocol(&self) -> (Protocol, Transport) {
+        let protocol = match self.version {
+            Version::V311 => Protocol::Mqtt311,
+            Version::V5 => Protocol::Mqtt5,
+        };
+        (protocol, Transport::Stream)
+    }
+
     fn life(&self) -> Life {
         self.lasts()
     }
@@ -521,6 +535,10 @@ impl super::Session for Session {
 
     fn inherit(&mut self, earlier: &mut Self) {
         self.take_up(earlier);
+    }
+
+    fn give_back(&mut self) -> Vec<Returned> {
+        self.returned()
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

@@ -10,6 +10,7 @@ use super::in_flight::{InFlight, Link, Phase, Place, first_phase, unfit, write, 
 use super::kept::Kept;
 use super::message::{Message, UNNUMBERED};
 use super::rows::{Row, State};
+use super::state::Backlog;
 use crate::codec::mqtt::packet::{PacketId, QoS};
 use crate::limits;
 use crate::observe::Stage;
@@ -49,9 +50,26 @@ pub(super) enum Received {
 }
 
 impl Outbound {
+    /// How much is on its way.
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog {
+            in_flight: self.in_flight.len(),
+            waiting: self.waiting.len(),
+            waiting_bytes: self.waiting_bytes,
+        }
+    }
+
     /// Whether nothing is on its way.
     pub(super) fn is_empty(&self) -> bool {
         self.in_flight.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Gives back room that nothing is in.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.in_flight = VecDeque::new();
+            self.waiting = VecDeque::new();
+        }
     }
 
     /// Whether a message of this stage waits: the next one goes behind it, whatever its QoS.
@@ -94,7 +112,7 @@ impl Outbound {
 
     /// The same, and what is held to be sent again may become that much larger.
     fn has_room_for<O: Output>(&self, message: &Message, link: &Link<'_>, out: &O) -> bool {
-        let bytes = self.in_flight_bytes + message.packet.len();
+        let bytes = self.in_flight_bytes + message.len_bytes();
         self.has_room(link.window, out.queued() > limits::SEND_QUEUE_BYTES_MAX)
             && (self.in_flight_bytes == 0 || bytes <= link.settings.queued_bytes_max)
     }
@@ -174,7 +192,9 @@ impl Outbound {
         };
         kept.put_released(message.seq, id, message.stage, message.version);
         sent.place = Place::Held(kept.turn());
-        self.in_flight_bytes -= std::mem::take(&mut message.packet).len();
+        let bytes = message.len_bytes();
+        (message.packet, message.origin) = (Vec::new(), None);
+        self.in_flight_bytes -= bytes;
         self.unsent += usize::from(was_sent);
         Received::Nothing
     }
@@ -196,14 +216,14 @@ impl Outbound {
         };
         self.unsent -= usize::from(ended.place != Place::Sent);
         if let Some(message) = ended.message {
-            self.in_flight_bytes -= message.packet.len();
+            self.in_flight_bytes -= message.len_bytes();
             if let Some(kept) = kept {
                 kept.delete(message.seq);
             }
         }
     }
 
-    /// Sends a message of a kept session or puts it behind others; `out` is `None` while there is no connection.
+    /// Sends a message that is kept or would be given back, or puts it behind others; `out` is `None` while there is no connection.
     pub(super) fn accept<O: Output>(
         &mut self,
         now: Now,
@@ -213,7 +233,7 @@ impl Outbound {
         out: Option<&mut O>,
     ) -> Result<(), Undelivered> {
         if let Some(out) = out
-            && kept.is_some()
+            && (kept.is_some() || message.origin.is_some())
             && message.qos() != QoS::AtMostOnce
             && self.waiting.is_empty()
             && self.has_room_for(&message, link, out)
@@ -222,7 +242,7 @@ impl Outbound {
             return Ok(());
         }
         let settings = link.settings;
-        let bytes = self.waiting_bytes + message.packet.len();
+        let bytes = self.waiting_bytes + message.len_bytes();
         if self.waiting.len() >= settings.queued_messages_max || bytes > settings.queued_bytes_max {
             return Err(Undelivered::QueueFull);
         }
@@ -237,7 +257,7 @@ impl Outbound {
     }
 
     fn push(&mut self, message: Message) {
-        self.waiting_bytes += message.packet.len();
+        self.waiting_bytes += message.len_bytes();
         if let Some(count) = self.waiting_of.get_mut(message.stage as usize) {
             *count += 1;
         }
@@ -246,7 +266,7 @@ impl Outbound {
 
     fn pop(&mut self) -> Option<Message> {
         let message = self.waiting.pop_front()?;
-        self.waiting_bytes -= message.packet.len();
+        self.waiting_bytes -= message.len_bytes();
         if let Some(count) = self.waiting_of.get_mut(message.stage as usize) {
             *count -= 1;
         }
@@ -259,7 +279,16 @@ impl Outbound {
         let Some(kept) = kept else {
             let id = self.begin(qos);
             message.fill_in(now, Some(id));
-            return write(&message, out);
+            write(&message, out);
+            // Sent at QoS 2 it goes to nobody else [MQTT-4.8.2-5].
+            if qos == QoS::AtLeastOnce
+                && message.origin.is_some()
+                && let Some(sent) = self.in_flight.back_mut()
+            {
+                self.in_flight_bytes += message.len_bytes();
+                sent.message = Some(Box::new(message));
+            }
+            return;
         };
         let id = self.next_id();
         if message.seq == UNNUMBERED {
@@ -274,7 +303,7 @@ impl Outbound {
             write(&message, out);
             Place::Sent
         };
-        self.in_flight_bytes += message.packet.len();
+        self.in_flight_bytes += message.len_bytes();
         self.in_flight.push_back(InFlight {
             id,
             phase: first_phase(qos),
@@ -392,6 +421,25 @@ impl Outbound {
         }
     }
 
+    /// The session ends: the messages it had as a member of a group that another one may have, in order. Those of QoS 2
+    /// are not among them once they may have been sent \[MQTT-4.8.2-5\].
+    pub(super) fn give_back(&mut self) -> impl Iterator<Item = Message> {
+        let Self {
+            in_flight, waiting, ..
+        } = std::mem::take(self);
+        let unanswered = in_flight.into_iter().filter_map(|sent| {
+            let may_be_had = match sent.phase {
+                Phase::Acknowledge => true,
+                Phase::Receive => !sent.may_be_answered(),
+                Phase::Complete => false,
+            };
+            sent.message.filter(|_| may_be_had).map(|message| *message)
+        });
+        unanswered
+            .chain(waiting)
+            .filter(|message| message.origin.is_some())
+    }
+
     /// Puts a stored message behind the others; `false` if it contradicts them.
     pub(super) fn restore(&mut self, now: Now, seq: u64, row: &Row<'_>) -> bool {
         let message = Message {
@@ -400,6 +448,7 @@ impl Outbound {
             version: row.version,
             expires: (row.expires_unix_ms != 0).then(|| instant(row.expires_unix_ms, now)),
             packet: row.packet.to_vec(),
+            origin: (!row.origin.is_empty()).then(|| row.origin.into()),
         };
         let (id, phase) = match row.state {
             State::Waiting => {
@@ -413,7 +462,7 @@ impl Outbound {
             return false;
         }
         (self.last_id, self.due) = (id.get(), true);
-        self.in_flight_bytes += message.packet.len();
+        self.in_flight_bytes += message.len_bytes();
         self.unsent += 1;
         self.in_flight.push_back(InFlight {
             id,

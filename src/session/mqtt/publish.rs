@@ -1,5 +1,6 @@
 //! PUBLISH from the client (3.3), and what becomes of it: a command for the router, or a refusal.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::control::{self, Callee, Target};
@@ -51,6 +52,8 @@ impl Session {
         if self.version == Version::V5 {
             self.check_flow(publish)?;
         }
+        self.check_rate(now)?;
+        self.settings.metrics.published(true, publish.qos as u8);
         let ticket = publish.packet_id.map(|id| self.ticket(id, publish.qos));
         let exchange = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
         if let Some(id) = exchange
@@ -92,6 +95,23 @@ impl Session {
     /// counts until its exchange is over.
     pub(super) fn is_counted(&self, exactly_once: bool) -> bool {
         self.version == Version::V311 || !exactly_once
+    }
+
+    /// Bounds the rate of messages, in bursts of what a second allows: each one is to be earned, ahead of time by a second
+    /// at most.
+    fn check_rate(&mut self, now: Now) -> Result<(), Reason> {
+        let Some(rate) = NonZeroU32::new(self.settings.publish_rate_max) else {
+            return Ok(());
+        };
+        let second = Duration::from_secs(1);
+        let earned = &mut self.rare.get_or_insert_default().earned;
+        let from = earned.map_or(now.instant, |earned| earned.max(now.instant));
+        let until = from + second / rate.get();
+        if until.saturating_since(now.instant) > second {
+            return Err(Reason::MessageRate);
+        }
+        *earned = Some(until);
+        Ok(())
     }
 
     /// What CONNACK forbade a 5.0 client: more than Receive Maximum from PUBLISH to PUBACK, PUBCOMP or a PUBREC with

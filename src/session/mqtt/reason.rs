@@ -37,6 +37,10 @@ pub(super) enum Reason {
     LoginTimeout,
     /// The client does not read what it is sent.
     SlowReceiver,
+    /// There are as many sessions that outlive their connections as there may be.
+    TooManySessions,
+    /// More messages in a second than are allowed.
+    MessageRate,
     /// A bound of the session, such as QoS 2 exchanges left open.
     QuotaExceeded,
     /// A QoS 1 message that nobody subscribes to; no failure (5.0, 3.4.2.1).
@@ -89,7 +93,8 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::ReceiveMaximumExceeded, _) => 0x93,
         (Reason::TopicAliasInvalid, _) => 0x94,
         (Reason::ClientTakesTooLittle, _) => 0x95,
-        (Reason::SlowReceiver | Reason::QuotaExceeded, _) => 0x97,
+        (Reason::MessageRate, _) => 0x96,
+        (Reason::SlowReceiver | Reason::QuotaExceeded | Reason::TooManySessions, _) => 0x97,
         (Reason::PayloadFormatInvalid, _) => 0x99,
         (Reason::Refused(Refusal::NotAuthorized), _) => 0x87,
         (Reason::Refused(Refusal::InvalidName), Carrier::SubAck | Carrier::UnsubAck) => 0x8F,
@@ -117,7 +122,10 @@ pub(super) const fn code_v3(reason: Reason, carrier: Carrier) -> Option<u8> {
         (_, Carrier::SubAck) => Some(0x80),
         (Reason::Malformed(Malformed::UnsupportedVersion), Carrier::ConnAck) => Some(1),
         (Reason::ClientIdInvalid, Carrier::ConnAck) => Some(2),
-        (Reason::Unavailable | Reason::LoginTimeout | Reason::Ending(_), Carrier::ConnAck) => Some(3),
+        (
+            Reason::Unavailable | Reason::TooManySessions | Reason::LoginTimeout | Reason::Ending(_),
+            Carrier::ConnAck,
+        ) => Some(3),
         (Reason::BadCredentials, Carrier::ConnAck) => Some(4),
         (
             Reason::NoCredentials | Reason::Refused(_) | Reason::Malformed(Malformed::WillTopic),
@@ -134,6 +142,7 @@ pub(super) const fn login_failure(failure: LoginFailure) -> Reason {
             Reason::BadCredentials
         }
         LoginFailure::Unavailable => Reason::Unavailable,
+        LoginFailure::QuotaExceeded => Reason::TooManySessions,
     }
 }
 
@@ -154,7 +163,10 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         | Reason::AuthenticationMethod => Disconnect::BadCredentials,
         Reason::Unavailable | Reason::Ending(_) => Disconnect::Unavailable,
         Reason::ClientTakesTooLittle => Disconnect::TooLarge,
-        Reason::ReceiveMaximumExceeded | Reason::QuotaExceeded => Disconnect::QuotaExceeded,
+        Reason::ReceiveMaximumExceeded
+        | Reason::QuotaExceeded
+        | Reason::TooManySessions
+        | Reason::MessageRate => Disconnect::QuotaExceeded,
         Reason::KeepAliveTimeout | Reason::LoginTimeout => Disconnect::TimedOut,
         Reason::SlowReceiver => Disconnect::SlowReceiver,
         Reason::ProtocolError
@@ -184,6 +196,8 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::ClientTakesTooLittle => "Maximum Packet Size is too small to be served",
         Reason::PayloadFormatInvalid => "the payload is not UTF-8",
         Reason::SlowReceiver => "does not read what it is sent",
+        Reason::TooManySessions => "too many sessions that outlive their connections",
+        Reason::MessageRate => "too many messages in a second",
         Reason::QuotaExceeded => "too many exchanges left open",
         Reason::Refused(Refusal::InvalidName) => "a name in the topic breaks its grammar",
         Reason::Refused(Refusal::NotSupported) => "not offered in this form",

@@ -2,17 +2,21 @@
 //!
 //! A value in the table of messages is the version of the form (1 byte), the state (1), the packet identifier
 //! (2, 0 is none), the stage (1), the MQTT version (1), the expiry (8, milliseconds since the Unix epoch, 0 is
-//! none) and the encoded PUBLISH, all numbers big endian. An exchange has no value.
+//! none) and the encoded PUBLISH, all numbers big endian. One that the session has as a member of a group is of another
+//! version: before the PUBLISH stand the length (4) and the bytes of its origin. An exchange has no value.
 //!
 //! [`Table::Outbound`]: crate::journal::Table::Outbound
 //! [`Table::Inbound`]: crate::journal::Table::Inbound
 
 use super::message;
+use super::origin::Origin;
 use crate::codec::mqtt::packet::{PacketId, QoS, Version};
 use crate::observe::Stage;
 
 /// The version of the form.
 const FORMAT: u8 = 1;
+/// The same with an origin.
+const FORMAT_SHARED: u8 = 2;
 
 /// Where a stored message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub(super) struct Row<'a> {
     pub(super) version: Version,
     /// Milliseconds since the Unix epoch; 0 is never.
     pub(super) expires_unix_ms: u64,
+    /// See [`super::origin`]; empty for what is the session's own.
+    pub(super) origin: &'a [u8],
     /// The encoded PUBLISH; empty once released.
     pub(super) packet: &'a [u8],
 }
@@ -49,10 +55,21 @@ impl<'a> Row<'a> {
             Version::V311 => 4,
             Version::V5 => 5,
         };
-        value.extend_from_slice(&[FORMAT, state]);
+        let format = if self.origin.is_empty() {
+            FORMAT
+        } else {
+            FORMAT_SHARED
+        };
+        value.extend_from_slice(&[format, state]);
         value.extend_from_slice(&id.to_be_bytes());
         value.extend_from_slice(&[self.stage as u8, version]);
         value.extend_from_slice(&self.expires_unix_ms.to_be_bytes());
+        if !self.origin.is_empty() {
+            // Bounded by the packets it was made of.
+            let len = u32::try_from(self.origin.len()).unwrap_or(u32::MAX);
+            value.extend_from_slice(&len.to_be_bytes());
+            value.extend_from_slice(self.origin);
+        }
         value.extend_from_slice(self.packet);
     }
 
@@ -62,9 +79,16 @@ impl<'a> Row<'a> {
         let (id, rest) = rest.split_first_chunk()?;
         let (&[stage, version], rest) = rest.split_first_chunk()?;
         let (expires, packet) = rest.split_first_chunk()?;
-        if format != FORMAT {
-            return None;
-        }
+        let (origin, packet) = match format {
+            FORMAT => (&[][..], packet),
+            FORMAT_SHARED => {
+                let (len, rest) = packet.split_first_chunk()?;
+                let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
+                let (origin, packet) = rest.split_at_checked(len)?;
+                (Origin::decode(origin).map(|_| origin)?, packet)
+            }
+            _ => return None,
+        };
         let state = match (state, PacketId::new(u16::from_be_bytes(*id))) {
             (0, None) => State::Waiting,
             (1, Some(id)) => State::Sent(id),
@@ -87,6 +111,7 @@ impl<'a> Row<'a> {
             stage: *Stage::ALL.get(usize::from(stage))?,
             version,
             expires_unix_ms: u64::from_be_bytes(*expires),
+            origin,
             packet,
         })
     }
@@ -150,6 +175,7 @@ mod tests {
     #[test]
     fn a_row_comes_back_as_it_was_written() {
         let id = PacketId::new(0x1234).unwrap();
+        let origin = crate::session::mqtt::origin::tests::origin().encode();
         for version in [Version::V311, Version::V5] {
             let packet = packet(version, QoS::ExactlyOnce);
             for (state, packet) in [
@@ -163,9 +189,17 @@ mod tests {
                         stage,
                         version,
                         expires_unix_ms: 1 << 40,
+                        origin: &[],
                         packet,
                     };
                     assert_eq!(Row::decode(&value(&row)), Some(row));
+                    if state == State::Waiting {
+                        let shared = Row {
+                            origin: &origin,
+                            ..row
+                        };
+                        assert_eq!(Row::decode(&value(&shared)), Some(shared));
+                    }
                 }
             }
         }
@@ -179,6 +213,7 @@ mod tests {
             stage: Stage::Channel,
             version: Version::V5,
             expires_unix_ms: 0,
+            origin: &[],
             packet: &packet,
         };
         let whole = value(&row);
@@ -187,6 +222,7 @@ mod tests {
         }
         for (at, byte) in [
             (0, 2),
+            (0, 3),
             (1, 3),
             (1, 0),
             (1, 2),

@@ -26,6 +26,8 @@ pub struct Settings {
     pub queued_messages_max: usize,
     /// Bytes of those that wait, and of those in flight that are kept to be sent again.
     pub queued_bytes_max: usize,
+    /// Messages a client may publish in a second, in bursts of as many; 0 is any number.
+    pub publish_rate_max: u32,
     /// Whether 3.1.1 clients may subscribe to channels with plain filters, whose deliveries hide the sender.
     pub v3_plain_channels: bool,
     /// The counters of the shard.
@@ -51,6 +53,7 @@ impl Default for Settings {
             inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
             queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
+            publish_rate_max: 0,
             v3_plain_channels: true,
             metrics: Arc::default(),
         }

@@ -1,11 +1,14 @@
 //! What of a session's message exchange outlives a connection: messages on their way to the client, exchanges
 //! the client has begun, and what is written down of both.
 
+use std::sync::Arc;
+
 use super::inbound::{Exchange, Exchanges};
 use super::kept::{Answer, Kept};
 use super::outbound::Outbound;
 use super::rows::Row;
 use crate::codec::mqtt::packet::{PacketId, Version};
+use crate::observe::ShardMetrics;
 use crate::time::Now;
 
 /// The message exchange of one session, to be moved from one connection to the next.
@@ -17,6 +20,53 @@ pub struct MessageState {
     pub(super) kept: Option<Box<Kept>>,
     /// The client's, when it was last here.
     pub(super) version: Version,
+    /// What the gauges have been told.
+    told: Told,
+}
+
+/// What is on its way, as the gauges know it; taken back when the session is over.
+#[derive(Debug, Default)]
+struct Told {
+    /// Once anything was told.
+    metrics: Option<Arc<ShardMetrics>>,
+    backlog: Backlog,
+}
+
+/// How much is on its way to a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Backlog {
+    /// Messages sent and not acknowledged.
+    pub(super) in_flight: usize,
+    /// Messages that wait.
+    pub(super) waiting: usize,
+    /// Their bytes.
+    pub(super) waiting_bytes: usize,
+}
+
+impl Told {
+    fn tell(&mut self, now: Backlog) {
+        let Some(metrics) = &self.metrics else { return };
+        let before = std::mem::replace(&mut self.backlog, now);
+        for (gauge, from, to) in [
+            (&metrics.mqtt_in_flight, before.in_flight, now.in_flight),
+            (&metrics.mqtt_queued, before.waiting, now.waiting),
+            (
+                &metrics.mqtt_queued_bytes,
+                before.waiting_bytes,
+                now.waiting_bytes,
+            ),
+        ] {
+            if from != to {
+                gauge.replace(from as u64, to as u64);
+            }
+        }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.tell(Backlog::default());
+    }
 }
 
 /// What a PUBREL means.
@@ -38,6 +88,7 @@ impl Default for MessageState {
             exchanges: Exchanges::default(),
             kept: None,
             version: Version::V5,
+            told: Told::default(),
         }
     }
 }
@@ -70,13 +121,31 @@ impl MessageState {
             exchanges: exchanges.into_iter().collect(),
             kept: Some(Box::new(kept)),
             version,
+            told: Told::default(),
         };
         (state, damaged)
     }
 
     /// Whether nothing is on its way, and nothing is to be remembered.
+    /// Has the gauges of its shard know how much is on its way.
+    pub(super) fn tell(&mut self, metrics: &Arc<ShardMetrics>) {
+        if self.told.metrics.is_none() {
+            self.told.metrics = Some(Arc::clone(metrics));
+        }
+        self.told.tell(self.outbound.backlog());
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.outbound.is_empty() && self.exchanges.is_empty() && self.kept.is_none()
+    }
+
+    /// Gives back room that nothing is in.
+    pub(super) fn shrink(&mut self) {
+        self.outbound.shrink();
+        self.exchanges.shrink();
+        if let Some(kept) = &mut self.kept {
+            kept.shrink();
+        }
     }
 
     /// The connection is gone.

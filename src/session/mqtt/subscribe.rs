@@ -68,9 +68,7 @@ impl Session {
                 from,
                 form,
             } => {
-                if form == FORM_PLAIN && self.version == Version::V311 && !self.settings.v3_plain_channels {
-                    return Err(Refusal::NotAuthorized);
-                }
+                self.check_form(form)?;
                 let retained = match filter.retain_handling {
                     0 => RetainHandling::Always,
                     1 => RetainHandling::IfNew,
@@ -84,6 +82,12 @@ impl Session {
                         ..options(form)
                     },
                 });
+            }
+            // No retained messages are sent for it (4.8.2), and No Local is a protocol error [MQTT-3.8.3-4].
+            Wanted::Shared(share) => {
+                self.check_form(share.form)?;
+                let options = options(share.form);
+                return Ok(Registration::Shared { share, options });
             }
             Wanted::Listen(cmd, form) => {
                 let options = options(form);
@@ -109,6 +113,15 @@ impl Session {
             return Err(Refusal::NotSupported);
         }
         Ok(registration)
+    }
+
+    /// Whether messages of channels may be delivered in a form: in the plain one 3.1.1 does not see their senders.
+    fn check_form(&self, form: u8) -> Result<(), Refusal> {
+        let hides = form == FORM_PLAIN && self.version == Version::V311;
+        if hides && !self.settings.v3_plain_channels {
+            return Err(Refusal::NotAuthorized);
+        }
+        Ok(())
     }
 
     /// Keeps a filter under `$nexus/reply/`; again: the last options win \[MQTT-3.8.4-3\].
@@ -166,6 +179,7 @@ impl Session {
             }
             unwanted.push(match control::wanted(filter) {
                 Ok(Wanted::Channel { filter, from, form }) => Unregistration::Channel { filter, from, form },
+                Ok(Wanted::Shared(share)) => Unregistration::Shared { share },
                 Ok(Wanted::Listen(cmd, _)) => Unregistration::Listen { cmd },
                 Ok(Wanted::Direct(_)) => Unregistration::Direct,
                 Ok(Wanted::Reply) => Unregistration::Decided(Ok(self.drop_reply_filter(filter))),

@@ -22,6 +22,7 @@ use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, S
 use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
+use crate::observe::{Protocol, Transport};
 use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::time::{Instant, Now};
 use carry::Spill;
@@ -362,6 +363,7 @@ impl<S: Carried> super::Session for Session<S> {
                 self.close(CloseFrame::new(CloseCode::POLICY_VIOLATION, "conflict"), out);
             }
             Err(LoginFailure::Unavailable) => _ = self.fault(Disconnect::Unavailable, out),
+            Err(LoginFailure::QuotaExceeded) => _ = self.fault(Disconnect::QuotaExceeded, out),
         }
     }
 
@@ -385,6 +387,15 @@ impl<S: Carried> super::Session for Session<S> {
                 Err(disconnect)
             }
         }
+    }
+
+    fn protocol(&self) -> (Protocol, Transport) {
+        // Before the handshake has chosen, nobody asks.
+        let carried = Self::carried(self).map(super::Session::protocol);
+        (
+            carried.map_or(Protocol::Mqtt5, |(protocol, _)| protocol),
+            Transport::WebSocket,
+        )
     }
 
     fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {

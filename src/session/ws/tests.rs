@@ -280,6 +280,10 @@ pub(super) fn publish(payload: &[u8]) -> Command<'_> {
 }
 
 impl crate::session::Session for Fake {
+    fn protocol(&self) -> (crate::observe::Protocol, crate::observe::Transport) {
+        (crate::observe::Protocol::Xmpp, crate::observe::Transport::Stream)
+    }
+
     fn receive<'a, O: Output>(
         &mut self,
         _: Now,

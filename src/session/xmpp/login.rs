@@ -202,7 +202,9 @@ impl Session {
                 self.state = State::Proven;
                 write_sasl(out, "success", &last);
             }
-            Err(LoginFailure::Unavailable) => self.fail(SaslFailure::TemporaryAuthFailure, out),
+            Err(LoginFailure::Unavailable | LoginFailure::QuotaExceeded) => {
+                self.fail(SaslFailure::TemporaryAuthFailure, out);
+            }
             Err(LoginFailure::Denied | LoginFailure::ResourceRefused | LoginFailure::Conflict) => {
                 self.fail(SaslFailure::NotAuthorized, out);
             }

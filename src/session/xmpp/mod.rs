@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use crate::codec::xmpp::{Element, Piece, write as pieces};
 use crate::limits;
+use crate::observe::{Protocol, Transport};
 use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
 use crate::session::{
     Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
@@ -237,6 +238,10 @@ impl super::Session for Session {
         }
     }
 
+    fn protocol(&self) -> (Protocol, Transport) {
+        (Protocol::Xmpp, Transport::Stream)
+    }
+
     fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
         if self.state != State::Claiming {
             return;
@@ -249,7 +254,7 @@ impl super::Session for Session {
             Err(failure) => {
                 let fatal = match failure {
                     LoginFailure::Denied => Fatal::Revoked,
-                    LoginFailure::Unavailable => Fatal::Unavailable,
+                    LoginFailure::Unavailable | LoginFailure::QuotaExceeded => Fatal::Unavailable,
                     LoginFailure::ResourceRefused => Fatal::Refused,
                     LoginFailure::Conflict => Fatal::Conflict,
                 };

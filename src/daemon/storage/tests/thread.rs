@@ -143,7 +143,12 @@ fn a_disk_that_fails_loses_nothing_and_is_told_to_all_shards() {
 #[test]
 fn a_running_thread_gets_over_a_disk_that_fails_for_a_while() {
     let disk = Disk::default();
-    let handle = start(disk.clone(), SHARDS, config(Path::new("")).wake).unwrap();
+    let handle = start(
+        disk.clone(),
+        Arc::new(StoragePort::new(SHARDS)),
+        config(Path::new("")).wake,
+    )
+    .unwrap();
     let port = handle.port();
     disk.fails.store(true, Ordering::SeqCst);
     submit(&port, 1, 1, journal(1));
@@ -164,7 +169,12 @@ fn a_running_thread_gets_over_a_disk_that_fails_for_a_while() {
 #[test]
 fn no_submission_is_slept_over() {
     let disk = Disk::default();
-    let handle = start(disk.clone(), SHARDS, config(Path::new("")).wake).unwrap();
+    let handle = start(
+        disk.clone(),
+        Arc::new(StoragePort::new(SHARDS)),
+        config(Path::new("")).wake,
+    )
+    .unwrap();
     let port = handle.port();
     for number in 1..=20_000 {
         let shard = usize::from(number % 2 == 0);

@@ -193,7 +193,7 @@ fn mqtt5_3_2_2_3_connack_says_what_is_and_is_not_offered() {
         Property::TopicAliasMaximum(16),
         Property::WildcardSubscriptionAvailable(true),
         Property::SubscriptionIdentifiersAvailable(true),
-        Property::SharedSubscriptionAvailable(false),
+        Property::SharedSubscriptionAvailable(true),
         Property::ResponseInformation("$nexus/reply/"),
     ];
     assert_eq!(connack.properties.iter().collect::<Vec<_>>(), expected);

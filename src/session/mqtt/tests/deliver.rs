@@ -46,6 +46,7 @@ pub(super) fn channel(
         sender: from.sender(),
         options,
         identifiers,
+        share: None,
     })
 }
 
@@ -251,6 +252,7 @@ fn one_encoding_serves_all_receivers_of_the_same_bytes() {
             sender: from.sender(),
             options,
             identifiers,
+            share: None,
         };
         client
             .peer

@@ -321,6 +321,7 @@ fn queue(session: &mut Session, message: ChannelMessage<'_>) -> Result<(), Undel
         sender: from.sender(),
         options: options(Qos::ExactlyOnce, FORM_PLAIN),
         identifiers: &[],
+        share: None,
     };
     session.keep_delivery(at(0), &delivery)
 }
@@ -417,6 +418,16 @@ fn mqtt5_4_5_a_session_without_a_connection_queues_channels_of_qos_1_and_2_alone
     let mut ordinary = offline(Client::attached(V5).peer.session.take_exchange());
     let gone = queue(&mut ordinary, on("a", Qos::AtLeastOnce));
     assert_eq!(gone, Err(Undelivered::Gone), "nobody comes back for it");
+}
+
+#[test]
+fn mqtt5_4_5_what_comes_while_the_connection_ends_waits_like_what_comes_later() {
+    let mut client = kept(V5);
+    let ending = &mut client.peer.session;
+    assert_eq!(queue(ending, on("a", Qos::AtMostOnce)), Err(Undelivered::Gone));
+    assert_eq!(queue(ending, on("a", Qos::AtLeastOnce)), Ok(()));
+    let mut client = back(ending.take_exchange(), V5, &[], Now::default());
+    assert_eq!(seen(&mut client), [("a", 1, 1, false)]);
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl World {
             sender: from.sender(),
             options: options(Qos::ExactlyOnce, FORM_PLAIN),
             identifiers: &[],
+            share: None,
         };
         match &mut self.side {
             Side::Connected(client) => client.peer.deliver(&delivery).unwrap(),

@@ -41,6 +41,7 @@ fn waiting(parts: &PublishParts<'_>, expires: Option<Instant>) -> Message {
         version: parts.version,
         expires,
         packet: encoded(parts),
+        origin: None,
     }
 }
 

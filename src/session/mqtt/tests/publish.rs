@@ -523,3 +523,31 @@ fn a_conversation_is_the_same_wherever_its_bytes_are_split() {
         }
     }
 }
+
+#[test]
+fn mqtt5_4_13_who_publishes_too_fast_is_disconnected_with_0x96() {
+    for version in BOTH {
+        let bounded = Settings {
+            publish_rate_max: 10,
+            ..settings()
+        };
+        let mut client = Client::attached_with(version, bounded, &[]);
+        let publish = Packet::Publish(message("a", QoS::AtMostOnce, &[]));
+        for second in 0..3 {
+            // A burst of a second's worth, and no more.
+            for _ in 0..10 {
+                assert_eq!(client.send(&publish).unwrap().len(), 1, "{second}");
+            }
+            client.peer.pass(Duration::from_secs(1));
+        }
+        for _ in 0..10 {
+            client.send(&publish).unwrap();
+        }
+        let (disconnect, told) = client.offend(&publish);
+        assert_eq!(disconnect, Disconnect::QuotaExceeded);
+        assert_eq!(
+            told.first().map(|packet| code(packet)),
+            (version == V5).then_some(0x96)
+        );
+    }
+}

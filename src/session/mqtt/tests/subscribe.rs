@@ -4,8 +4,8 @@ use super::*;
 use crate::codec::mqtt::packet::{Names, Unsubscribe};
 use crate::limits;
 use crate::route::{
-    Completion, Qos, Refusal, Registration, RetainHandling, SenderPattern, SubscriptionOptions, Ticket,
-    Unregistration,
+    Completion, Qos, Refusal, Registration, RetainHandling, SenderPattern, Share, SubscriptionOptions,
+    Ticket, Unregistration,
 };
 use crate::session::mqtt::control::{FORM_PLAIN, FORM_SENDER};
 
@@ -237,14 +237,14 @@ fn nexus_3_decided_refusals_of_filters() {
         "$nexus/listen/+",
         "$share/g/$nexus/listen/c",
         "$share/g/$nexus/direct/#",
-        "$share/g/a",
+        "$share/g/$SYS/#",
         "$SYSTEM/#",
         "$nexus/api/#",
         "$other/a",
         "a/\u{7f}",
     ];
     let mut client = Client::attached(V5);
-    let codes = [0x8F, 0x8F, 0x8F, 0x8F, 0x8F, 0x9E, 0x87, 0x87, 0x87, 0x8F];
+    let codes = [0x8F, 0x8F, 0x8F, 0x8F, 0x8F, 0x8F, 0x87, 0x87, 0x87, 0x8F];
     assert_eq!(decided(&mut client, &filters), codes);
     let mut client = Client::attached(V311);
     assert_eq!(decided(&mut client, &filters), [0x80; 10]);
@@ -352,6 +352,39 @@ fn a_packet_of_more_filters_than_a_block_may_hold_ends_the_session() {
 }
 
 #[test]
+fn mqtt5_4_8_2_a_shared_filter_is_a_share_without_what_is_retained() {
+    for version in BOTH {
+        let registration = one(version, "$share/g/plant/+");
+        let Registration::Shared { share, options } = registration else {
+            panic!("{registration:?}");
+        };
+        assert_eq!(
+            (share.name, share.filter, share.form),
+            ("g", "plant/+", FORM_PLAIN)
+        );
+        let expected = SubscriptionOptions {
+            qos: Qos::AtLeastOnce,
+            ..SubscriptionOptions::default()
+        };
+        assert_eq!(options, expected);
+        let Registration::Shared { share, .. } = one(version, "$share/g/$nexus/channel/etest/#") else {
+            panic!();
+        };
+        assert_eq!(
+            (share.filter, share.from.app, share.form),
+            ("#", Some("etest"), FORM_SENDER)
+        );
+    }
+    // Who must have the sender in every delivery has it in these as well.
+    let settings = Settings {
+        v3_plain_channels: false,
+        ..settings()
+    };
+    let mut client = Client::attached_with(V311, settings, &[]);
+    assert_eq!(decided(&mut client, &["$share/g/a"]), [0x80]);
+}
+
+#[test]
 fn nexus_3_what_was_subscribed_can_be_unsubscribed() {
     let mut client = Client::attached(V5);
     decided(&mut client, &["$nexus/reply/#"]);
@@ -384,7 +417,14 @@ fn nexus_3_what_was_subscribed_can_be_unsubscribed() {
         Unregistration::Direct,
         Unregistration::Decided(Ok(true)),
         Unregistration::Decided(Ok(false)),
-        Unregistration::Decided(Ok(false)),
+        Unregistration::Shared {
+            share: Share {
+                name: "g",
+                filter: "a",
+                from: SenderPattern::default(),
+                form: FORM_PLAIN,
+            },
+        },
     ];
     assert_eq!(format!("{unwanted:?}"), format!("{expected:?}"));
 }

@@ -48,6 +48,10 @@ impl Carried for Texts {
 }
 
 impl crate::session::Session for Texts {
+    fn protocol(&self) -> (crate::observe::Protocol, crate::observe::Transport) {
+        (crate::observe::Protocol::Xmpp, crate::observe::Transport::Stream)
+    }
+
     fn receive<'a, O: Output>(
         &mut self,
         _: Now,

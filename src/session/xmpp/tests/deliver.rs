@@ -27,6 +27,7 @@ fn p4_a_channel_message_is_encoded_once_for_a_domain() {
         sender: from.sender(),
         options: SubscriptionOptions::default(),
         identifiers: &[],
+        share: None,
     };
     let frames = &mut one.peer.frames;
     for client in [&mut one.peer.session, &mut two.peer.session] {
@@ -68,6 +69,7 @@ fn p4_what_was_retained_is_told_from_what_is_published_now() {
                 ..SubscriptionOptions::default()
             },
             identifiers: &[],
+            share: None,
         };
         let mut out = crate::session::testing::Recorder::default();
         let (session, frames) = (&mut client.peer.session, &mut client.peer.frames);
@@ -90,6 +92,7 @@ fn p2_3_what_is_not_text_does_not_reach_xmpp() {
             sender: from.sender(),
             options: SubscriptionOptions::default(),
             identifiers: &[],
+            share: None,
         };
         assert_eq!(client.peer.deliver(&delivery), Err(Undelivered::NotText));
     }
@@ -106,6 +109,7 @@ fn p2_3_what_is_not_text_does_not_reach_xmpp() {
         sender: from.sender(),
         options: SubscriptionOptions::default(),
         identifiers: &[],
+        share: None,
     };
     client.peer.pass(Duration::from_secs(1));
     assert_eq!(client.peer.deliver(&late), Err(Undelivered::Expired));
