@@ -23,6 +23,7 @@ mod builtin;
 mod channel;
 mod conformance;
 mod control;
+mod crash;
 mod direct;
 mod flow;
 mod hostile;

@@ -87,7 +87,14 @@ fn lookup(c: &mut Criterion) {
                 retain: false,
                 expires: None,
             };
-            router.publish(NOW, port, from, black_box(&message), None, false)
+            router.publish(
+                NOW,
+                port,
+                from,
+                black_box(&message),
+                None,
+                nexus::route::Lasting::default(),
+            )
         };
         let mut next = strangers.iter().cycle();
         assert_eq!(publish(&strangers[0]), Some(Ok(Reach::Nobody)));
@@ -111,7 +118,14 @@ fn lookup(c: &mut Criterion) {
                     expires: None,
                 };
                 let (router, port) = &mut routers.shards[0];
-                let reach = router.publish(NOW, port, from, black_box(&message), None, false);
+                let reach = router.publish(
+                    NOW,
+                    port,
+                    from,
+                    black_box(&message),
+                    None,
+                    nexus::route::Lasting::default(),
+                );
                 let parcel = router.outgoing(1).expect("one copy");
                 router.recycle(parcel);
                 reach

@@ -32,7 +32,14 @@ fn message(channel: &str) -> ChannelMessage<'_> {
 
 fn publish(routers: &mut Routers, from: SessionKey, channel: &str) {
     let (router, port) = &mut routers.shards[0];
-    let reach = router.publish(NOW, port, from, black_box(&message(channel)), None, false);
+    let reach = router.publish(
+        NOW,
+        port,
+        from,
+        black_box(&message(channel)),
+        None,
+        nexus::route::Lasting::default(),
+    );
     black_box(reach).expect("known at once").expect("published");
 }
 

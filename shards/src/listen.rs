@@ -37,11 +37,23 @@ pub(crate) fn bind(listeners: &[Listener], shards: usize) -> Result<Bound, Launc
     Ok(bound)
 }
 
+/// How often an address that is taken is tried, and how long it is waited between.
+const CLAIM_TRIES_MAX: u32 = 50;
+const CLAIM_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Makes sure that nobody listens there, and learns the port. A socket that does not share its port cannot be
 /// bound beside one that listens.
 fn claim(listener: &Listener) -> io::Result<SocketAddr> {
     let socket = new_socket(listener.address)?;
-    socket.bind(&listener.address.into())?;
+    // The kernel closes the listeners of a process that was killed a moment after its end: they are its ring's.
+    let mut tries = CLAIM_TRIES_MAX;
+    while let Err(error) = socket.bind(&listener.address.into()) {
+        tries -= 1;
+        if error.kind() != io::ErrorKind::AddrInUse || tries == 0 {
+            return Err(error);
+        }
+        std::thread::park_timeout(CLAIM_PAUSE);
+    }
     let bound = socket.local_addr()?.as_socket();
     bound.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }

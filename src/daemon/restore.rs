@@ -16,7 +16,7 @@ use super::Fault;
 use super::clock::unix_ms;
 use super::control::Wake;
 use super::storage::Storage;
-use crate::hub::Stored;
+use crate::hub::{Row, Stored};
 use crate::journal::Table;
 use crate::limits;
 use crate::route::{Retained, RouterConfig};
@@ -29,8 +29,8 @@ pub struct StoredSession {
     pub stored: Stored,
     /// Its messages: their numbers and rows.
     pub outbound: Vec<(u64, Box<[u8]>)>,
-    /// Identifiers of the exchanges its client has begun.
-    pub inbound: Vec<u16>,
+    /// Identifiers of the exchanges its client has begun, and whether their messages went to several shards.
+    pub inbound: Vec<(u16, bool)>,
 }
 
 /// What a shard takes in at a time.
@@ -40,6 +40,8 @@ pub enum Portion {
     Retained(Arc<Vec<Arc<Retained>>>),
     /// Sessions that live on the shard.
     Sessions(Vec<StoredSession>),
+    /// Who had got the messages of exchanges that were begun, for every shard: the sender's number and a row.
+    Received(Arc<Vec<(u64, Row)>>),
     /// That was all.
     End {
         /// The highest number that a session has had.
@@ -116,6 +118,8 @@ struct Sender<'a> {
     session: Option<StoredSession>,
     sessions: Vec<(Vec<StoredSession>, usize)>,
     session_bytes: usize,
+    /// See [`Portion::Received`].
+    received: Vec<(u64, Row)>,
     last_number: u64,
     unreadable: usize,
 }
@@ -140,6 +144,7 @@ pub fn load(
         session: None,
         sessions: (0..config.shards).map(|_| (Vec::new(), 0)).collect(),
         session_bytes: 0,
+        received: Vec::new(),
         last_number: 0,
         unreadable: 0,
     };
@@ -198,9 +203,14 @@ impl Sender<'_> {
         }
         self.session_bytes += rest.len() + value.len();
         let session = self.session.as_mut();
-        session
-            .filter(|session| session.stored.number == number)
-            .is_some_and(|session| session.take(table, rest, value))
+        let Some(session) = session.filter(|session| session.stored.number == number) else {
+            return false;
+        };
+        if table == Table::Inbound && rest.len() > size_of::<u16>() {
+            self.received.push((number, (rest.into(), value.into())));
+            return true;
+        }
+        session.take(table, rest, value)
     }
 
     /// The session is complete: it goes to the shard that its address is at home on.
@@ -225,6 +235,10 @@ impl Sender<'_> {
     fn end(&mut self) {
         self.finish();
         let last_number = self.last_number;
+        let received = Arc::new(std::mem::take(&mut self.received));
+        for shard in 0..self.sessions.len() {
+            self.send(shard, Portion::Received(Arc::clone(&received)));
+        }
         for (shard, (sessions, _)) in std::mem::take(&mut self.sessions).into_iter().enumerate() {
             self.send(shard, Portion::Sessions(sessions));
             self.send(shard, Portion::End { last_number });
@@ -269,7 +283,7 @@ impl StoredSession {
                 Err(_) => return false,
             },
             Table::Inbound => match rest.try_into() {
-                Ok(id) => self.inbound.push(u16::from_be_bytes(id)),
+                Ok(id) => self.inbound.push((u16::from_be_bytes(id), !value.is_empty())),
                 Err(_) => return false,
             },
             Table::Sessions | Table::Retained => return false,

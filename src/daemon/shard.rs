@@ -170,6 +170,13 @@ impl Shard {
                     }
                 }
                 Portion::Sessions(sessions) => self.restore_sessions(plane, sessions),
+                Portion::Received(rows) => {
+                    for (number, (key, value)) in rows.iter() {
+                        if !self.hub.restore_received(*number, key, value) {
+                            tracing::warn!("a row of who had got a message could not be read");
+                        }
+                    }
+                }
                 Portion::End { last_number } => {
                     self.hub.numbered_up_to(last_number);
                     self.restored = Restored::Telling;
@@ -192,7 +199,8 @@ impl Shard {
         let (mut lost, mut damaged) = (0, 0);
         for session in sessions {
             let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
-            let ids = session.inbound.iter().filter_map(|id| PacketId::new(*id));
+            let ids = session.inbound.iter();
+            let ids = ids.filter_map(|(id, spread)| Some((PacketId::new(*id)?, *spread)));
             let (messages, unread) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
             damaged += unread;
             let revive = |described: &[u8]| AnySession::restored(&opening, now, described, messages);

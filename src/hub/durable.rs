@@ -4,14 +4,15 @@
 //! Invariant: batches are taken in the order of their numbers, and nothing that waits for one goes on before every
 //! change up to it has been made to last.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Hub;
 use super::io::Io;
+use super::rows;
 use super::table::{Entry, State};
-use crate::journal::Journal;
+use crate::journal::{Journal, Table};
 use crate::limits;
-use crate::route::{Completion, Delivery, PublishId, Qos, SessionKey, Ticket};
+use crate::route::{Completion, Delivery, Mark, PublishId, Qos, SessionKey, Ticket};
 use crate::session::Session;
 use crate::time::Now;
 
@@ -37,6 +38,10 @@ pub(super) struct Batch {
     waiting: VecDeque<(u64, Waiting)>,
     /// Nothing new can be made to last just now.
     is_refused: bool,
+    /// The message that is being delivered, and the sessions that have got it here.
+    marked: Option<(Mark, Vec<u64>)>,
+    /// Who has had messages that may come again after the restart: session and exchange of the sender, receiver.
+    had: BTreeSet<(u64, u16, u64)>,
 }
 
 impl Default for Batch {
@@ -47,6 +52,8 @@ impl Default for Batch {
             written: 0,
             waiting: VecDeque::new(),
             is_refused: false,
+            marked: None,
+            had: BTreeSet::new(),
         }
     }
 }
@@ -93,6 +100,39 @@ impl Batch {
     pub(super) fn complete(&mut self, key: SessionKey, ticket: Ticket, completion: Completion) {
         self.waiting
             .push_back((self.number, Waiting::Complete(key, ticket, completion)));
+    }
+
+    /// What is delivered from now on is the message of a mark.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.marked = Some((mark, Vec::new()));
+    }
+
+    /// A session has got what is being delivered, and wrote it down.
+    pub(super) fn note_receiver(&mut self, number: u64) {
+        if let Some((_, receivers)) = &mut self.marked {
+            receivers.push(number);
+        }
+    }
+
+    /// The message of a mark has been delivered.
+    pub(super) fn marked(&mut self) {
+        if let Some((mark, receivers)) = self.marked.take()
+            && let Some((key, value)) = rows::receivers(mark, &receivers)
+        {
+            self.write(|journal| journal.put(Table::Inbound, &key, &value));
+        }
+    }
+
+    /// Whether a session has had what is being delivered before the restart.
+    pub(super) fn has_had(&self, number: u64) -> bool {
+        self.marked.as_ref().is_some_and(|(mark, _)| {
+            mark.again && self.had.contains(&(mark.session.get(), mark.exchange, number))
+        })
+    }
+
+    /// A session has had the message of an exchange before the restart.
+    pub(super) fn restore_received(&mut self, session: u64, exchange: u16, number: u64) {
+        self.had.insert((session, exchange, number));
     }
 
     /// Whether nothing new can be made to last just now.

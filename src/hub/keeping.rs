@@ -137,6 +137,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(mut newcomer) = self.table.remove(newcomer) else {
             return;
         };
+        // Who comes back in time has no will to be published; after a restart its client may be faster than its timer.
+        if let Some(Due::Will(will)) = self.table.get_mut(key).and_then(|entry| entry.session.due(now)) {
+            let identity = self.router.identity(key).cloned();
+            self.publish_will(io, now, identity, Some(will));
+        }
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
@@ -430,6 +435,19 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
         self.router.count_kept(&identity, true);
         Some(key)
+    }
+
+    /// Takes in who had got the message of an exchange before the restart, from a row of [`Table::Inbound`] whose key is
+    /// longer than that of an exchange; the key without the session's number. Before there are connections, on every
+    /// shard. False: it cannot be read.
+    pub fn restore_received(&mut self, session: u64, key: &[u8], value: &[u8]) -> bool {
+        let Some((exchange, receivers)) = rows::received(key, value) else {
+            return false;
+        };
+        for receiver in receivers {
+            self.batch.restore_received(session, exchange, receiver);
+        }
+        true
     }
 
     /// No session that is kept from now on gets a number up to `last`.

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use super::durable::Batch;
 use super::io::{HubTimer, Io};
-use super::table::{State, Table};
+use super::rows;
+use super::table::{State, Table as Sessions};
+use crate::journal::Table;
 use crate::route::port::{Port, RouteTimer, TimerHandle};
-use crate::route::{Delivery, Notice, PublishId, SessionKey, Undelivered};
+use crate::route::{Delivery, Mark, Notice, PublishId, SessionKey, Undelivered};
 use crate::session::{Ending, Frames, Session};
 use crate::time::{Instant, Now};
 
@@ -25,7 +27,7 @@ pub(super) enum Pending {
 pub(super) struct Local<'a, I: Io, P> {
     pub now: Now,
     pub io: &'a mut I,
-    pub table: &'a mut Table<I::Conn, P>,
+    pub table: &'a mut Sessions<I::Conn, P>,
     pub frames: &'a mut Frames<I::Shared>,
     pub pending: &'a mut VecDeque<Pending>,
     pub batch: &'a mut Batch,
@@ -42,30 +44,33 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
 
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         let entry = self.table.get_mut(to).ok_or(Undelivered::Gone)?;
+        if entry.kept && self.batch.has_had(entry.session.number()) {
+            return Ok(());
+        }
         if entry.kept && self.batch.refuses(delivery) {
             return Err(Undelivered::NotStored);
         }
-        match entry.state {
-            State::Attached => {}
-            State::Offline => {
-                let kept = entry.session.keep_delivery(self.now, delivery);
-                self.batch.drain(to, entry);
-                return kept;
-            }
+        let out = match entry.state {
+            State::Attached => self.io.output(entry.conn),
+            State::Offline => None,
             _ => return Err(Undelivered::Gone),
-        }
-        let Some(mut out) = self.io.output(entry.conn) else {
-            // Its connection is ending, which the hub is told in a moment: what may wait for the next one does.
+        };
+        let Some(mut out) = out else {
+            // Its connection is gone, or will be in a moment: what may wait for the next one does.
             if !entry.kept {
                 return Err(Undelivered::Gone);
             }
             let kept = entry.session.keep_delivery(self.now, delivery);
-            self.batch.drain(to, entry);
+            if self.batch.drain(to, entry) && kept.is_ok() {
+                self.batch.note_receiver(entry.session.number());
+            }
             return kept;
         };
         let delivered = entry.session.deliver(self.now, delivery, self.frames, &mut out);
         drop(out);
-        self.batch.drain(to, entry);
+        if self.batch.drain(to, entry) && delivered.is_ok() {
+            self.batch.note_receiver(entry.session.number());
+        }
         if entry.wants_earlier_timer() {
             self.pending.push_back(Pending::Rearm(to));
         }
@@ -82,6 +87,19 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
 
     fn hold(&mut self, origin: u16, publish: PublishId) {
         self.batch.hold(origin, publish);
+    }
+
+    fn spread(&mut self, mark: Mark) {
+        self.batch
+            .write(|journal| journal.put(Table::Inbound, &rows::exchange(mark), &[rows::SPREAD]));
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.batch.mark(mark);
+    }
+
+    fn marked(&mut self) {
+        self.batch.marked();
     }
 
     fn notify(&mut self, to: SessionKey, notice: Notice) {

@@ -424,7 +424,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if let Some(mut out) = io.output(entry.conn) {
             entry.session.attached(now, Ok(identity), &mut out);
         }
-        // What waited and is of QoS 2 has been given its identifiers, and goes out once they last.
+        // What waited for its client has got its packet identifiers, and goes out when they last.
         self.batch.drain(key, entry);
         io.resume(entry.conn);
         // Before anybody can know that the block is there.

@@ -34,8 +34,8 @@ use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::observe::system::Value;
 use crate::route::{
-    Audience, Change, Command, Completion, Identity, Notice, Parcel, Registration, Retained, RootWildcard,
-    Router, RouterConfig, RouterLimits, SessionKey, Ticket, Unregistration,
+    Audience, Change, Command, Completion, Identity, Lasting, Notice, Parcel, Registration, Retained,
+    RootWildcard, Router, RouterConfig, RouterLimits, SessionKey, Ticket, Unregistration,
 };
 use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
 use crate::store::login::LoginVerdict;
@@ -434,8 +434,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             }
             Command::Leave => return self.good_bye(io, now, key),
             Command::Publish { message, ticket } => {
+                let lasting = Lasting {
+                    wrote,
+                    mark: ticket.and_then(|ticket| self.table.get_mut(key)?.session.mark(ticket)),
+                };
                 let ended = self.route(io, now, |router, port| {
-                    router.publish(now, port, key, message, *ticket, wrote)
+                    router.publish(now, port, key, message, *ticket, lasting)
                 });
                 let Some(taken) = ended else { return };
                 (*ticket, Completion::Published(taken))
@@ -540,18 +544,18 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         I: Io<Conn = C, Shared = S>,
     {
         let Some(ticket) = ticket else { return };
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state == State::Attached)
-        else {
+        let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        let Some(mut out) = io.output(entry.conn) else {
-            return;
+        let out = if entry.state == State::Attached {
+            io.output(entry.conn)
+        } else {
+            None
         };
-        entry.session.completed(now, ticket, completion, &mut out);
-        drop(out);
+        match out {
+            Some(mut out) => entry.session.completed(now, ticket, completion, &mut out),
+            None => entry.session.missed(ticket, completion),
+        }
         self.batch.drain(key, entry);
     }
 

@@ -4,8 +4,10 @@
 //! registration: the key names it (the session's number, a kind, a form, whom it hears, the name or filter; of a share the
 //! group, a `/`, and the filter), the value says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
 
+use super::keeping::Row;
 use crate::route::{
-    Qos, Registration, RetainHandling, Role, SenderPattern, Share, SubscriptionOptions, Uid, Unregistration,
+    Mark, Qos, Registration, RetainHandling, Role, SenderPattern, Share, SubscriptionOptions, Uid,
+    Unregistration,
 };
 
 const VERSION: u8 = 1;
@@ -32,6 +34,41 @@ pub(super) fn session(row: &[u8]) -> Option<(&str, &[u8])> {
     };
     let (address, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([a, b])))?;
     Some((std::str::from_utf8(address).ok()?, rest))
+}
+
+/// The value of an exchange whose message went to several shards: that it was begun does not say that all who were to
+/// get it have it. Who has is in rows of their own.
+pub(super) const SPREAD: u8 = 1;
+
+/// The key of an exchange.
+pub(super) fn exchange(mark: Mark) -> [u8; 10] {
+    let mut key = [0; 10];
+    let (session, exchange) = key.split_at_mut(8);
+    session.copy_from_slice(&mark.session.get().to_be_bytes());
+    exchange.copy_from_slice(&mark.exchange.to_be_bytes());
+    key
+}
+
+/// The row that tells which sessions of a shard have got the message of an exchange: the first one is part of the key,
+/// so that no row takes the place of another. `None` without any.
+pub(super) fn receivers(mark: Mark, receivers: &[u64]) -> Option<Row> {
+    let (first, rest) = receivers.split_first()?;
+    let key = [&exchange(mark)[..], &first.to_be_bytes()].concat();
+    let value: Vec<u8> = rest.iter().flat_map(|number| number.to_be_bytes()).collect();
+    Some((key.into(), value.into()))
+}
+
+/// Reads such a row, its key without the session's number: the exchange and who has got its message.
+pub(super) fn received(key: &[u8], value: &[u8]) -> Option<(u16, Vec<u64>)> {
+    let (exchange, first) = key.split_first_chunk()?;
+    let (rest, []) = value.as_chunks() else {
+        return None;
+    };
+    let numbers = std::iter::once(first.try_into().ok()?).chain(rest.iter().copied());
+    Some((
+        u16::from_be_bytes(*exchange),
+        numbers.map(u64::from_be_bytes).collect(),
+    ))
 }
 
 /// The key of what a session has registered; `None` for what it decides itself.

@@ -6,7 +6,7 @@
 use slab::Slab;
 
 use super::letter::Letter;
-use super::message::{Completion, Notice, Reach, Refusal, SessionKey, Ticket};
+use super::message::{Completion, Mark, Notice, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
 use crate::time::Instant;
@@ -17,6 +17,15 @@ pub struct PublishId {
     slot: u32,
     /// How many had waited before it, so that a late answer never reaches a successor.
     serial: u32,
+}
+
+/// What a message is called that goes to other shards, whose answers are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    /// Under this name they answer.
+    pub(crate) publish: PublishId,
+    /// By this they know it again.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// Who is told when all have answered.

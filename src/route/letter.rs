@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::awaited::PublishId;
+use super::awaited::{PublishId, Waiter};
 use super::direct::Held;
 use super::hashes::AddressKey;
 use super::message::{Ownership, Qos, SessionKey, Ticket, Token, Undelivered};
@@ -151,7 +151,7 @@ pub(crate) enum Letter {
         retain: bool,
         expires: Option<Instant>,
         /// What its sender's acknowledgement is waiting for is to be answered under this name.
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
     },
     /// Such a message is in good hands (to the sender's shard), or could not be.
     Published { publish: PublishId, refused: bool },
@@ -163,7 +163,7 @@ pub(crate) enum Letter {
     Retain {
         message: Arc<Retained>,
         /// As in [`Letter::Publish`].
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
     },
 
     // Groups of shared subscriptions: to the home ...

@@ -3,6 +3,8 @@
 //! Everything borrowed here lives in the buffer it was read from (a receive buffer, a parcel); nothing is
 //! copied until a receiver's frame is encoded or a parcel for another shard is filled.
 
+use std::num::NonZeroU64;
+
 use smallvec::SmallVec;
 
 use super::identity::{Role, Sender, Uid};
@@ -25,6 +27,27 @@ pub struct SessionId {
     pub shard: u16,
     /// Its key there.
     pub key: SessionKey,
+}
+
+/// What tells a message from all others, although its sender may send it again after a restart: an exchange that a
+/// session which outlives the daemon has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The session's number.
+    pub session: NonZeroU64,
+    /// The exchange among those of the session.
+    pub exchange: u16,
+    /// It was sent before the restart, too: some may have it.
+    pub again: bool,
+}
+
+/// How a message is made to last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lasting {
+    /// The sender's own session wrote something down with it.
+    pub wrote: bool,
+    /// If it may come again, and is to reach everybody once.
+    pub mark: Option<Mark>,
 }
 
 /// A session's own name for an operation whose completion it waits for (MQTT: the packet identifier).

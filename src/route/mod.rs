@@ -56,9 +56,9 @@ pub use awaited::PublishId;
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
     Answer, ApiRequest, Authenticate, Bind, ChannelMessage, Command, Completion, Delivery, Direct,
-    DirectOutcome, Login, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal, Registration,
-    RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share, SubscriptionOptions, Ticket,
-    Token, Undelivered, Unregistration,
+    DirectOutcome, Lasting, Login, Mark, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal,
+    Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
+    SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
 pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};

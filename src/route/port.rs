@@ -1,7 +1,7 @@
 //! What the router needs of the shard it lives on.
 
 use super::awaited::PublishId;
-use super::message::{Delivery, Notice, SessionKey, Undelivered};
+use super::message::{Delivery, Mark, Notice, SessionKey, Undelivered};
 use crate::session::Ending;
 use crate::time::Instant;
 
@@ -40,6 +40,21 @@ pub trait Port {
     fn hold(&mut self, origin: u16, publish: PublishId) {
         let _ = (origin, publish);
     }
+
+    /// The message of this mark goes to other shards, too: that its exchange was begun does not say that everybody has
+    /// it.
+    fn spread(&mut self, mark: Mark) {
+        let _ = mark;
+    }
+
+    /// Until [`Self::marked`], what is delivered is the message of this mark: who gets it is written down with it, and
+    /// if it comes again, who has had it is left out.
+    fn mark(&mut self, mark: Mark) {
+        let _ = mark;
+    }
+
+    /// The message of [`Self::mark`] has been delivered.
+    fn marked(&mut self) {}
 
     /// Tells a local session what came of something. Must not call back into the router.
     fn notify(&mut self, to: SessionKey, notice: Notice);

@@ -1,11 +1,11 @@
 //! Channel messages: from a local block to whoever hears them, on this shard and the others.
 
-use super::awaited::PublishId;
+use super::awaited::{PublishId, Waiter};
 use super::channels::interest::ShardSet;
 use super::channels::matching::{Heard, Published};
 use super::identity::{Identity, Sender, check_channel};
 use super::letter::Letter;
-use super::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey, Ticket};
+use super::message::{ChannelMessage, Lasting, Qos, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
 use crate::limits;
@@ -16,7 +16,7 @@ impl Router {
     /// Publishes a message of a local block. The other shards that want it get one copy each.
     ///
     /// `None`: it is not known yet that it lasts where it has to; [`Completion::Published`](super::Completion) follows.
-    /// That is only so if there is a ticket, and also if the block's own session `wrote` something down with it.
+    /// That is only so if there is a ticket, and also if the block's own session wrote something down with it.
     ///
     /// # Errors
     /// [`Refusal::InvalidName`], [`Refusal::NotAuthorized`] (another app's `~<app>/`, or not attached), and for
@@ -29,15 +29,21 @@ impl Router {
         from: SessionKey,
         message: &ChannelMessage<'_>,
         ticket: Option<Ticket>,
-        wrote: bool,
+        lasting: Lasting,
     ) -> Option<Result<Reach, Refusal>> {
-        let may_wait = wrote || self.keeps || self.keeping.len() > 0 || (message.retain && self.durable);
+        let Lasting { wrote, mark } = lasting;
+        let may_wait = wrote
+            || mark.is_some()
+            || self.keeps
+            || self.keeping.len() > 0
+            || (message.retain && self.durable);
         let awaited = ticket
             .filter(|_| may_wait)
             .map(|ticket| self.awaited.begin(from, ticket, now.instant));
         let before = (port.written(), self.journal.len());
         let published = self.with_sender(from, |router, sender| {
-            router.publish_as(now, port, sender, Some(from), awaited, message)
+            let waiter = awaited.map(|publish| Waiter { publish, mark });
+            router.publish_as(now, port, sender, Some(from), waiter, message)
         });
         let (outcome, mut left) = match published {
             Some(Ok((reach, left))) => (Ok(reach), left),
@@ -82,7 +88,7 @@ impl Router {
         port: &mut impl Port,
         sender: &Sender<'_>,
         from: Option<SessionKey>,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
     ) -> Result<(Reach, u32), Refusal> {
         self.metrics.channel_in.increment();
@@ -115,7 +121,7 @@ impl Router {
         port: &mut impl Port,
         sender: &Sender<'_>,
         from: Option<SessionKey>,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
     ) -> Result<(Reach, u32), Refusal> {
         let channel = message.channel;
@@ -131,6 +137,7 @@ impl Router {
             None => ShardSet::default(),
         };
         let passed = self.pass_on(shards, sender, message, awaited)?;
+        let marked = begin_marked(port, awaited, answering.len() > 0);
         let published = Published {
             message: *message,
             hash,
@@ -140,7 +147,11 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
-        let (heard, given) = self.share_out(now, port, heard, &published, awaited);
+        let publish = awaited.map(|waiter| waiter.publish);
+        let (heard, given) = self.share_out(now, port, heard, &published, publish);
+        if marked {
+            port.marked();
+        }
         let answering = answering.len() + given;
         if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
@@ -159,7 +170,7 @@ impl Router {
         shards: ShardSet,
         sender: &Sender<'_>,
         message: &ChannelMessage<'_>,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
     ) -> Result<bool, Refusal> {
         let bytes =
             sender.address().len() + message.channel.len() + message.payload.len() + message.attributes.len();
@@ -197,12 +208,12 @@ impl Router {
         port: &mut impl Port,
         sender: Sender<'_>,
         message: ChannelMessage<'_>,
-        awaited: Option<(u16, PublishId)>,
+        awaited: Option<(u16, Waiter)>,
     ) {
         if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
-            if let Some((origin, publish)) = awaited {
-                self.answer_publish(port, origin, publish, false);
+            if let Some((origin, waiter)) = awaited {
+                self.answer_publish(port, origin, waiter.publish, false);
             }
             return;
         }
@@ -213,11 +224,19 @@ impl Router {
             from: None,
         };
         let before = port.written();
+        let mark = awaited.and_then(|(_, waiter)| waiter.mark);
+        if let Some(mark) = mark {
+            port.mark(mark);
+        }
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
+        let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
         let relay = self.relay(awaited, heard);
         let (heard, given) = self.share_out(now, port, heard, &published, relay);
+        if mark.is_some() {
+            port.marked();
+        }
         let Some((origin, publish)) = awaited else { return };
         let wrote = port.written() != before;
         self.answer_for(port, (origin, publish), relay, (wrote, heard.unstored), given);
@@ -261,4 +280,16 @@ impl Router {
             self.answer_publish(port, origin, publish, unstored);
         }
     }
+}
+
+/// On the shard of its sender: who gets a message of a mark is written down if it goes to other shards, too, or has been
+/// sent before. What stays on one shard is written down as a whole, or not at all. Whether [`Port::marked`] is to follow.
+pub(super) fn begin_marked(port: &mut impl Port, awaited: Option<Waiter>, answered_elsewhere: bool) -> bool {
+    let mark = awaited.and_then(|waiter| waiter.mark);
+    let Some(mark) = mark.filter(|mark| mark.again || answered_elsewhere) else {
+        return false;
+    };
+    port.spread(mark);
+    port.mark(mark);
+    true
 }

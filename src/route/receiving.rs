@@ -52,7 +52,7 @@ impl Router {
             Letter::Keeps => self.keeping.add(ShardSet::of(from)),
             Letter::KeptCount { account, more } => self.kept.count(*account, *more),
             Letter::Retain { message, awaited } => {
-                let awaited = awaited.map(|publish| (from, publish));
+                let awaited = awaited.map(|waiter| (from, waiter));
                 self.retained_elsewhere(now, port, message, awaited);
             }
             Letter::MemberUp { .. }
@@ -104,7 +104,7 @@ impl Router {
                 retain: *retain,
                 expires: *expires,
             };
-            let awaited = awaited.map(|publish| (from, publish));
+            let awaited = awaited.map(|waiter| (from, waiter));
             self.published_elsewhere(now, port, parcel.sender(*sender), message, awaited);
         }
     }

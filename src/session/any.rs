@@ -12,7 +12,7 @@ use crate::codec::mqtt::header;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Completion, Delivery, Identity, Returned, SubscriptionOptions, Ticket, Undelivered,
+    Bind, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -352,6 +352,16 @@ impl Session for AnySession {
     fn settled(&mut self, batch: u64) {
         if let Some(session) = self.as_mqtt_mut() {
             Session::settled(session, batch);
+        }
+    }
+
+    fn mark(&self, ticket: Ticket) -> Option<Mark> {
+        self.as_mqtt().and_then(|session| Session::mark(session, ticket))
+    }
+
+    fn missed(&mut self, ticket: Ticket, completion: &Completion) {
+        if let Some(session) = self.as_mqtt_mut() {
+            Session::missed(session, ticket, completion);
         }
     }
 

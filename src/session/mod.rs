@@ -18,7 +18,8 @@ use smallvec::SmallVec;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Command, Completion, Delivery, Identity, Qos, Returned, SubscriptionOptions, Ticket, Undelivered,
+    Bind, Command, Completion, Delivery, Identity, Mark, Qos, Returned, SubscriptionOptions, Ticket,
+    Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -391,6 +392,17 @@ pub trait Session {
     /// Everything up to `batch` has been made to last, while there is no connection.
     fn settled(&mut self, batch: u64) {
         let _ = batch;
+    }
+
+    /// By what the message of a ticket is known again if its client sends it once more after a restart.
+    fn mark(&self, ticket: Ticket) -> Option<Mark> {
+        let _ = ticket;
+        None
+    }
+
+    /// What came of something it asked on a connection that is gone.
+    fn missed(&mut self, ticket: Ticket, completion: &Completion) {
+        let _ = (ticket, completion);
     }
 
     /// Everything up to `batch` has been made to last.

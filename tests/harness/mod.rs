@@ -10,6 +10,9 @@ pub(crate) mod daemon;
 pub(crate) mod driver;
 pub(crate) mod event;
 pub(crate) mod http;
+#[allow(dead_code, reason = "shared with the simulation, which uses other parts")]
+pub(crate) mod lasting;
+pub(crate) mod lives;
 pub(crate) mod matrix;
 pub(crate) mod mqtt;
 pub(crate) mod native;

@@ -10,6 +10,8 @@ pub(crate) enum Event {
     ToServer(usize, Vec<u8>),
     /// Bytes reach the client.
     ToClient(usize, Vec<u8>),
+    /// The connection is gone, and the server will learn it.
+    BrokenAtServer(usize),
     /// The server learns that the connection is gone.
     GoneAtServer(usize),
     /// The client learns that the connection is gone.
@@ -24,6 +26,8 @@ pub(crate) enum Event {
     HandOver(usize, usize),
     /// The control thread's verdict reaches its shard.
     Verdict(LoginVerdict),
+    /// What the disk was about to commit is committed.
+    Commit,
     /// A batch of a shard, and all before it, has been made to last.
     Durable(usize, u64),
     /// A timer of a shard may be due.

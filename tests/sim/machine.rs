@@ -19,6 +19,8 @@ pub(crate) struct Wire {
     pub sent: Vec<u8>,
     /// Not to be written to any more.
     pub is_closed: bool,
+    /// Gone, but the hub has not been told.
+    pub is_broken: bool,
     /// To be shown what it holds once more.
     pub is_resumed: bool,
 }
@@ -129,7 +131,10 @@ impl Io for Machine {
     const NOWHERE: usize = usize::MAX;
 
     fn output(&mut self, conn: usize) -> Option<WireOutput<'_>> {
-        let wire = self.wires.get_mut(&conn).filter(|wire| !wire.is_closed)?;
+        let wire = self
+            .wires
+            .get_mut(&conn)
+            .filter(|wire| !wire.is_closed && !wire.is_broken)?;
         self.touched.push(conn);
         Some(WireOutput {
             conn,

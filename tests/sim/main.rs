@@ -20,8 +20,16 @@
 
 mod client;
 mod conformance;
+mod disk;
 mod events;
 mod judge;
+mod kept;
+#[allow(
+    dead_code,
+    reason = "shared with the integration tests, which use other parts"
+)]
+#[path = "../harness/lasting/mod.rs"]
+mod lasting;
 mod machine;
 mod mqtt;
 mod promises;

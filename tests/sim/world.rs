@@ -1,36 +1,27 @@
 //! N shards under virtual time: every byte, parcel, verdict and close takes a seeded time to arrive, in order
 //! on each path; mesh rings are short and run full.
 
+mod durable;
+mod links;
+mod shard;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use nexus::hub::{Hub, Next};
 use nexus::observe::{DropReason, ShardMetrics, Stage};
-use nexus::route::{Change, CredentialId, Grants, RootWildcard, RouterConfig, RouterLimits, Service};
-use nexus::session::any::{AnySession, Opening};
-use nexus::session::{LoginFailure, mqtt, xmpp};
+use nexus::route::{Change, CredentialId, Grants, RootWildcard, Service};
+use nexus::session::LoginFailure;
 use nexus::store::login::{LoginProof, LoginRequest, LoginVerdict, Verified};
 use nexus::time::{Instant, Now};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use self::links::Link;
+use self::shard::Shard;
+use crate::disk::Disk;
 use crate::events::{Event, Scheduled};
-use crate::machine::{Machine, Note};
-use crate::xmpp::DOMAINS;
-
-struct Shard {
-    hub: Hub<usize, Rc<Vec<u8>>, AnySession>,
-    machine: Machine,
-    opening: Opening,
-    metrics: Arc<ShardMetrics>,
-    timer_at: Option<u64>,
-    /// When the last batch that was taken has been made to last.
-    durable_at: u64,
-}
+use crate::machine::Note;
 
 /// What a connection is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +41,6 @@ struct Path {
     last_arrival: u64,
 }
 
-/// A connection as the world sees it.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub shard: usize,
-    slot: Option<u32>,
-    held: Vec<u8>,
-    waits_for: usize,
-    is_held: bool,
-    /// No event of this connection overtakes an earlier one, in either direction.
-    to_server_at: u64,
-    to_client_at: u64,
-    is_gone_at_server: bool,
-}
-
 /// What a client hears of the world.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -77,19 +54,32 @@ pub(crate) enum Heard {
     Notes,
 }
 
+/// What it is like in a world.
+#[derive(Clone, Copy, Debug)]
+struct Conditions {
+    root_wildcard: RootWildcard,
+    ring_parcels: usize,
+    delay_ns_max: u64,
+    /// Of so many logins one cannot be decided.
+    undecided: f64,
+}
+
+/// The services that an account is entitled to.
+pub(crate) type Services = fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>;
+
 pub(crate) struct World {
     pub random: StdRng,
     now: u64,
     order: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
     shards: Vec<Shard>,
+    apps: Vec<Change>,
+    /// What outlives a crash, in worlds where anything does.
+    disk: Option<Disk>,
     paths: Vec<Vec<Path>>,
     pub links: Vec<Link>,
-    ring_parcels: usize,
-    delay_ns_max: u64,
-    /// Of so many logins one cannot be decided.
-    undecided: f64,
-    services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
+    conditions: Conditions,
+    services: Services,
     /// What the hubs did to connections, in order.
     pub notes: Vec<Note>,
 }
@@ -103,83 +93,63 @@ const UNDECIDED: f64 = 0.02;
 const CREDENTIAL: CredentialId = CredentialId(1);
 
 impl World {
-    pub(crate) fn new(
-        seed: u64,
-        shards: usize,
-        apps: &[Change],
-        services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
-    ) -> Self {
+    /// A world with seeded delays, where a login cannot be decided now and then.
+    pub(crate) fn new(seed: u64, shards: usize, apps: &[Change], services: Services) -> Self {
+        Self::seeded(seed, None, shards, apps, services)
+    }
+
+    /// Such a world with a disk, whose daemon may crash.
+    pub(crate) fn lasting(seed: u64, shards: usize, apps: &[Change], services: Services) -> Self {
+        Self::seeded(seed, Some(Disk::default()), shards, apps, services)
+    }
+
+    fn seeded(seed: u64, disk: Option<Disk>, shards: usize, apps: &[Change], services: Services) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let placement_seed = random.random();
-        let ring_parcels = if random.random_bool(0.5) { 1 } else { 64 };
-        let delay_ns_max = *[10_000, 1_000_000, 30_000_000]
-            .get(random.random_range(0..3usize))
-            .unwrap();
-        let shards: Vec<Shard> = (0..shards)
-            .map(|shard| {
-                Shard::new(
-                    shard,
-                    shards,
-                    placement_seed,
-                    random.random(),
-                    RootWildcard::Operators,
-                )
-            })
-            .collect();
-        let mut world = Self {
-            now: START_NS,
-            order: 0,
-            queue: BinaryHeap::new(),
-            paths: vec![vec![Path::default(); shards.len()]; shards.len()],
-            shards,
-            links: Vec::new(),
-            ring_parcels,
-            delay_ns_max,
+        let conditions = Conditions {
+            root_wildcard: RootWildcard::Operators,
+            ring_parcels: if random.random_bool(0.5) { 1 } else { 64 },
+            delay_ns_max: [10_000, 1_000_000, 30_000_000][random.random_range(0..3_usize)],
             undecided: UNDECIDED,
-            services,
-            random,
-            notes: Vec::new(),
         };
-        world.begin(apps);
-        world
+        Self::begin(random, conditions, disk, shards, apps, services)
     }
 
     /// A world where everything arrives soon and every login is decided.
-    pub(crate) fn calm(
-        shards: usize,
-        apps: &[Change],
-        services: fn(&LoginRequest) -> Result<Vec<Service>, LoginFailure>,
-    ) -> Self {
-        let mut random = StdRng::seed_from_u64(1);
-        let placement_seed = random.random();
-        let mut world = Self {
-            now: START_NS,
-            order: 0,
-            queue: BinaryHeap::new(),
-            paths: vec![vec![Path::default(); shards]; shards],
-            shards: (0..shards)
-                .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), RootWildcard::All))
-                .collect(),
-            links: Vec::new(),
+    pub(crate) fn calm(shards: usize, apps: &[Change], services: Services) -> Self {
+        let conditions = Conditions {
+            root_wildcard: RootWildcard::All,
             ring_parcels: 64,
             delay_ns_max: 1_000,
             undecided: 0.0,
-            services,
-            random,
-            notes: Vec::new(),
         };
-        world.begin(apps);
-        world
+        Self::begin(StdRng::seed_from_u64(1), conditions, None, shards, apps, services)
     }
 
-    fn begin(&mut self, apps: &[Change]) {
-        let now = self.time();
-        for shard in &mut self.shards {
-            for change in apps {
-                shard.hub.change(&mut shard.machine, now, change);
-            }
-        }
-        self.at(TICK_NS, Event::Tick);
+    fn begin(
+        random: StdRng,
+        conditions: Conditions,
+        disk: Option<Disk>,
+        shards: usize,
+        apps: &[Change],
+        services: Services,
+    ) -> Self {
+        let mut world = Self {
+            random,
+            now: START_NS,
+            order: 0,
+            queue: BinaryHeap::new(),
+            shards: Vec::new(),
+            apps: apps.to_vec(),
+            disk,
+            paths: Vec::new(),
+            links: Vec::new(),
+            conditions,
+            services,
+            notes: Vec::new(),
+        };
+        world.start(shards);
+        world.at(TICK_NS, Event::Tick);
+        world
     }
 
     fn time(&self) -> Now {
@@ -202,7 +172,7 @@ impl World {
 
     /// After this time whatever was sent has arrived: by way of two shards and both clients, behind full rings.
     pub(crate) fn settle_ns(&self) -> u64 {
-        16 * self.delay_ns_max
+        16 * self.conditions.delay_ns_max
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -233,68 +203,7 @@ impl World {
     }
 
     fn delay(&mut self) -> u64 {
-        self.random.random_range(1..=self.delay_ns_max)
-    }
-
-    /// Opens a connection to a shard; it is the server's at once.
-    pub(crate) fn connect(&mut self, shard: usize, speaks: Speaks) -> usize {
-        let conn = self.links.len();
-        let now = self.time();
-        let place = &mut self.shards[shard];
-        place.machine.wires.insert(conn, Default::default());
-        let session = match speaks {
-            Speaks::Mqtt => AnySession::mqtt(&place.opening, now),
-            Speaks::MqttOverWebSocket | Speaks::Xmpp => AnySession::web_socket(&place.opening, now),
-        };
-        let slot = place
-            .hub
-            .open(&mut place.machine, conn, IpAddr::V4(Ipv4Addr::LOCALHOST), session);
-        self.links.push(Link {
-            shard,
-            slot,
-            held: Vec::new(),
-            waits_for: 1,
-            is_held: false,
-            to_server_at: 0,
-            to_client_at: 0,
-            is_gone_at_server: false,
-        });
-        conn
-    }
-
-    /// Sends bytes to the server, in one to three pieces.
-    pub(crate) fn send(&mut self, conn: usize, mut bytes: Vec<u8>) {
-        while !bytes.is_empty() {
-            let len = if self.random.random_bool(0.8) {
-                bytes.len()
-            } else {
-                self.random.random_range(1..=bytes.len())
-            };
-            let rest = bytes.split_off(len);
-            self.send_up(conn, Event::ToServer(conn, bytes));
-            bytes = rest;
-        }
-    }
-
-    /// Breaks a connection from the client's side.
-    pub(crate) fn break_off(&mut self, conn: usize) {
-        self.send_up(conn, Event::GoneAtServer(conn));
-    }
-
-    fn send_up(&mut self, conn: usize, event: Event) {
-        let delay = self.delay();
-        let link = &mut self.links[conn];
-        link.to_server_at = link.to_server_at.max(self.now + delay);
-        let after = link.to_server_at - self.now;
-        self.at(after, event);
-    }
-
-    fn send_down(&mut self, conn: usize, event: Event) {
-        let delay = self.delay();
-        let link = &mut self.links[conn];
-        link.to_client_at = link.to_client_at.max(self.now + delay);
-        let after = link.to_client_at - self.now;
-        self.at(after, event);
+        self.random.random_range(1..=self.conditions.delay_ns_max)
     }
 
     /// Runs until something concerns a client; `None` when `until` (virtual nanoseconds) has come.
@@ -315,6 +224,7 @@ impl World {
                     self.show(conn);
                     self.settle(self.links[conn].shard);
                 }
+                Event::BrokenAtServer(conn) => self.broken_at_server(conn),
                 Event::GoneAtServer(conn) => {
                     let shard = self.links[conn].shard;
                     self.gone_at_server(conn);
@@ -336,6 +246,7 @@ impl World {
                     shard.hub.verdict(&mut shard.machine, now, verdict);
                     self.settle(place);
                 }
+                Event::Commit => self.commit(),
                 Event::Durable(place, batch) => {
                     let shard = &mut self.shards[place];
                     shard.hub.committed(&mut shard.machine, now, batch);
@@ -362,64 +273,6 @@ impl World {
                 return Some(Heard::Notes);
             }
         }
-    }
-
-    /// Shows the hub what a connection holds, as long as it makes progress.
-    fn show(&mut self, conn: usize) {
-        let now = self.time();
-        loop {
-            let link = &mut self.links[conn];
-            let Some(slot) = link.slot.filter(|_| !link.is_gone_at_server) else {
-                return link.held.clear();
-            };
-            if link.is_held || link.held.len() < link.waits_for {
-                return;
-            }
-            let shard = &mut self.shards[link.shard];
-            let progress = shard
-                .hub
-                .receive(&mut shard.machine, now, slot, conn, &mut link.held);
-            link.held.drain(..progress.used);
-            match progress.next {
-                Next::Need(bytes) => link.waits_for = bytes.max(1),
-                Next::Hold => link.is_held = true,
-            }
-        }
-    }
-
-    fn gone_at_server(&mut self, conn: usize) {
-        let now = self.time();
-        let link = &mut self.links[conn];
-        let Some(slot) = link.slot else { return };
-        if std::mem::replace(&mut link.is_gone_at_server, true) {
-            return;
-        }
-        let shard = &mut self.shards[link.shard];
-        shard.machine.notes.push(Note::Closed(conn));
-        shard.machine.wires.remove(&conn);
-        shard.hub.closed(&mut shard.machine, now, slot, conn);
-    }
-
-    /// A connection goes to another shard, unless it is gone.
-    fn hand_over(&mut self, conn: usize, to: usize) {
-        let now = self.time();
-        let link = &mut self.links[conn];
-        let (from, Some(slot)) = (link.shard, link.slot) else {
-            return;
-        };
-        if link.is_gone_at_server {
-            return;
-        }
-        let place = &mut self.shards[from];
-        let wire = place.machine.wires.remove(&conn).unwrap();
-        let mut luggage = place.hub.leaving(&mut place.machine, slot, conn).unwrap();
-        let place = &mut self.shards[to];
-        luggage.session.rehome(&place.opening);
-        place.machine.wires.insert(conn, wire);
-        link.shard = to;
-        link.slot = place.hub.handed(&mut place.machine, now, conn, luggage);
-        self.settle(from);
-        self.settle(to);
     }
 
     /// The end of a shard's turn: what it wrote, closed, resumed, asked and has for others is on its way.
@@ -475,7 +328,7 @@ impl World {
             }
             LoginProof::ScramFirst(_) | LoginProof::Scram { .. } => panic!("nobody says SCRAM"),
         }
-        if self.random.random_bool(self.undecided) {
+        if self.random.random_bool(self.conditions.undecided) {
             return Err(LoginFailure::Unavailable);
         }
         let services = (self.services)(request)?;
@@ -486,45 +339,12 @@ impl World {
         }))
     }
 
-    fn settle_wire(&mut self, place: usize, conn: usize) {
-        let Some(wire) = self.shards[place].machine.wires.get_mut(&conn) else {
-            return;
-        };
-        let sent = std::mem::take(&mut wire.sent);
-        let is_resumed = std::mem::take(&mut wire.is_resumed);
-        let is_closed = wire.is_closed;
-        if !sent.is_empty() {
-            self.send_down(conn, Event::ToClient(conn, sent));
-        }
-        if is_closed {
-            self.send_down(conn, Event::GoneAtClient(conn));
-            self.gone_at_server(conn);
-        } else if is_resumed {
-            self.links[conn].is_held = false;
-            self.links[conn].waits_for = 1;
-            self.show(conn);
-        }
-    }
-
-    /// Takes what has to outlive the daemon; it lasts after a while.
-    fn make_durable(&mut self, place: usize) {
-        let Some((batch, journal)) = self.shards[place].hub.take_batch() else {
-            return;
-        };
-        let delay = self.delay();
-        let shard = &mut self.shards[place];
-        shard.hub.recycle_journal(journal);
-        shard.durable_at = shard.durable_at.max(self.now + delay);
-        let after = shard.durable_at - self.now;
-        self.at(after, Event::Durable(place, batch));
-    }
-
     fn pass_parcel(&mut self, from: usize, to: usize) {
         let Ok(target) = u16::try_from(to) else { return };
         let Some(parcel) = self.shards[from].hub.outgoing(target) else {
             return;
         };
-        if self.paths[from][to].in_flight >= self.ring_parcels {
+        if self.paths[from][to].in_flight >= self.conditions.ring_parcels {
             return self.shards[from].hub.keep(target, parcel);
         }
         let delay = self.delay();
@@ -540,50 +360,6 @@ impl World {
                 parcel: Box::new(parcel),
             },
         );
-    }
-}
-
-impl Shard {
-    fn new(
-        shard: usize,
-        shards: usize,
-        placement_seed: u64,
-        seed: [u8; 32],
-        root_wildcard: RootWildcard,
-    ) -> Self {
-        let metrics = Arc::new(ShardMetrics::default());
-        let config = RouterConfig {
-            shard: u16::try_from(shard).unwrap(),
-            shards: u16::try_from(shards).unwrap(),
-            seed,
-            placement_seed,
-            domain: "nexus.example".into(),
-            root_wildcard,
-            limits: RouterLimits::default(),
-            durable: true,
-            metrics: Arc::clone(&metrics),
-        };
-        let mqtt = mqtt::Settings {
-            metrics: Arc::clone(&metrics),
-            ..Default::default()
-        };
-        let domains = DOMAINS.map(Box::from).to_vec();
-        let mut xmpp = xmpp::Settings::new(domains, seed, Arc::clone(&metrics));
-        // Often within the minute that is played.
-        xmpp.ping_s = 5;
-        let opening = Opening {
-            mqtt: Arc::new(mqtt),
-            xmpp: Arc::new(xmpp),
-            passwords: mqtt::Passwords::Taken,
-        };
-        Self {
-            hub: Hub::new(config),
-            machine: Machine::default(),
-            opening,
-            metrics,
-            timer_at: None,
-            durable_at: 0,
-        }
     }
 }
 

@@ -296,6 +296,9 @@ impl Session for Lines {
         if over <= now.instant {
             return Some(Due::End);
         }
+        if self.deadline.is_none_or(|due| due > now.instant) {
+            return None;
+        }
         self.deadline = Some(over);
         self.will.take().map(Due::Will)
     }

@@ -6,12 +6,13 @@ use super::{Retained, Version, rows};
 use crate::journal::{Journal, Table};
 use crate::limits;
 use crate::observe::{DropReason, Stage};
-use crate::route::awaited::PublishId;
+use crate::route::awaited::{PublishId, Waiter};
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::identity::Sender;
 use crate::route::letter::Letter;
 use crate::route::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey};
 use crate::route::port::Port;
+use crate::route::publishing::begin_marked;
 use crate::route::router::Router;
 use crate::time::Now;
 
@@ -29,7 +30,7 @@ impl Router {
         port: &mut impl Port,
         sender: &Sender<'_>,
         from: Option<SessionKey>,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
     ) -> Result<(Reach, u32), Refusal> {
         let bytes = Retained::len_of(sender, message);
@@ -73,8 +74,13 @@ impl Router {
         }
         let answering = awaited.map_or(0, |_| keeping.len());
         let wanted = self.interest.shards(hash, channel).iter().next().is_some();
+        let marked = begin_marked(port, awaited, answering > 0);
         let heard = self.hear_retained(now, port, hash, &retained, from);
-        let (heard, given) = self.share_retained(now, port, heard, &retained, awaited);
+        let publish = awaited.map(|waiter| waiter.publish);
+        let (heard, given) = self.share_retained(now, port, heard, &retained, publish);
+        if marked {
+            port.marked();
+        }
         let answering = answering + given;
         if heard.unstored && answering == 0 {
             return Err(Refusal::QuotaExceeded);
@@ -93,7 +99,7 @@ impl Router {
         now: Now,
         port: &mut impl Port,
         retained: &Arc<Retained>,
-        awaited: Option<(u16, PublishId)>,
+        awaited: Option<(u16, Waiter)>,
     ) {
         let before = (port.written(), self.journal.len());
         // What is published here because of it is later.
@@ -106,9 +112,17 @@ impl Router {
         if self.is_home_of(hash) {
             self.note_retained(now, retained.channel());
         }
+        let mark = awaited.and_then(|(_, waiter)| waiter.mark);
+        if let Some(mark) = mark {
+            port.mark(mark);
+        }
         let heard = self.hear_retained(now, port, hash, retained, None);
+        let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
         let relay = self.relay(awaited, heard);
         let (heard, given) = self.share_retained(now, port, heard, retained, relay);
+        if mark.is_some() {
+            port.marked();
+        }
         // Two shards published at a time, and the later one was heard here first. It comes once more: better twice than
         // that somebody is left with what is not retained.
         if heard.anybody

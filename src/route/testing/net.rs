@@ -303,7 +303,7 @@ impl Net {
     ) -> Result<Reach, Refusal> {
         let message = message(channel, payload, qos);
         self.on(block.shard, |router, now, port| {
-            let ended = router.publish(now, port, block.key, &message, None, false);
+            let ended = router.publish(now, port, block.key, &message, None, Lasting::default());
             ended.expect("without a ticket there is nothing to wait for")
         })
     }

@@ -470,7 +470,7 @@ fn p2_3_an_expired_message_is_not_delivered() {
                 ..message("a", "x", Qos::AtMostOnce)
             };
             net.on(publisher.shard, |router, now, port| {
-                router.publish(now, port, publisher.key, &message, None, false)
+                router.publish(now, port, publisher.key, &message, None, Lasting::default())
             });
             net.run();
         }

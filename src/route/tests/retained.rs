@@ -22,7 +22,7 @@ fn keep_at(net: &mut Net, from: Block, message: &ChannelMessage<'_>) -> Result<R
         ..*message
     };
     net.on(from.shard, |router, now, port| {
-        let ended = router.publish(now, port, from.key, &message, None, false);
+        let ended = router.publish(now, port, from.key, &message, None, Lasting::default());
         ended.expect("without a ticket there is nothing to wait for")
     })
 }

@@ -395,7 +395,7 @@ fn mqtt5_4_8_2_what_is_retained_goes_to_one_member_once() {
                 ..message("a", &text, QOS1)
             };
             let reach = net.on(publisher.shard, |router, now, port| {
-                router.publish(now, port, publisher.key, &retained, None, false)
+                router.publish(now, port, publisher.key, &retained, None, Lasting::default())
             });
             assert_eq!(reach, Some(Ok(Reach::Subscribers)));
         }
@@ -459,7 +459,14 @@ fn nexus_2_4_a_message_is_acknowledged_when_it_lasts_with_the_member_that_has_it
                 let (ticket, text) = (Ticket(n), n.to_string());
                 let message = message("a", &text, QOS1);
                 let ended = net.on(of, |router, now, port| {
-                    router.publish(now, port, publisher.key, &message, Some(ticket), false)
+                    router.publish(
+                        now,
+                        port,
+                        publisher.key,
+                        &message,
+                        Some(ticket),
+                        Lasting::default(),
+                    )
                 });
                 net.run();
                 assert_eq!(ended, None, "it waits");
@@ -477,7 +484,14 @@ fn nexus_2_4_a_message_is_acknowledged_when_it_lasts_with_the_member_that_has_it
             refuse(&mut net, member, Some(Undelivered::NotStored));
             let (ticket, message) = (Ticket(9), message("a", "refused", QOS1));
             let ended = net.on(of, |router, now, port| {
-                router.publish(now, port, publisher.key, &message, Some(ticket), false)
+                router.publish(
+                    now,
+                    port,
+                    publisher.key,
+                    &message,
+                    Some(ticket),
+                    Lasting::default(),
+                )
             });
             net.run();
             let refused = Err(Refusal::QuotaExceeded);

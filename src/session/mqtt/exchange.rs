@@ -1,9 +1,12 @@
 //! The acknowledgements of QoS 1 and 2 (4.3.2, 4.3.3), and how a session's exchanges outlive its connection.
 
+use std::num::NonZeroU64;
+
 use super::in_flight::Link;
 use super::inbound::Exchange;
 use super::kept::{Answer, Kept};
 use super::outbound::Received;
+use super::publish::packet_id;
 use super::reason::{Carrier, Reason, code_v5};
 use super::state::{MessageState, Release};
 use super::{Session, State};
@@ -11,7 +14,7 @@ use crate::codec::mqtt::packet::{Ack, Packet, PacketId, Version};
 use crate::codec::mqtt::property::Properties;
 use crate::journal::Journal;
 use crate::limits;
-use crate::route::{Delivery, Undelivered};
+use crate::route::{Delivery, Mark, Ticket, Undelivered};
 use crate::session::{Frames, Output};
 use crate::time::Now;
 
@@ -58,8 +61,8 @@ impl Session {
         }
         while let Some(answer) = self.messages.as_mut().and_then(|messages| messages.next_answer()) {
             let packet = match answer {
-                Answer::Received(id) => Packet::PubRec(success(id)),
                 Answer::Completed(id) => Packet::PubComp(success(id)),
+                Answer::Unknown(id) => Packet::PubComp(self.exchange_ack(id, false)),
             };
             self.send(&packet, out);
         }
@@ -189,11 +192,10 @@ impl Session {
         };
         let messages = self.messages.get_or_insert_default();
         match messages.begin(id, most) {
-            Exchange::Begun => return Ok(true),
+            Exchange::Begun | Exchange::Again => return Ok(true),
             Exchange::Refused => return Err(Reason::QuotaExceeded),
             Exchange::Pending => {}
-            Exchange::Adrift if messages.kept.is_some() => {}
-            Exchange::Adrift | Exchange::Repeated => self.send(&Packet::PubRec(success(id)), out),
+            Exchange::Repeated => self.send(&Packet::PubRec(success(id)), out),
         }
         Ok(false)
     }
@@ -206,6 +208,50 @@ impl Session {
             } else {
                 messages.exchanges.answered(id);
             }
+        }
+    }
+
+    /// What tells the tickets of this connection from those of earlier ones.
+    pub(super) fn connection(&self) -> u32 {
+        let kept = self.messages.as_ref().and_then(|messages| messages.kept.as_ref());
+        kept.map_or(0, |kept| kept.connection())
+    }
+
+    /// By what a QoS 2 message is known again after a restart.
+    pub(super) fn mark_of(&self, ticket: Ticket) -> Option<Mark> {
+        let (id, true) = packet_id(ticket)? else {
+            return None;
+        };
+        let messages = self.messages.as_ref()?;
+        Some(Mark {
+            session: NonZeroU64::new(messages.kept.as_ref()?.number())?,
+            exchange: id.get(),
+            again: messages.exchanges.is_again(id),
+        })
+    }
+
+    /// What came of something that an earlier connection of the session asked: of a QoS 2 message it is this
+    /// connection's answer, if its client has asked again, and else what it will be told.
+    pub(super) fn completed_late<O: Output>(&mut self, ticket: Ticket, reason: Option<Reason>, out: &mut O) {
+        let Some((id, true)) = packet_id(ticket) else {
+            return;
+        };
+        let is_asked = |messages: &MessageState| messages.exchanges.is_pending(id);
+        if self.state == State::Attached && self.messages.as_deref().is_some_and(is_asked) {
+            self.acknowledge(ticket, reason, out);
+        } else {
+            self.completed_away(ticket, reason);
+        }
+    }
+
+    /// The same of something that was asked on a connection which is gone.
+    pub(super) fn completed_away(&mut self, ticket: Ticket, reason: Option<Reason>) {
+        let Some((id, true)) = packet_id(ticket) else {
+            return;
+        };
+        let is_open = |messages: &MessageState| messages.exchanges.is_unanswered(id);
+        if self.messages.as_deref().is_some_and(is_open) {
+            self.answered(id, self.ack_code(reason) >= 0x80);
         }
     }
 

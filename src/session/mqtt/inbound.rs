@@ -52,12 +52,12 @@ impl Aliases {
 pub(super) enum Exchange {
     /// Not seen before: the message is to be routed.
     Begun,
+    /// Routed before a restart, but perhaps not to everybody: it is to be routed again.
+    Again,
     /// A redelivery of a message that has been routed and answered.
     Repeated,
     /// A redelivery of a message whose answer is still to come.
     Pending,
-    /// The same, but the answer went with an earlier connection.
-    Adrift,
     /// Too many exchanges are open.
     Refused,
 }
@@ -69,6 +69,10 @@ enum Answer {
     Pending,
     /// It was with the router when the connection ended.
     Adrift,
+    /// It was with the router when the daemon ended, or was answered: who was to get it is known, but not here.
+    Restored,
+    /// The same, with the router again.
+    Again,
     Given,
     /// PUBREL has come; PUBCOMP waits for the disk.
     Completing,
@@ -100,10 +104,15 @@ impl Exchanges {
     pub(super) fn begin(&mut self, id: PacketId, most: usize) -> Exchange {
         match self.find(id) {
             Ok(at) => match self.open.get_mut(at) {
-                Some((_, Answer::Pending | Answer::Completing)) => Exchange::Pending,
+                Some((_, Answer::Pending | Answer::Again | Answer::Completing)) => Exchange::Pending,
+                Some((_, answer @ Answer::Restored)) => {
+                    *answer = Answer::Again;
+                    Exchange::Again
+                }
+                // The answer that is to come is this connection's now.
                 Some((_, answer @ Answer::Adrift)) => {
-                    *answer = Answer::Given;
-                    Exchange::Adrift
+                    *answer = Answer::Pending;
+                    Exchange::Pending
                 }
                 _ => Exchange::Repeated,
             },
@@ -120,13 +129,36 @@ impl Exchanges {
         self.find(id).is_ok()
     }
 
-    /// PUBREC is sent.
+    /// PUBREC is sent, or may be sent when the client asks.
     pub(super) fn answered(&mut self, id: PacketId) {
         if let Ok(at) = self.find(id)
-            && let Some((_, answer @ Answer::Pending)) = self.open.get_mut(at)
+            && let Some((_, answer @ (Answer::Pending | Answer::Again | Answer::Adrift))) =
+                self.open.get_mut(at)
         {
             *answer = Answer::Given;
         }
+    }
+
+    /// Whether the client of this connection waits for PUBREC.
+    pub(super) fn is_pending(&self, id: PacketId) -> bool {
+        self.is(id, |answer| matches!(answer, Answer::Pending | Answer::Again))
+    }
+
+    /// Whether nothing has been said to any client of what became of the message.
+    pub(super) fn is_unanswered(&self, id: PacketId) -> bool {
+        self.is(id, |answer| {
+            matches!(answer, Answer::Pending | Answer::Again | Answer::Adrift)
+        })
+    }
+
+    /// Whether the message has been routed before a restart, too.
+    pub(super) fn is_again(&self, id: PacketId) -> bool {
+        self.is(id, |answer| answer == Answer::Again)
+    }
+
+    fn is(&self, id: PacketId, so: impl FnOnce(Answer) -> bool) -> bool {
+        let found = self.find(id).ok().and_then(|at| self.open.get(at));
+        found.is_some_and(|&(_, answer)| so(answer))
     }
 
     /// A PUBREL came whose answer waits: whether it is the first one, if the exchange is open.
@@ -153,7 +185,7 @@ impl Exchanges {
         self.open.retain(|&(_, answer)| answer != Answer::Completing);
         self.left = self.open.len();
         for (_, answer) in &mut self.open {
-            if *answer == Answer::Pending {
+            if matches!(answer, Answer::Pending | Answer::Again) {
                 *answer = Answer::Adrift;
             }
         }
@@ -170,10 +202,12 @@ impl Exchanges {
     }
 }
 
-impl FromIterator<PacketId> for Exchanges {
-    /// Exchanges that were begun, and answered, by a session that was stored.
-    fn from_iter<I: IntoIterator<Item = PacketId>>(ids: I) -> Self {
-        let mut open: Vec<_> = ids.into_iter().map(|id| (id, Answer::Given)).collect();
+impl FromIterator<(PacketId, bool)> for Exchanges {
+    /// Exchanges that were begun by a session that was stored, and whether their messages went to several shards.
+    /// Those of the others came to last as a whole.
+    fn from_iter<I: IntoIterator<Item = (PacketId, bool)>>(ids: I) -> Self {
+        let answer = |spread| if spread { Answer::Restored } else { Answer::Given };
+        let mut open: Vec<_> = ids.into_iter().map(|(id, spread)| (id, answer(spread))).collect();
         open.sort_unstable_by_key(|&(id, _)| id);
         open.dedup_by_key(|&mut (id, _)| id);
         Self {
@@ -229,18 +263,23 @@ mod tests {
     }
 
     #[test]
-    fn mqtt5_4_4_an_answer_that_went_with_its_connection_is_given_again() {
-        let mut exchanges: Exchanges = [id(2), id(1), id(2)].into_iter().collect();
+    fn mqtt5_4_4_an_answer_that_was_to_come_is_the_next_connections() {
+        let mut exchanges: Exchanges = [2, 1, 2].map(|n| (id(n), false)).into_iter().collect();
         assert_eq!(exchanges.begin(id(3), 8), Exchange::Begun);
+        assert!(exchanges.is_pending(id(3)));
         exchanges.detach();
+        assert!(exchanges.is_unanswered(id(3)) && !exchanges.is_pending(id(3)));
         for (n, expected) in [
             (1, Exchange::Repeated),
             (2, Exchange::Repeated),
-            (3, Exchange::Adrift),
+            (3, Exchange::Pending),
         ] {
             assert_eq!(exchanges.begin(id(n), 8), expected);
-            assert_eq!(exchanges.begin(id(n), 8), Exchange::Repeated);
+            assert_eq!(exchanges.begin(id(n), 8), expected);
         }
+        assert!(exchanges.is_pending(id(3)) && !exchanges.is_unanswered(id(1)));
+        exchanges.answered(id(3));
+        assert_eq!(exchanges.begin(id(3), 8), Exchange::Repeated);
         assert_eq!(exchanges.begun(), 0, "Receive Maximum begins anew (4.9)");
         assert_eq!(exchanges.begin(id(4), 8), Exchange::Begun);
         assert!(exchanges.release(id(1)));

@@ -12,7 +12,7 @@ use crate::journal::{Journal, Table};
 use crate::observe::Stage;
 use crate::time::{Instant, Now};
 
-/// The changes of one session that are on their way to the disk. One that idles is 40 bytes.
+/// The changes of one session that are on their way to the disk. One that idles is 48 bytes.
 #[derive(Debug)]
 pub(super) struct Kept {
     number: u64,
@@ -21,6 +21,8 @@ pub(super) struct Kept {
     turn: u64,
     /// The last turn whose changes are durable.
     durable: u64,
+    /// How many connections the session has had, modulo [`CONNECTIONS`].
+    connection: u32,
     /// Given back when the session idles.
     on_their_way: Option<Box<OnTheirWay>>,
 }
@@ -34,13 +36,16 @@ struct OnTheirWay {
     answers: VecDeque<(u64, Answer)>,
 }
 
+/// Connections that are told apart: as many as tickets have room for.
+const CONNECTIONS: u32 = 1 << 15;
+
 /// What may be said only when a change is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// PUBREC: the message has been taken in.
-    Received(PacketId),
     /// PUBCOMP: the exchange is over.
     Completed(PacketId),
+    /// PUBCOMP: there is no such exchange.
+    Unknown(PacketId),
 }
 
 impl Kept {
@@ -50,6 +55,7 @@ impl Kept {
             next_seq: 0,
             turn: 1,
             durable: 0,
+            connection: 0,
             on_their_way: None,
         }
     }
@@ -143,8 +149,9 @@ impl Kept {
 
     /// Writes down that an exchange of the client is over.
     pub(super) fn delete_exchange(&mut self, id: PacketId) {
+        // With the rows that tell who has got its message.
         let key = inbound_key(self.number, id);
-        self.journal().delete(Table::Inbound, &key);
+        self.journal().delete_all(Table::Inbound, &key);
     }
 
     /// Gives an answer when what has been written in this turn is durable.
@@ -165,10 +172,22 @@ impl Kept {
     }
 
     /// The connection is gone: whom the answers were for asks again.
-    pub(super) fn forget_answers(&mut self) {
+    pub(super) fn next_connection(&mut self) {
         if let Some(all) = &mut self.on_their_way {
             all.answers.clear();
         }
+        self.connection = (self.connection + 1) % CONNECTIONS;
+    }
+
+    /// Tells what one connection asked from what another one did.
+    pub(super) const fn connection(&self) -> u32 {
+        self.connection
+    }
+
+    /// Whether anything has been written that is not durable.
+    pub(super) fn is_behind(&self) -> bool {
+        let is_behind = |all: &OnTheirWay| !all.journal.is_empty() || !all.batches.is_empty();
+        self.on_their_way.as_deref().is_some_and(is_behind)
     }
 
     /// Moves what was written into `into`, as part of `batch`. Whether there was anything.
@@ -236,7 +255,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_is_given_back_only_when_nothing_is() {
         let mut kept = Kept::new(7);
-        assert_eq!(size_of_val(&kept), 40);
+        assert_eq!(size_of_val(&kept), 48);
         let mut batch = Journal::new();
         let step = |kept: &mut Kept| {
             kept.shrink();

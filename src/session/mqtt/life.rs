@@ -50,8 +50,13 @@ impl Session {
 
     /// The session without the connection, if it is to last.
     pub(super) fn go_on_without(&mut self, now: Now) -> Option<Self> {
-        if self.session_expiry_s == 0 || !matches!(self.state, State::Attached | State::Ended) {
+        if self.session_expiry_s == 0 {
             return None;
+        }
+        // Its connection broke before the client was told that it is in: what was there before goes on, and nothing was
+        // left.
+        if !matches!(self.state, State::Attached | State::Ended) {
+            self.will = None;
         }
         let messages = self.take_exchange();
         self.state = State::Ended;

@@ -39,7 +39,7 @@ use crate::codec::mqtt::{Context, Direction, decode};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Command, Completion, Delivery, Identity, Returned, Ticket, Undelivered};
+use crate::route::{Bind, Command, Completion, Delivery, Identity, Mark, Returned, Ticket, Undelivered};
 pub use crate::session::Passwords;
 use crate::session::{
     Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
@@ -242,10 +242,7 @@ impl Session {
         let Some((packet_id, exactly_once)) = publish::packet_id(ticket) else {
             return;
         };
-        let code = match (self.version, reason) {
-            (Version::V5, Some(reason)) => reason::code_v5(reason, Carrier::PubAck),
-            _ => 0,
-        };
+        let code = self.ack_code(reason);
         if exactly_once {
             self.answered(packet_id, code >= 0x80);
         }
@@ -262,6 +259,14 @@ impl Session {
             }
         };
         self.send_with_text(reason, packet, &mut [Property::ReasonString("")], out);
+    }
+
+    /// The code of PUBACK or PUBREC.
+    fn ack_code(&self, reason: Option<Reason>) -> u8 {
+        match (self.version, reason) {
+            (Version::V5, Some(reason)) => reason::code_v5(reason, Carrier::PubAck),
+            _ => 0,
+        }
     }
 
     /// Ends the session by its peer's fault: writes what the version has for it.
@@ -420,8 +425,8 @@ impl super::Session for Session {
     }
 
     fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
-        if self.state != State::Attached {
-            return;
+        if self.state != State::Attached || publish::connection(ticket) != self.connection() {
+            return self.completed_late(ticket, publish::outcome(completion), out);
         }
         match completion {
             Completion::Registered(results) => self.subscribed(ticket, results, out),
@@ -554,6 +559,14 @@ impl super::Session for Session {
 
     fn settled(&mut self, batch: u64) {
         self.settled(batch);
+    }
+
+    fn mark(&self, ticket: Ticket) -> Option<Mark> {
+        self.mark_of(ticket)
+    }
+
+    fn missed(&mut self, ticket: Ticket, completion: &Completion) {
+        self.completed_away(ticket, publish::outcome(completion));
     }
 
     fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {

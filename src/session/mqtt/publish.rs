@@ -20,6 +20,8 @@ use crate::time::Now;
 
 /// Set in the ticket of a QoS 2 message; the packet identifier is below.
 const EXACTLY_ONCE: u32 = 1 << 16;
+/// Where the number of the connection begins in a ticket.
+const CONNECTION_BITS: u32 = 17;
 
 /// Why a message goes no further: told to the client, counted, or, if it is its sender's fault, both and the
 /// end of the session.
@@ -52,7 +54,7 @@ impl Session {
         }
         self.check_rate(now)?;
         self.settings.metrics.published(true, publish.qos as u8);
-        let ticket = publish.packet_id.map(|id| ticket(id, publish.qos));
+        let ticket = publish.packet_id.map(|id| self.ticket(id, publish.qos));
         let exchange = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
         if let Some(id) = exchange
             && !self.begin_exchange(id, out)?
@@ -81,6 +83,12 @@ impl Session {
                 Err(reason)
             }
         }
+    }
+
+    /// The ticket of what this packet asks for.
+    pub(super) fn ticket(&self, id: PacketId, qos: QoS) -> Ticket {
+        let exactly_once = if qos == QoS::ExactlyOnce { EXACTLY_ONCE } else { 0 };
+        Ticket(number(id) | exactly_once | self.connection() << CONNECTION_BITS)
     }
 
     /// Whether a message is among those that are counted until the router has completed: with 5.0 a QoS 2 message
@@ -282,12 +290,9 @@ fn check_text(publish: &Publish<'_>) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The ticket of a QoS 1 or 2 message.
-fn ticket(id: PacketId, qos: QoS) -> Ticket {
-    Ticket(match qos {
-        QoS::ExactlyOnce => number(id) | EXACTLY_ONCE,
-        QoS::AtMostOnce | QoS::AtLeastOnce => number(id),
-    })
+/// The connection that a ticket was made on.
+pub(super) const fn connection(ticket: Ticket) -> u32 {
+    ticket.0 >> CONNECTION_BITS
 }
 
 /// The packet identifier of a ticket, and whether the message was QoS 2.

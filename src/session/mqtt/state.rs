@@ -95,13 +95,14 @@ impl Default for MessageState {
 
 impl MessageState {
     /// What is stored of session `number`: its messages in the order of their keys, each with its number and its
-    /// value, and the identifiers of its exchanges. Also tells how many messages were damaged: they are left out,
+    /// value, and the identifiers of its exchanges with whether the value of their row says more than that they were begun
+    /// (their messages went to several shards). Also tells how many messages were damaged: they are left out,
     /// and deleted with the next changes.
     pub fn restore<'a>(
         number: u64,
         now: Now,
         messages: impl IntoIterator<Item = (u64, &'a [u8])>,
-        exchanges: impl IntoIterator<Item = PacketId>,
+        exchanges: impl IntoIterator<Item = (PacketId, bool)>,
     ) -> (Self, usize) {
         let (mut kept, mut outbound, mut damaged) = (Kept::new(number), Outbound::default(), 0);
         let mut version = Version::V5;
@@ -152,7 +153,7 @@ impl MessageState {
         self.outbound.detach();
         self.exchanges.detach();
         if let Some(kept) = &mut self.kept {
-            kept.forget_answers();
+            kept.next_connection();
         }
     }
 
@@ -167,16 +168,10 @@ impl MessageState {
     /// A QoS 2 PUBLISH came; at most `most` exchanges are open at once.
     pub(super) fn begin(&mut self, id: PacketId, most: usize) -> Exchange {
         let begun = self.exchanges.begin(id, most);
-        if let Some(kept) = &mut self.kept {
-            match begun {
-                Exchange::Begun => kept.put_exchange(id),
-                // Whether what became of it is durable is not known here; what is written now comes after it.
-                Exchange::Adrift => {
-                    kept.put_exchange(id);
-                    kept.answer_later(Answer::Received(id));
-                }
-                Exchange::Repeated | Exchange::Pending | Exchange::Refused => {}
-            }
+        if begun == Exchange::Begun
+            && let Some(kept) = &mut self.kept
+        {
+            kept.put_exchange(id);
         }
         begun
     }
@@ -200,6 +195,12 @@ impl MessageState {
             };
         };
         match self.exchanges.complete(id) {
+            // Its end, of which an earlier connection may have waited to be told, has to be durable before the client
+            // gives another message its identifier.
+            None if kept.is_behind() => {
+                kept.delete_exchange(id);
+                kept.answer_later(Answer::Unknown(id));
+            }
             None => return Release::Unknown,
             Some(true) => {
                 kept.delete_exchange(id);

@@ -2,11 +2,11 @@
 
 use smallvec::SmallVec;
 
+use super::Session;
 use super::control::{self, FORM_PLAIN, Wanted};
 use super::publish::{guarantee, packet_id};
 use super::reason::{self, Carrier, Reason};
-use super::{Session, number};
-use crate::codec::mqtt::packet::{Filter, Packet, SubAck, Subscribe, Unsubscribe, Version};
+use crate::codec::mqtt::packet::{Filter, Packet, QoS, SubAck, Subscribe, Unsubscribe, Version};
 use crate::codec::mqtt::property::Properties;
 use crate::codec::mqtt::topic;
 use crate::limits;
@@ -44,7 +44,7 @@ impl Session {
             let registration = self.registration(&filter, identifier);
             wanted.push(registration.unwrap_or_else(|refusal| Registration::Decided(Err(refusal))));
         }
-        let ticket = Ticket(number(subscribe.packet_id));
+        let ticket = self.ticket(subscribe.packet_id, QoS::AtMostOnce);
         Ok(Command::Register { wanted, ticket })
     }
 
@@ -191,7 +191,7 @@ impl Session {
                 Err(_) => Unregistration::Decided(Ok(false)),
             });
         }
-        let ticket = Ticket(number(unsubscribe.packet_id));
+        let ticket = self.ticket(unsubscribe.packet_id, QoS::AtMostOnce);
         Ok(Command::Unregister { unwanted, ticket })
     }
 

@@ -159,18 +159,73 @@ fn mqtt5_4_4_an_exchange_is_known_to_the_next_connection_and_after_a_crash() {
     let (mut client, mut disk) = (kept(V5), Disk::default());
     let publish = Packet::Publish(message("a", QoS::ExactlyOnce, &[]));
     client.ask(&publish);
-    // The connection ends before the router has answered: PUBREC is given on the next one, when all is durable.
+    // The connection ends before the router has answered: PUBREC is given on the next one, with its answer.
     let state = client.peer.session.take_exchange();
     let mut client = back(state, V5, &[], Now::default());
     assert!(client.send(&publish).unwrap().is_empty());
-    assert!(client.packets().is_empty());
     flush(&mut client, &mut disk);
+    assert!(client.packets().is_empty(), "the router has not answered");
+    let done = Completion::Published(Ok(Reach::Subscribers));
+    client.peer.completed(Ticket(7 | EXACTLY_ONCE), &done);
     assert_eq!(client.packet(), Packet::PubRec(ack(7)));
     let (state, damaged) = disk.crash(Now::default());
     assert_eq!(damaged, 0);
     let mut client = back(Box::new(state), V311, &[], Now::default());
     assert!(client.send(&publish).unwrap().is_empty());
     assert_eq!(client.packet(), Packet::PubRec(ack(7)));
+}
+
+#[test]
+fn mqtt5_4_4_what_an_earlier_connection_asked_is_not_answered_to_the_next_one() {
+    let (mut client, _) = (kept(V5), Disk::default());
+    let publish = Packet::Publish(message("a", QoS::AtLeastOnce, &[]));
+    client.ask(&publish);
+    let state = client.peer.session.take_exchange();
+    let mut client = back(state, V5, &[], Now::default());
+    client.ask(&publish);
+    let done = Completion::Published(Ok(Reach::Subscribers));
+    client.peer.completed(Ticket(7), &done);
+    let registered = Completion::Registered([Ok(Qos::AtLeastOnce)].into_iter().collect());
+    client.peer.completed(Ticket(7), &registered);
+    assert!(client.packets().is_empty());
+    client.peer.completed(Ticket(7 | 1 << 17), &done);
+    assert_eq!(client.packet(), Packet::PubAck(ack(7)));
+}
+
+#[test]
+fn mqtt5_4_3_3_a_publish_that_is_refused_behind_its_connection_may_come_again() {
+    let (mut client, mut disk) = (kept(V5), Disk::default());
+    let publish = Packet::Publish(message("a", QoS::ExactlyOnce, &[]));
+    client.ask(&publish);
+    flush(&mut client, &mut disk);
+    let mut session = offline(client.peer.session.take_exchange());
+    let refused = Completion::Published(Err(Refusal::Busy));
+    crate::session::Session::missed(&mut session, Ticket(7 | EXACTLY_ONCE), &refused);
+    let mut client = back(session.take_exchange(), V5, &[], Now::default());
+    client.ask(&publish);
+    flush(&mut client, &mut disk);
+    assert!(client.packets().is_empty());
+    assert_eq!(disk.rows.len(), 1, "begun anew");
+}
+
+#[test]
+fn mqtt5_4_3_3_an_identifier_is_free_again_when_the_end_of_its_exchange_is_durable() {
+    let (mut client, mut disk) = (kept(V5), Disk::default());
+    client.ask(&Packet::Publish(message("a", QoS::ExactlyOnce, &[])));
+    let done = Completion::Published(Ok(Reach::Subscribers));
+    client.peer.completed(Ticket(7 | EXACTLY_ONCE), &done);
+    flush(&mut client, &mut disk);
+    client.packets();
+    client.send(&Packet::PubRel(ack(7))).unwrap();
+    // PUBCOMP went with its connection: the next one is not told before the disk is.
+    let state = client.peer.session.take_exchange();
+    let mut client = back(state, V5, &[], Now::default());
+    client.send(&Packet::PubRel(ack(7))).unwrap();
+    assert!(client.packets().is_empty());
+    flush(&mut client, &mut disk);
+    let unknown = Ack { code: 0x92, ..ack(7) };
+    assert_eq!(client.packet(), Packet::PubComp(unknown));
+    assert!(disk.rows.is_empty());
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl Disk {
                 Change::Delete { table, key } => {
                     self.rows.remove(&(table, key.to_vec()));
                 }
-                Change::DeleteAll { .. } => panic!("not by a session"),
+                Change::DeleteAll { table, prefix } => {
+                    self.rows
+                        .retain(|(of, key), _| *of != table || !key.starts_with(prefix));
+                }
             }
         }
         Some(batch)
@@ -62,7 +65,7 @@ impl Disk {
             assert_eq!(number, NUMBER);
             (seq, &value[..])
         });
-        let exchanges = rows(Table::Inbound).map(|((_, key), _)| inbound_of(key).unwrap().1);
+        let exchanges = rows(Table::Inbound).map(|((_, key), _)| (inbound_of(key).unwrap().1, false));
         MessageState::restore(NUMBER, now, messages, exchanges)
     }
 }
