@@ -195,8 +195,8 @@ pub struct Common {
     /// MQTT version: 3 (3.1.1) or 5.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
     pub version: u8,
-    /// QoS of publishes and subscriptions: 0 or 1.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    /// QoS of publishes and subscriptions: 0, 1 or 2.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: u8,
     /// Payload of a message, bytes; at least 24, over XMPP 48.
     #[arg(long, default_value_t = 100)]

@@ -20,6 +20,8 @@ use crate::server::Reading;
 const LIMITED_PERCENT: f64 = 95.0;
 /// Source addresses where a scenario opens more connections than one address has ports.
 const SOURCES_MANY: u32 = 100;
+/// Connections that one source address surely has ports for, also if it lately had as many.
+const CONNECTIONS_OF_A_SOURCE: usize = 10_000;
 /// The connection from which on further memory is counted.
 const FURTHER_FROM: u64 = 1_000;
 
@@ -131,7 +133,8 @@ fn perform<S: Scenario>(
     into_tally: impl Fn(S) -> Tally,
 ) -> Result<(Report, Tally), String> {
     let common = scenario.common();
-    let many = matches!(scenario, ScenarioArgs::Connect { .. } | ScenarioArgs::Idle { .. });
+    let many = matches!(scenario, ScenarioArgs::Connect { .. } | ScenarioArgs::Idle { .. })
+        || connections > CONNECTIONS_OF_A_SOURCE;
     let plan = Plan {
         target: Target {
             endpoints: endpoints.to_vec(),

@@ -17,9 +17,9 @@ fn clean(server: std::net::SocketAddr, line: &str) -> loadgen::report::Report {
 }
 
 #[test]
-fn flows_arrive_at_both_qos_in_both_versions() {
+fn flows_arrive_at_every_qos_in_both_versions() {
     for version in ["3", "5"] {
-        for qos in ["0", "1"] {
+        for qos in ["0", "1", "2"] {
             for scenario in [
                 "pairs --pairs 5",
                 "fanout --subscribers 7",
@@ -65,7 +65,12 @@ fn mqtt_over_websocket_arrives_though_packets_span_messages() {
 #[test]
 fn requests_have_one_outcome_each() {
     for version in ["3", "5"] {
-        for load in ["--window 8", "--rate 1000", "--window 3 --qos 1"] {
+        for load in [
+            "--window 8",
+            "--rate 1000",
+            "--window 3 --qos 1",
+            "--window 3 --qos 2",
+        ] {
             let line = format!("api --requesters 3 --workers 2 --version {version} {load}");
             let report = clean(broker::start(), &line);
             assert!(report.latency_us.count > 100, "{line}: {report:?}");

@@ -177,6 +177,16 @@ pub(crate) const ROWS: &[Row] = &[
         usual: false,
     },
     Row {
+        name: "P5q2",
+        title: "100 pairs, 16 messages in flight each, QoS 2",
+        load: &["pairs", "--pairs", "100", "--window", "16", "--qos", "2"],
+        listener: Listener::Mqtt,
+        contestants: PEERS_AND_SENDER,
+        counts: Counts::Work,
+        before: None,
+        usual: false,
+    },
+    Row {
         name: "P7",
         title: "API round trip, MQTT requester and worker, 1 in flight",
         load: &[

@@ -106,6 +106,9 @@ impl Wire {
     }
 }
 
+/// Reason Codes from here on refuse (MQTT 5.0 clause 2.4).
+pub const REFUSED: u8 = 0x80;
+
 /// A received packet or element, borrowed from the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
@@ -130,6 +133,23 @@ pub enum Packet<'a> {
         /// Reason Code; 0 in MQTT 3.1.1.
         code: u8,
     },
+    /// PUBREC: the server has a QoS 2 message, or refuses it.
+    PubRec {
+        /// Packet Identifier of the PUBLISH it answers.
+        packet_id: u16,
+        /// Reason Code; 0 in MQTT 3.1.1.
+        code: u8,
+    },
+    /// PUBREL: the server will not send a QoS 2 message again.
+    PubRel {
+        /// Packet Identifier of the message.
+        packet_id: u16,
+    },
+    /// PUBCOMP: a QoS 2 message is through.
+    PubComp {
+        /// Packet Identifier of the message.
+        packet_id: u16,
+    },
     /// PUBLISH.
     Publish(Publish<'a>),
     /// DISCONNECT of an MQTT 5.0 server, with its Reason Code.
@@ -147,6 +167,31 @@ impl<'a> Packet<'a> {
             Self::Disconnect(code) => Some(format!("DISCONNECT 0x{code:02x}")),
             Self::Stanza(Stanza::StreamError(condition)) => Some(format!("stream error {condition}")),
             Self::Stanza(Stanza::Close) => Some("the end of the stream".into()),
+            _ => None,
+        }
+    }
+
+    /// What MQTT has the client answer at once, whatever the packet means to it.
+    pub fn answer(&self) -> Option<[u8; 4]> {
+        match *self {
+            Self::Publish(Publish {
+                qos: 1, packet_id, ..
+            }) => Some(mqtt::puback(packet_id)),
+            Self::Publish(Publish {
+                qos: 2, packet_id, ..
+            }) => Some(mqtt::pubrec(packet_id)),
+            Self::PubRec { packet_id, code } if code < REFUSED => Some(mqtt::pubrel(packet_id)),
+            Self::PubRel { packet_id } => Some(mqtt::pubcomp(packet_id)),
+            _ => None,
+        }
+    }
+
+    /// The Reason Code with which a message of the client's is through, or refused.
+    pub fn acknowledged(&self) -> Option<u8> {
+        match *self {
+            Self::PubAck { code, .. } => Some(code),
+            Self::PubRec { code, .. } if code >= REFUSED => Some(code),
+            Self::PubComp { .. } => Some(0),
             _ => None,
         }
     }

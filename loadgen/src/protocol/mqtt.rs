@@ -2,7 +2,7 @@
 //!
 //! Everything sent is encoded by `mqttbytes`; a PUBLISH once per sender, as a [`Template`] that is patched for each
 //! message. Everything received is framed by `mqttbytes::check` and decoded by `mqttbytes`, but for the
-//! fields of a PUBLISH and of a bare PUBACK: those are borrowed in place, because decoding into owned strings
+//! fields of a PUBLISH and of a bare acknowledgement: those are borrowed in place, because decoding into owned strings
 //! costs more than the rest of the receive path. [`decode_publish_owned`] is the slow form, for checks.
 
 use std::ops::Range;
@@ -103,8 +103,27 @@ pub fn subscribe(version: Version, packet_id: u16, filter: &str, qos: u8) -> Res
 /// The bytes of a PUBACK for `packet_id`; the same in both versions (MQTT 5.0 clause 3.4.2.1 lets a client leave
 /// out Reason Code 0).
 pub fn puback(packet_id: u16) -> [u8; 4] {
+    bare(0x40, packet_id)
+}
+
+/// The same of a PUBREC (clause 3.5.2.1).
+pub fn pubrec(packet_id: u16) -> [u8; 4] {
+    bare(0x50, packet_id)
+}
+
+/// The same of a PUBREL (clause 3.6.2.1).
+pub fn pubrel(packet_id: u16) -> [u8; 4] {
+    bare(0x62, packet_id)
+}
+
+/// The same of a PUBCOMP (clause 3.7.2.1).
+pub fn pubcomp(packet_id: u16) -> [u8; 4] {
+    bare(0x70, packet_id)
+}
+
+fn bare(first: u8, packet_id: u16) -> [u8; 4] {
     let [high, low] = packet_id.to_be_bytes();
-    [0x40, 2, high, low]
+    [first, 2, high, low]
 }
 
 /// PINGREQ.
@@ -170,16 +189,27 @@ pub fn next_packet(version: Version, bytes: &[u8]) -> Result<Option<(Packet<'_>,
     };
     let packet = match header.packet_type()? {
         PacketType::Publish => Packet::Publish(read_publish(version, frame)?),
-        PacketType::PubAck if len == 4 => Packet::PubAck {
-            packet_id: u16_at(frame, 2).unwrap_or(0),
-            code: 0,
-        },
+        kind @ (PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp)
+            if len == 4 =>
+        {
+            acknowledgement(kind, u16_at(frame, 2).unwrap_or(0), 0)
+        }
         PacketType::PingResp => Packet::Other,
         // mqttbytes refuses the DISCONNECT without a body that MQTT 5.0 clause 3.14.2.1 allows.
         PacketType::Disconnect if len == 2 => Packet::Disconnect(0),
         _ => owned(version, frame)?,
     };
     Ok(Some((packet, len)))
+}
+
+/// One of the four, by its type.
+fn acknowledgement(kind: PacketType, packet_id: u16, code: u8) -> Packet<'static> {
+    match kind {
+        PacketType::PubRec => Packet::PubRec { packet_id, code },
+        PacketType::PubRel => Packet::PubRel { packet_id },
+        PacketType::PubComp => Packet::PubComp { packet_id },
+        _ => Packet::PubAck { packet_id, code },
+    }
 }
 
 /// The fields of a PUBLISH that `mqttbytes::check` found complete, borrowed.
@@ -243,10 +273,6 @@ fn owned(version: Version, frame: &[u8]) -> Result<Packet<'static>, Malformed> {
                     .iter()
                     .all(|code| matches!(code, v4::SubscribeReasonCode::Success(_))),
             },
-            v4::Packet::PubAck(packet) => Packet::PubAck {
-                packet_id: packet.pkid,
-                code: 0,
-            },
             _ => Packet::Other,
         },
         Version::V5 => match v5::read(&mut copy, PACKET_BYTES_MAX)? {
@@ -258,10 +284,14 @@ fn owned(version: Version, frame: &[u8]) -> Result<Packet<'static>, Malformed> {
             v5::Packet::SubAck(packet) => Packet::SubAck {
                 granted: packet.return_codes.iter().all(|code| (*code as u8) < 0x80),
             },
-            v5::Packet::PubAck(packet) => Packet::PubAck {
-                packet_id: packet.pkid,
-                code: packet.reason as u8,
-            },
+            v5::Packet::PubAck(packet) => {
+                acknowledgement(PacketType::PubAck, packet.pkid, packet.reason as u8)
+            }
+            v5::Packet::PubRec(packet) => {
+                acknowledgement(PacketType::PubRec, packet.pkid, packet.reason as u8)
+            }
+            v5::Packet::PubRel(packet) => acknowledgement(PacketType::PubRel, packet.pkid, 0),
+            v5::Packet::PubComp(packet) => acknowledgement(PacketType::PubComp, packet.pkid, 0),
             v5::Packet::Disconnect(packet) => Packet::Disconnect(packet.reason_code as u8),
             _ => Packet::Other,
         },
@@ -299,7 +329,7 @@ mod tests {
     #[test]
     fn the_borrowed_publish_equals_the_decoded_one_at_every_qos_and_size() {
         both(|version| {
-            for qos in [0, 1] {
+            for qos in [0, 1, 2] {
                 for payload_bytes in [0, 1, 100, 127, 128, 20_000] {
                     let payload = vec![7; payload_bytes];
                     let mut template = publish(version, "load/é/1", 0..0, qos, &payload).unwrap();
@@ -406,6 +436,28 @@ mod tests {
                 packet_id: 9,
                 code: 0x10
             }
+        );
+        let packet_id = 9;
+        for version in [Version::V3, Version::V5] {
+            let code = 0;
+            assert_eq!(read(&pubrec(9), version), Packet::PubRec { packet_id, code });
+            assert_eq!(read(&pubrel(9), version), Packet::PubRel { packet_id });
+            assert_eq!(read(&pubcomp(9), version), Packet::PubComp { packet_id });
+        }
+        assert_eq!(
+            read(&[0x50, 3, 0, 9, 0x97], Version::V5),
+            Packet::PubRec {
+                packet_id,
+                code: 0x97
+            }
+        );
+        assert_eq!(
+            read(&[0x62, 3, 0, 9, 0x92], Version::V5),
+            Packet::PubRel { packet_id }
+        );
+        assert_eq!(
+            read(&[0x70, 4, 0, 9, 0x92, 0], Version::V5),
+            Packet::PubComp { packet_id }
         );
         assert_eq!(read(&[0xe0, 2, 0x8e, 0], Version::V5), Packet::Disconnect(0x8e));
         assert_eq!(read(&[0xe0, 0], Version::V5), Packet::Disconnect(0));

@@ -9,9 +9,9 @@ use crate::bytes_at::{from_hex16, hex16, patch};
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
 use crate::protocol::api::{self, Asked, Outcome};
 use crate::protocol::login::Want;
-use crate::protocol::mqtt::{self, packet_id_of};
+use crate::protocol::mqtt::packet_id_of;
 use crate::protocol::template::Template;
-use crate::protocol::{Packet, Wire};
+use crate::protocol::{Packet, REFUSED, Wire};
 
 /// A body is `{"seq":"<16 hex>","planned":"<16 hex>","pad":"…"}`.
 const SEQUENCE_AT: usize = 8;
@@ -255,8 +255,8 @@ impl Api {
     }
 
     fn acknowledged(&mut self, io: &mut Io, role: Role, code: u8) {
-        if code >= 0x80 {
-            self.tally.fail(format!("PUBACK 0x{code:02x}"));
+        if code >= REFUSED {
+            self.tally.fail(format!("acknowledged with 0x{code:02x}"));
         }
         if let Role::Requester(who) = role {
             if let Some(requester) = self.requesters.get_mut(who) {
@@ -353,11 +353,14 @@ impl Scenario for Api {
         let Some(role) = self.roles.get(index(tag)).copied() else {
             return;
         };
-        match &packet {
-            Packet::Publish(publish) if publish.qos == 1 => io.send(id, &mqtt::puback(publish.packet_id)),
-            Packet::PubAck { code, .. } => return self.acknowledged(io, role, *code),
-            Packet::Publish(_) | Packet::Stanza(_) => {}
-            _ => return,
+        if let Some(answer) = packet.answer() {
+            io.send(id, &answer);
+        }
+        if let Some(code) = packet.acknowledged() {
+            return self.acknowledged(io, role, code);
+        }
+        if !matches!(packet, Packet::Publish(_) | Packet::Stanza(_)) {
+            return;
         }
         match role {
             Role::Worker(who) => match api::asked(&packet) {

@@ -15,7 +15,7 @@ use crate::protocol::login::Want;
 use crate::protocol::mqtt::{self, packet_id_of};
 use crate::protocol::stamp::{Stamp, blank_payload, filler_intact};
 use crate::protocol::template::Template;
-use crate::protocol::{Packet, Version, Wire};
+use crate::protocol::{Packet, REFUSED, Version, Wire};
 
 /// Output queued on one connection beyond which an open loop sends later.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
@@ -281,6 +281,17 @@ impl Flow {
         add(&io.counters().sent, sent);
     }
 
+    /// One of a publisher's messages is through, or refused.
+    fn acknowledged(&mut self, io: &mut Io, who: usize, code: u8) {
+        if let Some(publisher) = self.publishers.get_mut(who) {
+            publisher.acked += 1;
+        }
+        if code >= REFUSED {
+            self.tally.fail(format!("acknowledged with 0x{code:02x}"));
+        }
+        self.pump(io, who);
+    }
+
     fn delivered(&mut self, io: &mut Io, who: usize, packet: &Packet<'_>, payload: &[u8], frame: &[u8]) {
         let Some(subscriber) = self.subscribers.get_mut(who) else {
             return;
@@ -403,27 +414,21 @@ impl Scenario for Flow {
         if let Some(why) = packet.good_bye() {
             return io.shared().fail(format!("the server sent {why}"));
         }
-        match (self.roles.get(index(tag)).copied(), &packet) {
-            (Some(Role::Publisher(who)), Packet::PubAck { code, .. }) => {
-                if let Some(publisher) = self.publishers.get_mut(who) {
-                    publisher.acked += 1;
+        if let Some(answer) = packet.answer() {
+            io.send(id, &answer);
+        }
+        match self.roles.get(index(tag)).copied() {
+            Some(Role::Publisher(who)) => {
+                if let Some(code) = packet.acknowledged() {
+                    self.acknowledged(io, who, code);
                 }
-                if *code >= 0x80 {
-                    self.tally.fail(format!("PUBACK 0x{code:02x}"));
-                }
-                self.pump(io, who);
             }
-            (Some(Role::Subscriber(who)), _) => {
-                if let Packet::Publish(publish) = &packet
-                    && publish.qos == 1
-                {
-                    io.send(id, &mqtt::puback(publish.packet_id));
-                }
+            Some(Role::Subscriber(who)) => {
                 if let Some(payload) = packet.delivery() {
                     self.delivered(io, who, &packet, &payload, frame);
                 }
             }
-            _ => {}
+            None => {}
         }
     }
 

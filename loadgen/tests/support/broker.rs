@@ -1,6 +1,6 @@
 //! A broker for one test: one thread, exact topics, no queues. Decodes with `mqttbytes`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -16,6 +16,9 @@ enum In {
     Connect(Option<(String, String)>),
     Subscribe(u16, String, QoS),
     Publish(String, QoS, u16, Vec<u8>),
+    PubRec(u16),
+    PubRel(u16),
+    PubComp(u16),
     Disconnect,
     Other,
 }
@@ -26,6 +29,8 @@ struct Client {
     v5: bool,
     filter: Option<(String, QoS)>,
     sent: u16,
+    /// Packet Identifiers of QoS 2 messages that were sent, and have no PUBCOMP.
+    exchanges: BTreeSet<u16>,
     open: bool,
 }
 
@@ -53,6 +58,7 @@ fn serve(listener: &TcpListener) {
                 v5: false,
                 filter: None,
                 sent: 0,
+                exchanges: BTreeSet::new(),
                 open: true,
             };
             clients.push(client);
@@ -85,11 +91,16 @@ fn handle(clients: &mut [Client], who: usize, packet: In, requests: &mut HashMap
             });
         }
         In::Publish(topic, qos, id, payload) => {
-            if qos == QoS::AtLeastOnce {
-                clients[who].write(&[0x40, 2, (id >> 8) as u8, id as u8]);
+            match qos {
+                QoS::AtMostOnce => {}
+                QoS::AtLeastOnce => clients[who].write(&[0x40, 2, (id >> 8) as u8, id as u8]),
+                QoS::ExactlyOnce => clients[who].write(&[0x50, 2, (id >> 8) as u8, id as u8]),
             }
             publish(clients, who, &topic, qos, &payload, requests);
         }
+        In::PubRec(id) => clients[who].release(id),
+        In::PubRel(id) => clients[who].write(&[0x70, 2, (id >> 8) as u8, id as u8]),
+        In::PubComp(id) => clients[who].complete(id),
         In::Disconnect => clients[who].open = false,
         In::Other => {}
     }
@@ -193,6 +204,9 @@ impl Client {
             }
             v5::Packet::Subscribe(p) => In::Subscribe(p.pkid, p.filters[0].path.clone(), p.filters[0].qos),
             v5::Packet::Publish(p) => In::Publish(p.topic, p.qos, p.pkid, p.payload.to_vec()),
+            v5::Packet::PubRec(p) => In::PubRec(p.pkid),
+            v5::Packet::PubRel(p) => In::PubRel(p.pkid),
+            v5::Packet::PubComp(p) => In::PubComp(p.pkid),
             _ => In::Other,
         })
     }
@@ -201,6 +215,9 @@ impl Client {
         Ok(match v4::read(&mut self.input, MAX)? {
             v4::Packet::Subscribe(p) => In::Subscribe(p.pkid, p.filters[0].path.clone(), p.filters[0].qos),
             v4::Packet::Publish(p) => In::Publish(p.topic, p.qos, p.pkid, p.payload.to_vec()),
+            v4::Packet::PubRec(p) => In::PubRec(p.pkid),
+            v4::Packet::PubRel(p) => In::PubRel(p.pkid),
+            v4::Packet::PubComp(p) => In::PubComp(p.pkid),
             v4::Packet::Disconnect => In::Disconnect,
             _ => In::Other,
         })
@@ -218,6 +235,9 @@ impl Client {
     fn publish(&mut self, topic: &str, qos: QoS, payload: &[u8]) {
         let mut out = BytesMut::new();
         self.sent = self.sent % 65_535 + 1;
+        if qos == QoS::ExactlyOnce {
+            assert!(self.exchanges.insert(self.sent), "65,535 exchanges are open");
+        }
         if self.v5 {
             let mut packet = v5::Publish::new(topic, qos, payload);
             packet.pkid = if qos == QoS::AtMostOnce { 0 } else { self.sent };
@@ -228,6 +248,15 @@ impl Client {
             packet.write(&mut out).unwrap();
         }
         self.write(&out);
+    }
+
+    fn release(&mut self, id: u16) {
+        assert!(self.exchanges.contains(&id), "PUBREC for what was not sent");
+        self.write(&[0x62, 2, (id >> 8) as u8, id as u8]);
+    }
+
+    fn complete(&mut self, id: u16) {
+        assert!(self.exchanges.remove(&id), "PUBCOMP for what was not released");
     }
 
     /// Writes all; the amounts of a test fit a socket's buffer, or wait here.
