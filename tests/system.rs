@@ -82,8 +82,8 @@ fn the_values_come_at_once_and_only_for_what_was_subscribed_to() {
         let operator = net.connect(form, &net.operator(), "console");
         for _ in 0..2 {
             operator.hear("$SYS/broker/clients/+", 1);
-            let topics: Vec<String> = (0..3).map(|_| operator.message().topic).collect();
-            let names = ["connected", "total", "maximum"];
+            let names = ["connected", "disconnected", "total", "expired", "maximum"];
+            let topics: Vec<String> = names.iter().map(|_| operator.message().topic).collect();
             assert_eq!(topics, names.map(|name| format!("$SYS/broker/clients/{name}")));
         }
         operator.hear("$SYS/nexus/api/outcomes/timeout", 0);
