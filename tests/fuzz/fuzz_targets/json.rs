@@ -1,17 +1,8 @@
-//! Any bytes as an API body: no panic, and the same verdict as serde_json's but for the known differences.
+//! Fuzzes `cases/json.rs`.
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use nexus::json::{JsonError, check_object};
+#[path = "../cases/json.rs"]
+mod case;
 
-#[path = "../../../src/json/tests/oracle.rs"]
-mod oracle;
-
-fuzz_target!(|body: &[u8]| {
-    let ours = check_object(body);
-    let too_deep = ours == Err(JsonError::TooDeep);
-    if let Some(disagreement) = oracle::disagreement(body, ours.ok(), too_deep) {
-        panic!("{disagreement}");
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| case::run(data));
