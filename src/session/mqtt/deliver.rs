@@ -123,7 +123,7 @@ impl Session {
             retain,
             topic: if spelled { &by_sender } else { &plain },
             expiry_s: message.expires.map(|expires| remaining_s(expires, now)),
-            subscription_identifiers: if v5 { identifiers } else { &[] },
+            subscription_identifiers: identifiers,
             attributes: message.attributes,
             user_properties: &properties_of(sender),
             payload: message.payload,
@@ -139,7 +139,7 @@ impl Session {
             parts,
             qos: message.qos.min(options.qos),
             expires: message.expires,
-            variant: parts.subscription_identifiers.is_empty().then_some(variant),
+            variant: (!v5 || identifiers.is_empty()).then_some(variant),
             origin,
         };
         self.transmit(now, message, frames, out)?;
@@ -173,7 +173,7 @@ impl Session {
         };
         let parts = PublishParts {
             topic,
-            subscription_identifiers: self.identifier(&options),
+            subscription_identifiers: identifier(&options),
             user_properties: &properties_of(sender),
             payload: text.as_bytes(),
             ..PublishParts::new(self.version)
@@ -222,7 +222,7 @@ impl Session {
                 &short
             },
             response_topic: &["$nexus/answer/", token],
-            subscription_identifiers: self.identifier(&options),
+            subscription_identifiers: identifier(&options),
             user_properties: &properties_of(sender),
             payload: body,
             ..PublishParts::new(self.version)
@@ -272,25 +272,13 @@ impl Session {
         let parts = PublishParts {
             topic: &topic,
             correlation_data,
-            subscription_identifiers: if self.version == Version::V5 {
-                &options.identifiers
-            } else {
-                &[]
-            },
+            subscription_identifiers: &options.identifiers,
             user_properties,
             payload: outcome.body,
             ..PublishParts::new(self.version)
         };
         let qos = qos.min(options.qos);
         self.transmit(now, Message::to_one(Stage::Reply, parts, qos), frames, out)
-    }
-
-    /// The identifier of the one subscription a message was sent for.
-    fn identifier<'o>(&self, options: &'o SubscriptionOptions) -> &'o [u32] {
-        match self.version {
-            Version::V5 if options.identifier != 0 => std::slice::from_ref(&options.identifier),
-            Version::V5 | Version::V311 => &[],
-        }
     }
 
     /// Sends a message, puts it behind others, or says why neither is possible.
@@ -359,12 +347,16 @@ impl Session {
             }
             return Ok(());
         }
-        let mut packet = Vec::with_capacity(len);
+        // The next connection may speak the version that has room for everything.
+        if kept && qos != Qos::AtMostOnce {
+            parts.version = Version::V5;
+        }
+        let mut packet = Vec::with_capacity(parts.encoded_len());
         parts.encode_into(&mut packet);
         let message = message::Message {
             seq: UNNUMBERED,
             stage,
-            version: self.version,
+            version: parts.version,
             expires,
             packet,
             origin: origin
@@ -489,6 +481,14 @@ fn topic_of<'a>(prefix: &'static str, sender: Sender<'a>, tail: &'a str) -> [&'a
         "/",
         tail,
     ]
+}
+
+/// The identifier of the one subscription a message was sent for.
+const fn identifier(options: &SubscriptionOptions) -> &[u32] {
+    match options.identifier {
+        0 => &[],
+        _ => std::slice::from_ref(&options.identifier),
+    }
 }
 
 /// The same pieces without the last separator and the tail.

@@ -55,7 +55,7 @@ pub(super) fn sender() -> Identity {
 }
 
 /// What is appended to tell [`sender`].
-const SENDER: [Property<'static>; 4] = [
+pub(super) const SENDER: [Property<'static>; 4] = [
     Property::UserProperty("nexus-app", "plant"),
     Property::UserProperty("nexus-uid", UID),
     Property::UserProperty("nexus-role", "user"),
