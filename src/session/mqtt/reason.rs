@@ -127,10 +127,7 @@ pub(super) const fn code_v3(reason: Reason, carrier: Carrier) -> Option<u8> {
             Carrier::ConnAck,
         ) => Some(3),
         (Reason::BadCredentials, Carrier::ConnAck) => Some(4),
-        (
-            Reason::NoCredentials | Reason::Refused(_),
-            Carrier::ConnAck,
-        ) => Some(5),
+        (Reason::NoCredentials | Reason::Refused(_), Carrier::ConnAck) => Some(5),
         _ => None,
     }
 }
