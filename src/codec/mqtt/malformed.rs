@@ -77,23 +77,23 @@ violations! {
     /// 3.1.1 \[MQTT-3.1.2-22\]: a password without a user name. 5.0 allows it.
     PasswordWithoutUserName = 0x82, "password without user name";
     /// \[MQTT-4.7.1-1\], \[MQTT-4.7.3-1\]: a Will Topic that is no topic name.
-    WillTopic = 0x90, "will topic invalid";
+    WillTopic = 0x82, "will topic invalid";
     /// \[MQTT-3.2.2-1\]: reserved acknowledge flags of a CONNACK.
     ConnAckFlagsReserved = 0x81, "reserved acknowledge flags";
     /// \[MQTT-3.2.2-6\]: Session Present together with a failure.
     SessionPresentWithFailure = 0x82, "session present with a failure";
 
-    // Topics.
+    // Topics. 0x8F and 0x90 are for what is correctly formed, but not accepted (2.4).
     /// \[MQTT-4.7.3-1\], 3.3.2.1: no Topic Name, and no Topic Alias in its place.
     TopicNameEmpty = 0x82, "topic name empty";
     /// \[MQTT-3.3.2-2\]: a wildcard in a Topic Name.
-    TopicNameWildcard = 0x90, "wildcard in a topic name";
+    TopicNameWildcard = 0x82, "wildcard in a topic name";
     /// \[MQTT-4.7.3-1\]: an empty Topic Filter.
-    TopicFilterEmpty = 0x8F, "topic filter empty";
+    TopicFilterEmpty = 0x82, "topic filter empty";
     /// \[MQTT-4.7.1-1\], \[MQTT-4.7.1-2\]: a wildcard that is not a level of its own, or `#` not at the end.
-    TopicFilterWildcard = 0x8F, "misplaced wildcard in a topic filter";
+    TopicFilterWildcard = 0x82, "misplaced wildcard in a topic filter";
     /// \[MQTT-4.8.2-1\], \[MQTT-4.8.2-2\]: `$share/` without a share name or without a filter.
-    TopicFilterShare = 0x8F, "shared subscription invalid";
+    TopicFilterShare = 0x82, "shared subscription invalid";
 
     // SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK.
     /// \[MQTT-3.8.3-2\], \[MQTT-3.10.3-2\]: no Topic Filter.

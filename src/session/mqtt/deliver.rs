@@ -4,20 +4,19 @@ use std::io::Write;
 
 use smallvec::SmallVec;
 
+use super::Session;
 use super::control::{FORM_SENDER, REPLY_PREFIX};
-use super::in_flight::Link;
 use super::label::ReplyTo;
-use super::message::{self, UNNUMBERED, remaining_s};
+use super::message::remaining_s;
 use super::origin::Origin;
-use super::publish::wire;
-use super::{Session, State, topic_alias};
-use crate::codec::mqtt::packet::{PacketId, Version};
+use super::transmit::Message;
+use crate::codec::mqtt::packet::Version;
 use crate::codec::mqtt::publish::PublishParts;
 use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::route::{ChannelMessage, Delivery, Outcome, Qos, Sender, SubscriptionOptions, Token, Undelivered};
 use crate::session::{Frames, Output};
-use crate::time::{Instant, MaybeInstant, Now};
+use crate::time::Now;
 
 /// Names of the user properties that tell the sender.
 const APP: &str = "nexus-app";
@@ -29,18 +28,6 @@ const CODE: &str = "nexus-code";
 
 /// In the keys of [`Frames`]: frames of this protocol are not those of another.
 const PROTOCOL: u32 = 1 << 16;
-
-/// A message ready to be sent, but for its packet identifier.
-struct Message<'a> {
-    stage: Stage,
-    parts: PublishParts<'a>,
-    qos: Qos,
-    expires: Option<Instant>,
-    /// The key of its frame at QoS 0, if other receivers get the same bytes.
-    variant: Option<u32>,
-    /// What it would be given back with.
-    origin: Option<Origin<'a>>,
-}
 
 impl Session {
     /// Writes a message for the block, or keeps it for when the client has room.
@@ -123,7 +110,7 @@ impl Session {
             retain,
             topic: if spelled { &by_sender } else { &plain },
             expiry_s: message.expires.map(|expires| remaining_s(expires, now)),
-            subscription_identifiers: if v5 { identifiers } else { &[] },
+            subscription_identifiers: identifiers,
             attributes: message.attributes,
             user_properties: &properties_of(sender),
             payload: message.payload,
@@ -139,7 +126,7 @@ impl Session {
             parts,
             qos: message.qos.min(options.qos),
             expires: message.expires,
-            variant: parts.subscription_identifiers.is_empty().then_some(variant),
+            variant: (!v5 || identifiers.is_empty()).then_some(variant),
             origin,
         };
         self.transmit(now, message, frames, out)?;
@@ -173,7 +160,7 @@ impl Session {
         };
         let parts = PublishParts {
             topic,
-            subscription_identifiers: self.identifier(&options),
+            subscription_identifiers: identifier(&options),
             user_properties: &properties_of(sender),
             payload: text.as_bytes(),
             ..PublishParts::new(self.version)
@@ -222,7 +209,7 @@ impl Session {
                 &short
             },
             response_topic: &["$nexus/answer/", token],
-            subscription_identifiers: self.identifier(&options),
+            subscription_identifiers: identifier(&options),
             user_properties: &properties_of(sender),
             payload: body,
             ..PublishParts::new(self.version)
@@ -272,175 +259,13 @@ impl Session {
         let parts = PublishParts {
             topic: &topic,
             correlation_data,
-            subscription_identifiers: if self.version == Version::V5 {
-                &options.identifiers
-            } else {
-                &[]
-            },
+            subscription_identifiers: &options.identifiers,
             user_properties,
             payload: outcome.body,
             ..PublishParts::new(self.version)
         };
         let qos = qos.min(options.qos);
         self.transmit(now, Message::to_one(Stage::Reply, parts, qos), frames, out)
-    }
-
-    /// The identifier of the one subscription a message was sent for.
-    fn identifier<'o>(&self, options: &'o SubscriptionOptions) -> &'o [u32] {
-        match self.version {
-            Version::V5 if options.identifier != 0 => std::slice::from_ref(&options.identifier),
-            Version::V5 | Version::V311 => &[],
-        }
-    }
-
-    /// Sends a message, puts it behind others, or says why neither is possible.
-    fn transmit<O: Output>(
-        &mut self,
-        now: Now,
-        message: Message<'_>,
-        frames: &mut Frames<O::Shared>,
-        out: &mut O,
-    ) -> Result<(), Undelivered> {
-        let qos = wire(message.qos) as u8;
-        self.pass(now, message, frames, out)?;
-        self.settings.metrics.published(false, qos);
-        Ok(())
-    }
-
-    fn pass<O: Output>(
-        &mut self,
-        now: Now,
-        message: Message<'_>,
-        frames: &mut Frames<O::Shared>,
-        out: &mut O,
-    ) -> Result<(), Undelivered> {
-        let Message {
-            stage,
-            mut parts,
-            qos,
-            expires,
-            variant,
-            origin,
-        } = message;
-        let connected = self.state == State::Attached;
-        if !connected && qos == Qos::AtMostOnce {
-            return Err(Undelivered::Gone);
-        }
-        let blocked = self.is_blocked(now, out);
-        if connected {
-            self.advance(now, out);
-        }
-        let messages = self.messages.as_ref();
-        let behind = messages.is_some_and(|messages| messages.outbound.holds(stage));
-        let kept = messages.is_some_and(|messages| messages.kept.is_some());
-        if qos == Qos::AtMostOnce && !behind {
-            if blocked && out.queued() > stage_bound(stage) {
-                return Err(Undelivered::QueueFull);
-            }
-            return self.send_at_once(parts, variant, frames, out);
-        }
-        if qos != Qos::AtMostOnce {
-            parts.qos = wire(qos);
-            parts.packet_id = Some(PacketId::MIN);
-        }
-        let len = parts.encoded_len();
-        if connected && !self.fits(len) {
-            return Err(Undelivered::TooLarge);
-        }
-        let messages = self.messages.get_or_insert_default();
-        // What is sent at QoS 2 goes to nobody else [MQTT-4.8.2-5].
-        let returns = origin.is_some() && qos == Qos::AtLeastOnce;
-        if !kept && !behind && !returns && messages.outbound.has_room(self.window, blocked) {
-            parts.packet_id = Some(messages.outbound.begin(parts.qos));
-            self.alias(&mut parts);
-            out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
-            if let Some(messages) = &mut self.messages {
-                messages.tell(&self.settings.metrics);
-            }
-            return Ok(());
-        }
-        let mut packet = Vec::with_capacity(len);
-        parts.encode_into(&mut packet);
-        let message = message::Message {
-            seq: UNNUMBERED,
-            stage,
-            version: self.version,
-            expires,
-            packet,
-            origin: origin
-                .filter(|_| qos != Qos::AtMostOnce)
-                .map(|origin| origin.encode()),
-        };
-        self.accept(now, message, connected.then_some(out))
-    }
-
-    /// Gives a message to those on their way.
-    fn accept<O: Output>(
-        &mut self,
-        now: Now,
-        message: message::Message,
-        out: Option<&mut O>,
-    ) -> Result<(), Undelivered> {
-        let link = Link {
-            window: self.window,
-            version: self.version,
-            packet_bytes_max: self.client_packet_bytes_max,
-            settings: &self.settings,
-        };
-        let messages = self.messages.get_or_insert_default();
-        let (outbound, kept) = (&mut messages.outbound, messages.kept.as_deref_mut());
-        let accepted = outbound.accept(now, message, &link, kept, out);
-        messages.tell(&self.settings.metrics);
-        accepted
-    }
-
-    /// QoS 0: shared with the other receivers where they get the same bytes.
-    fn send_at_once<O: Output>(
-        &mut self,
-        mut parts: PublishParts<'_>,
-        variant: Option<u32>,
-        frames: &mut Frames<O::Shared>,
-        out: &mut O,
-    ) -> Result<(), Undelivered> {
-        let aliased = self.rare.as_ref().is_some_and(|rare| rare.replaced.are_taken());
-        let Some(variant) = variant.filter(|_| !aliased) else {
-            if !self.fits(parts.encoded_len()) {
-                return Err(Undelivered::TooLarge);
-            }
-            self.alias(&mut parts);
-            out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
-            return Ok(());
-        };
-        // Most clients set no bound, and the length is known to the frame.
-        if self.client_packet_bytes_max != u32::MAX && !self.fits(parts.encoded_len()) {
-            return Err(Undelivered::TooLarge);
-        }
-        let frame = frames.get_or_encode(variant, || {
-            out.share(parts.encoded_len(), |buffer| parts.encode_into(buffer))
-        });
-        out.push(&frame);
-        Ok(())
-    }
-
-    /// Puts an alias in for the topic of a message that fits and is sent now, if the client takes one.
-    fn alias(&mut self, parts: &mut PublishParts<'_>) {
-        let Some(rare) = &mut self.rare else { return };
-        let topic = parts.topic;
-        let replacement = rare.replaced.find(topic);
-        if topic_alias::replace(parts, replacement, self.client_packet_bytes_max) {
-            rare.replaced.set(topic);
-        }
-    }
-
-    /// Whether the send queue is over its bound; remembers since when.
-    pub(super) fn is_blocked<O: Output>(&mut self, now: Now, out: &O) -> bool {
-        let blocked = out.queued() > limits::SEND_QUEUE_BYTES_MAX;
-        if !blocked {
-            self.blocked_since = MaybeInstant::NONE;
-        } else if self.blocked_since.get().is_none() {
-            self.blocked_since = MaybeInstant::at(now.instant);
-        }
-        blocked
     }
 }
 
@@ -450,29 +275,6 @@ struct Request<'a> {
     cmd: &'a str,
     body: &'a [u8],
     sender: Sender<'a>,
-}
-
-impl<'a> Message<'a> {
-    /// A message that only this block gets.
-    const fn to_one(stage: Stage, parts: PublishParts<'a>, qos: Qos) -> Self {
-        Self {
-            stage,
-            parts,
-            qos,
-            expires: None,
-            variant: None,
-            origin: None,
-        }
-    }
-}
-
-/// Up to where the send queue takes a QoS 0 message. The outcome of a request is owed, and there are never more
-/// than the requests in flight; everything else is dropped as soon as the queue is over its bound.
-const fn stage_bound(stage: Stage) -> usize {
-    match stage {
-        Stage::Reply => 2 * limits::SEND_QUEUE_BYTES_MAX,
-        _ => limits::SEND_QUEUE_BYTES_MAX,
-    }
 }
 
 /// `<prefix><app>/<uid>/<role>/<resource>/<tail>` in pieces.
@@ -489,6 +291,14 @@ fn topic_of<'a>(prefix: &'static str, sender: Sender<'a>, tail: &'a str) -> [&'a
         "/",
         tail,
     ]
+}
+
+/// The identifier of the one subscription a message was sent for.
+const fn identifier(options: &SubscriptionOptions) -> &[u32] {
+    match options.identifier {
+        0 => &[],
+        _ => std::slice::from_ref(&options.identifier),
+    }
 }
 
 /// The same pieces without the last separator and the tail.

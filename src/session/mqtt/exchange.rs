@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Queues a message for a session that is kept and has no connection, or one that is ending: of channels, QoS 1
-    /// or 2, in the version of its last connection. Everything else is [`Undelivered::Gone`].
+    /// or 2. Everything else is [`Undelivered::Gone`].
     pub fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         let kept = self
             .messages

@@ -65,13 +65,9 @@ impl InFlight {
         &mut self,
         now: Now,
         link: &Link<'_>,
-        bytes: &mut usize,
         out: &mut O,
     ) -> Option<DropReason> {
         let message = self.message.as_mut()?;
-        *bytes -= message.len_bytes();
-        message.adapt(link.version, now);
-        *bytes += message.len_bytes();
         match unfit(message, now, link) {
             // The client may have taken it: forgetting its identifier would make the next message with it a
             // repetition.
@@ -83,7 +79,7 @@ impl InFlight {
         if self.repeated {
             message.repeat();
         }
-        write(message, out);
+        message.write(link.version, now, out);
         None
     }
 }
@@ -98,17 +94,14 @@ pub(super) const fn first_phase(qos: QoS) -> Phase {
 
 /// Why a message is not sent, if it is not.
 pub(super) fn unfit(message: &Message, now: Now, link: &Link<'_>) -> Option<DropReason> {
-    if u32::try_from(message.packet.len()).map_or(true, |len| len > link.packet_bytes_max) {
-        return Some(DropReason::TooLarge);
+    // Most clients set no bound, and those of 3.1.1 cannot.
+    if link.packet_bytes_max != u32::MAX {
+        let len = message.packet_len(link.version, now);
+        if u32::try_from(len).map_or(true, |len| len > link.packet_bytes_max) {
+            return Some(DropReason::TooLarge);
+        }
     }
     message.has_expired(now).then_some(DropReason::Expired)
-}
-
-/// Sends it as it is.
-pub(super) fn write<O: Output>(message: &Message, out: &mut O) {
-    out.write(message.packet.len(), |buffer| {
-        buffer.extend_from_slice(&message.packet);
-    });
 }
 
 /// PUBREL (3.6).

@@ -1,13 +1,13 @@
 //! A PUBLISH that cannot be sent yet, or may have to be sent again: its bytes, and what is changed in them.
 
 use crate::codec::Decode;
-use crate::codec::mqtt::forward::forwarded;
 use crate::codec::mqtt::packet::{Packet, PacketId, Publish, QoS, Version};
 use crate::codec::mqtt::property::id;
 use crate::codec::mqtt::publish::PublishParts;
 use crate::codec::mqtt::varint::{self, VarInt};
 use crate::codec::mqtt::{Context, Direction, decode};
 use crate::observe::Stage;
+use crate::session::Output;
 use crate::time::{Instant, Now};
 
 /// DUP in the first byte (3.3.1.1).
@@ -24,7 +24,7 @@ pub(super) struct Message {
     pub(super) seq: u64,
     /// What it is, for the order among its kind and for the counters.
     pub(super) stage: Stage,
-    /// How it is encoded.
+    /// How it is encoded: in a kept session as 5.0, which has room for everything, whatever the client speaks just now.
     pub(super) version: Version,
     /// When it is no longer worth sending.
     pub(super) expires: Option<Instant>,
@@ -54,33 +54,52 @@ impl Message {
         self.expires.is_some_and(|expires| expires < now.instant)
     }
 
-    /// Encodes it anew for a client of another version: 3.1.1 has no properties, and 5.0 is told the expiry.
-    pub(super) fn adapt(&mut self, version: Version, now: Now) {
+    /// Bytes of the packet for a client of this version.
+    pub(super) fn packet_len(&self, version: Version, now: Now) -> usize {
         if self.version == version {
-            return;
+            return self.packet.len();
         }
-        let Some(publish) = read(&self.packet, self.version) else {
-            return;
-        };
-        let topic = [publish.topic];
-        let (mut attributes, identifiers): (_, Vec<u32>) = (
-            Vec::new(),
-            publish.properties.subscription_identifiers().collect(),
-        );
-        let parts = PublishParts {
+        self.with_parts(version, now, |parts| parts.encoded_len())
+            .unwrap_or(self.packet.len())
+    }
+
+    /// Appends the packet for a client of this version. In 3.1.1 what that version has no room for is left out, but stays
+    /// with the message.
+    pub(super) fn write<O: Output>(&self, version: Version, now: Now, out: &mut O) {
+        let other = self.version != version;
+        let written = other
+            .then(|| {
+                self.with_parts(version, now, |parts| {
+                    out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
+                })
+            })
+            .flatten();
+        if written.is_none() {
+            out.write(self.packet.len(), |buffer| {
+                buffer.extend_from_slice(&self.packet);
+            });
+        }
+    }
+
+    /// Shows what the packet is made of, for a client of another version; `None` if it is no packet.
+    fn with_parts<T>(
+        &self,
+        version: Version,
+        now: Now,
+        show: impl FnOnce(&PublishParts<'_>) -> T,
+    ) -> Option<T> {
+        let publish = read(&self.packet, self.version)?;
+        // Only a packet of 5.0 has properties, and 3.1.1 takes none.
+        Some(show(&PublishParts {
+            dup: publish.dup,
             qos: publish.qos,
             retain: publish.retain,
-            topic: &topic,
+            topic: &[publish.topic],
             packet_id: publish.packet_id,
             expiry_s: self.expires.map(|expires| remaining_s(expires, now)),
-            subscription_identifiers: &identifiers,
-            attributes: forwarded(publish.properties, &mut attributes),
             payload: publish.payload,
             ..PublishParts::new(version)
-        };
-        let mut packet = Vec::with_capacity(parts.encoded_len());
-        parts.encode_into(&mut packet);
-        (self.packet, self.version) = (packet, version);
+        }))
     }
 
     /// Marks it as sent before \[MQTT-3.3.1-1\].

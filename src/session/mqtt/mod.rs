@@ -15,6 +15,7 @@ mod inbound;
 mod kept;
 mod label;
 mod life;
+mod machine;
 mod message;
 mod origin;
 mod outbound;
@@ -25,6 +26,7 @@ mod settings;
 mod state;
 mod subscribe;
 mod topic_alias;
+mod transmit;
 
 #[cfg(test)]
 mod tests;
@@ -32,18 +34,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::Decode;
 use crate::codec::mqtt::packet::{self, Ack, Packet, PacketId, Version};
 use crate::codec::mqtt::property::{Properties, Property};
-use crate::codec::mqtt::{Context, Direction, decode};
-use crate::journal::Journal;
 use crate::limits;
-use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Command, Completion, Delivery, Identity, Mark, Returned, Ticket, Undelivered};
+use crate::route::{Command, Ticket};
 pub use crate::session::Passwords;
-use crate::session::{
-    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
-};
+use crate::session::{Disconnect, Output, Scratch, Will};
 use crate::time::{Instant, MaybeInstant, Now};
 
 use auth::Enhanced;
@@ -330,246 +326,4 @@ impl Rare {
 /// The wire's packet identifier as a number.
 fn number(id: PacketId) -> u32 {
     u32::from(id.get())
-}
-
-impl super::Session for Session {
-    fn receive<'a, O: Output>(
-        &mut self,
-        now: Now,
-        bytes: &'a mut [u8],
-        scratch: &'a mut Scratch,
-        out: &mut O,
-    ) -> Result<Step<'a>, Disconnect> {
-        let bytes: &'a [u8] = bytes;
-        match self.state {
-            State::Connecting => return self.first(bytes, scratch, out),
-            State::LoggingIn => return Ok(Step::Hold),
-            State::Ended | State::Offline if bytes.is_empty() => return Ok(Step::Need(1)),
-            State::Ended | State::Offline => {
-                return Ok(Step::Done {
-                    used: bytes.len(),
-                    command: None,
-                });
-            }
-            State::Challenged | State::Attached => {}
-        }
-        let packet_bytes_max = if self.state == State::Challenged {
-            limits::PRELOGIN_BYTES_MAX
-        } else {
-            usize::try_from(self.settings.packet_bytes_max).unwrap_or(usize::MAX)
-        };
-        let context = Context {
-            version: Some(self.version),
-            packet_bytes_max,
-            direction: Direction::ToServer,
-        };
-        let (packet, used) = match decode(bytes, context) {
-            Ok(Decode::Frame { frame, len }) => (frame, len),
-            Ok(Decode::Need(len)) => return Ok(Step::Need(len)),
-            Err(malformed) => return Err(self.quit(Reason::Malformed(malformed), out)),
-        };
-        if self.state == State::Challenged {
-            return match self.challenged(&packet, scratch) {
-                Ok(command) => Ok(Step::Done {
-                    used,
-                    command: Some(command),
-                }),
-                Err(reason) => Err(self.quit(reason, out)),
-            };
-        }
-        if self.is_held(&packet) {
-            return Ok(Step::Hold);
-        }
-        self.heard = now.instant;
-        // Answers are never dropped, so who only asks and never reads is not read any more.
-        if out.queued() > limits::SEND_QUEUE_ANSWERS_BYTES_MAX {
-            return Err(self.quit(Reason::SlowReceiver, out));
-        }
-        let asked = self.packet(now, packet, scratch, out);
-        // Answers fill the queue, too.
-        self.is_blocked(now, out);
-        match asked {
-            Ok(command) => Ok(Step::Done { used, command }),
-            Err(reason) => Err(self.quit(reason, out)),
-        }
-    }
-
-    fn attached<O: Output>(&mut self, now: Now, verdict: Result<&Identity, LoginFailure>, out: &mut O) {
-        if self.state != State::LoggingIn {
-            return;
-        }
-        match verdict {
-            Ok(identity) => {
-                self.heard = now.instant;
-                self.state = State::Attached;
-                self.welcome(identity, out);
-                self.forget_welcome();
-                if std::mem::take(&mut self.welcome.session_present) {
-                    self.resume(now, out);
-                }
-            }
-            Err(failure) => self.say_good_bye(reason::login_failure(failure), out),
-        }
-    }
-
-    fn proven<O: Output>(
-        &mut self,
-        _now: Now,
-        verdict: Result<Proven<'_>, LoginFailure>,
-        out: &mut O,
-    ) -> Result<Option<Bind<'_>>, Disconnect> {
-        if let Err(reason) = self.decided(verdict, out) {
-            return Err(self.quit(reason, out));
-        }
-        Ok(self.binds())
-    }
-
-    fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
-        if self.state != State::Attached || publish::connection(ticket) != self.connection() {
-            return self.completed_late(ticket, publish::outcome(completion), out);
-        }
-        match completion {
-            Completion::Registered(results) => self.subscribed(ticket, results, out),
-            Completion::Unregistered(results) => self.unsubscribed(ticket, results, out),
-            Completion::Published(_)
-            | Completion::Direct(_)
-            | Completion::Requested
-            | Completion::Answered => {
-                let exactly_once = publish::packet_id(ticket).is_some_and(|(_, exactly_once)| exactly_once);
-                if self.is_counted(exactly_once) {
-                    self.unanswered = self.unanswered.saturating_sub(1);
-                }
-                self.acknowledge(ticket, publish::outcome(completion), out);
-            }
-        }
-    }
-
-    fn deliver<O: Output>(
-        &mut self,
-        now: Now,
-        delivery: &Delivery<'_>,
-        frames: &mut Frames<O::Shared>,
-        out: &mut O,
-    ) -> Result<(), Undelivered> {
-        if self.state != State::Attached {
-            return Err(Undelivered::Gone);
-        }
-        self.delivery(now, delivery, frames, out)
-    }
-
-    fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
-        let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
-        match self.state {
-            State::Ended | State::Offline => Ok(()),
-            State::Connecting | State::LoggingIn | State::Challenged => {
-                if passed(self.next_timeout()) {
-                    return Err(self.quit(Reason::LoginTimeout, out));
-                }
-                Ok(())
-            }
-            State::Attached => {
-                if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
-                    self.blocked_since = MaybeInstant::NONE;
-                }
-                if passed(self.blocked_deadline()) {
-                    return Err(self.quit(Reason::SlowReceiver, out));
-                }
-                if passed(self.keep_alive_deadline()) {
-                    return Err(self.quit(Reason::KeepAliveTimeout, out));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Connecting | State::LoggingIn | State::Challenged => {
-                Some(self.heard + Duration::from_millis(limits::PRELOGIN_MS_MAX))
-            }
-            State::Attached => match (self.keep_alive_deadline(), self.blocked_deadline()) {
-                (Some(keep_alive), Some(blocked)) => Some(keep_alive.min(blocked)),
-                (deadline, None) | (None, deadline) => deadline,
-            },
-            State::Offline => self.offline_deadline(),
-            State::Ended => None,
-        }
-    }
-
-    fn take_will(&mut self) -> Option<Box<Will>> {
-        // A block that was never attached has not left anything yet.
-        match self.state {
-            State::Connecting | State::LoggingIn | State::Challenged => None,
-            State::Attached | State::Offline | State::Ended => self.will.take(),
-        }
-    }
-
-    fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {
-        self.say_good_bye(Reason::Ending(ending), out);
-    }
-
-    fn protocol(&self) -> (Protocol, Transport) {
-        let protocol = match self.version {
-            Version::V311 => Protocol::Mqtt311,
-            Version::V5 => Protocol::Mqtt5,
-        };
-        (protocol, Transport::Stream)
-    }
-
-    fn life(&self) -> Life {
-        self.lasts()
-    }
-
-    fn keep_as(&mut self, number: u64) {
-        self.keep(number);
-    }
-
-    fn number(&self) -> u64 {
-        let kept = self.messages.as_ref().and_then(|messages| messages.kept.as_ref());
-        kept.map_or(0, |kept| kept.number())
-    }
-
-    fn detach(&mut self, now: Now) -> Option<Self> {
-        self.go_on_without(now)
-    }
-
-    fn inherit(&mut self, earlier: &mut Self) {
-        self.take_up(earlier);
-    }
-
-    fn give_back(&mut self) -> Vec<Returned> {
-        self.returned()
-    }
-
-    fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
-        self.keep_delivery(now, delivery)
-    }
-
-    fn due(&mut self, now: Now) -> Option<Due> {
-        self.what_is_due(now)
-    }
-
-    fn describe(&self, now: Now, into: &mut Vec<u8>) {
-        self.description(now).encode_into(into);
-    }
-
-    fn drain_journal(&mut self, batch: u64, into: &mut Journal) -> bool {
-        self.drain_journal(batch, into)
-    }
-
-    fn settled(&mut self, batch: u64) {
-        self.settled(batch);
-    }
-
-    fn mark(&self, ticket: Ticket) -> Option<Mark> {
-        self.mark_of(ticket)
-    }
-
-    fn missed(&mut self, ticket: Ticket, completion: &Completion) {
-        self.completed_away(ticket, publish::outcome(completion));
-    }
-
-    fn committed<O: Output>(&mut self, now: Now, batch: u64, out: &mut O) {
-        self.committed(now, batch, out);
-    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::in_flight::{InFlight, Link, Phase, Place, first_phase, unfit, write, write_release};
+use super::in_flight::{InFlight, Link, Phase, Place, first_phase, unfit, write_release};
 use super::kept::Kept;
 use super::message::{Message, UNNUMBERED};
 use super::rows::{Row, State};
@@ -238,7 +238,7 @@ impl Outbound {
             && self.waiting.is_empty()
             && self.has_room_for(&message, link, out)
         {
-            self.start(now, message, kept, out);
+            self.start(now, message, link, kept, out);
             return Ok(());
         }
         let settings = link.settings;
@@ -274,12 +274,19 @@ impl Outbound {
     }
 
     /// Gives a message its packet identifier, and sends it if nothing has to be durable before.
-    fn start<O: Output>(&mut self, now: Now, mut message: Message, kept: Option<&mut Kept>, out: &mut O) {
+    fn start<O: Output>(
+        &mut self,
+        now: Now,
+        mut message: Message,
+        link: &Link<'_>,
+        kept: Option<&mut Kept>,
+        out: &mut O,
+    ) {
         let qos = message.qos();
         let Some(kept) = kept else {
             let id = self.begin(qos);
             message.fill_in(now, Some(id));
-            write(&message, out);
+            message.write(link.version, now, out);
             // Sent at QoS 2 it goes to nobody else [MQTT-4.8.2-5].
             if qos == QoS::AtLeastOnce
                 && message.origin.is_some()
@@ -300,7 +307,7 @@ impl Outbound {
             self.unsent += 1;
             Place::Held(kept.turn())
         } else {
-            write(&message, out);
+            message.write(link.version, now, out);
             Place::Sent
         };
         self.in_flight_bytes += message.len_bytes();
@@ -335,7 +342,6 @@ impl Outbound {
                 return;
             }
             let Some(mut message) = self.pop() else { return };
-            message.adapt(link.version, now);
             if let Some(reason) = unfit(&message, now, link) {
                 link.settings.metrics.dropped(message.stage, reason);
                 if let Some(kept) = kept.as_deref_mut().filter(|_| message.qos() != QoS::AtMostOnce) {
@@ -345,9 +351,9 @@ impl Outbound {
             }
             if message.qos() == QoS::AtMostOnce {
                 message.fill_in(now, None);
-                write(&message, out);
+                message.write(link.version, now, out);
             } else {
-                self.start(now, message, kept.as_deref_mut(), out);
+                self.start(now, message, link, kept.as_deref_mut(), out);
             }
         }
     }
@@ -370,7 +376,7 @@ impl Outbound {
                 if full {
                     continue;
                 }
-                if let Some(reason) = next.prepare(now, link, &mut self.in_flight_bytes, out) {
+                if let Some(reason) = next.prepare(now, link, out) {
                     let stage = next.message.as_ref().map(|message| message.stage);
                     if let Some(stage) = stage {
                         link.settings.metrics.dropped(stage, reason);

@@ -127,10 +127,7 @@ pub(super) const fn code_v3(reason: Reason, carrier: Carrier) -> Option<u8> {
             Carrier::ConnAck,
         ) => Some(3),
         (Reason::BadCredentials, Carrier::ConnAck) => Some(4),
-        (
-            Reason::NoCredentials | Reason::Refused(_) | Reason::Malformed(Malformed::WillTopic),
-            Carrier::ConnAck,
-        ) => Some(5),
+        (Reason::NoCredentials | Reason::Refused(_), Carrier::ConnAck) => Some(5),
         _ => None,
     }
 }
@@ -266,6 +263,8 @@ mod tests {
         assert_eq!(code(Reason::NoCredentials), Some(5));
         assert_eq!(code(Reason::Refused(Refusal::InvalidName)), Some(5));
         assert_eq!(code(Reason::Malformed(Malformed::Truncated)), None);
+        // 3.1.1 [MQTT-3.1.4-1]: what does not conform gets no CONNACK.
+        assert_eq!(code(Reason::Malformed(Malformed::WillTopic)), None);
     }
 
     #[test]

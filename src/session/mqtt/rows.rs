@@ -1,7 +1,8 @@
 //! The rows of [`Table::Outbound`] and [`Table::Inbound`]: how a session's messages and exchanges are stored.
 //!
 //! A value in the table of messages is the version of the form (1 byte), the state (1), the packet identifier
-//! (2, 0 is none), the stage (1), the MQTT version (1), the expiry (8, milliseconds since the Unix epoch, 0 is
+//! (2, 0 is none), the stage (1), the MQTT version that the PUBLISH is encoded in (1; 5.0, and from earlier
+//! releases 3.1.1), the expiry (8, milliseconds since the Unix epoch, 0 is
 //! none) and the encoded PUBLISH, all numbers big endian. One that the session has as a member of a group is of another
 //! version: before the PUBLISH stand the length (4) and the bytes of its origin. An exchange has no value.
 //!

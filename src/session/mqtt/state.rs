@@ -97,7 +97,7 @@ impl MessageState {
     /// What is stored of session `number`: its messages in the order of their keys, each with its number and its
     /// value, and the identifiers of its exchanges with whether the value of their row says more than that they were begun
     /// (their messages went to several shards). Also tells how many messages were damaged: they are left out,
-    /// and deleted with the next changes.
+    /// and deleted with the next changes. What the client spoke is in the session's description.
     pub fn restore<'a>(
         number: u64,
         now: Now,
@@ -105,11 +105,10 @@ impl MessageState {
         exchanges: impl IntoIterator<Item = (PacketId, bool)>,
     ) -> (Self, usize) {
         let (mut kept, mut outbound, mut damaged) = (Kept::new(number), Outbound::default(), 0);
-        let mut version = Version::V5;
         for (seq, value) in messages {
             kept.skip(seq);
             match Row::decode(value) {
-                Some(row) if outbound.restore(now, seq, &row) => version = row.version,
+                Some(row) if outbound.restore(now, seq, &row) => {}
                 _ => {
                     damaged += 1;
                     kept.delete(seq);
@@ -120,7 +119,7 @@ impl MessageState {
             outbound,
             exchanges: exchanges.into_iter().collect(),
             kept: Some(Box::new(kept)),
-            version,
+            version: Version::V5,
             told: Told::default(),
         };
         (state, damaged)

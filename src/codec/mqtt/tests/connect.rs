@@ -177,7 +177,7 @@ fn mqtt5_3_1_3_3_the_will_topic_is_a_topic_name() {
         );
         assert_eq!(connect(&v5), Err(malformed));
     }
-    assert_eq!(Malformed::WillTopic.reason_code(), 0x90);
+    assert_eq!(Malformed::WillTopic.reason_code(), 0x82);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn mqtt5_3_3_2_2_a_topic_name_has_no_wildcard() {
             Malformed::TopicNameWildcard,
         );
     }
-    assert_eq!(Malformed::TopicNameWildcard.reason_code(), 0x90);
+    assert_eq!(Malformed::TopicNameWildcard.reason_code(), 0x82);
 }
 
 #[test]

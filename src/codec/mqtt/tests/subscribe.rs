@@ -119,7 +119,7 @@ fn mqtt5_4_7_1_filters_are_checked_in_subscribe_and_unsubscribe() {
             refused(version, UP, 0xA2, &[head, &field(filter)], malformed);
         }
     }
-    assert_eq!(Malformed::TopicFilterWildcard.reason_code(), 0x8F);
+    assert_eq!(Malformed::TopicFilterWildcard.reason_code(), 0x82);
 }
 
 #[test]

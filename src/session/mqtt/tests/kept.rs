@@ -1,20 +1,18 @@
 //! Sessions that outlive their connection: what waits for the disk, what is sent again, what is queued.
 
-use std::time::Duration;
-
 use super::deliver::{channel, on, options, sender};
 use super::model::{Disk, NUMBER, offline};
+use super::offline::queue;
 use super::*;
 use crate::codec::mqtt::packet::Ack;
 use crate::journal::{Journal, Table};
-use crate::route::{ChannelMessage, Completion, Delivery, Qos, Reach, Refusal, Ticket, Undelivered};
+use crate::route::{ChannelMessage, Completion, Delivery, Qos, Reach, Refusal, Ticket};
 use crate::session::mqtt::MessageState;
 use crate::session::mqtt::control::FORM_PLAIN;
-use crate::time::Instant;
 
 const EXACTLY_ONCE: u32 = 1 << 16;
 
-fn ack(number: u16) -> Ack<'static> {
+pub(super) fn ack(number: u16) -> Ack<'static> {
     Ack {
         packet_id: id(number),
         code: 0,
@@ -22,22 +20,22 @@ fn ack(number: u16) -> Ack<'static> {
     }
 }
 
-fn kept(version: Version) -> Client {
+pub(super) fn kept(version: Version) -> Client {
     kept_with(version, settings(), &[])
 }
 
-fn kept_with(version: Version, settings: Settings, asks: &[Property<'_>]) -> Client {
+pub(super) fn kept_with(version: Version, settings: Settings, asks: &[Property<'_>]) -> Client {
     let mut client = Client::attached_with(version, settings, asks);
     client.peer.session.keep(NUMBER);
     client
 }
 
-fn deliver(client: &mut Client, name: &str, qos: Qos) {
+pub(super) fn deliver(client: &mut Client, name: &str, qos: Qos) {
     channel(client, on(name, qos), options(qos, FORM_PLAIN), &[]).unwrap();
 }
 
 /// Everything written is made durable, and the session is told.
-fn flush(client: &mut Client, disk: &mut Disk) {
+pub(super) fn flush(client: &mut Client, disk: &mut Disk) {
     let peer = &mut client.peer;
     disk.drain(&mut peer.session);
     while let Some(batch) = disk.commit() {
@@ -46,7 +44,7 @@ fn flush(client: &mut Client, disk: &mut Disk) {
 }
 
 /// The client comes back on another connection.
-fn back(state: Box<MessageState>, version: Version, asks: &[Property<'_>], now: Now) -> Client {
+pub(super) fn back(state: Box<MessageState>, version: Version, asks: &[Property<'_>], now: Now) -> Client {
     let mut client = Client::attached_with(version, settings(), asks);
     let peer = &mut client.peer;
     peer.now = now;
@@ -56,7 +54,7 @@ fn back(state: Box<MessageState>, version: Version, asks: &[Property<'_>], now: 
 }
 
 /// Topic, QoS, identifier and DUP of each PUBLISH; `rel` and the identifier of each PUBREL.
-fn seen(client: &mut Client) -> Vec<(&'static str, u8, u16, bool)> {
+pub(super) fn seen(client: &mut Client) -> Vec<(&'static str, u8, u16, bool)> {
     client
         .packets()
         .iter()
@@ -298,178 +296,6 @@ fn mqtt5_3_1_2_11_4_what_the_next_client_does_not_take_is_dropped() {
     assert_eq!(client.drops(Stage::Channel, DropReason::TooLarge), 2);
     flush(&mut client, &mut disk);
     assert_eq!(disk.rows.len(), 1);
-}
-
-#[test]
-fn mqtt5_4_4_a_session_may_change_its_version() {
-    let mut client = kept(V5);
-    deliver(&mut client, "1", Qos::AtLeastOnce);
-    let mut session = offline(client.peer.session.take_exchange());
-    queue(&mut session, on("2", Qos::AtLeastOnce)).unwrap();
-    let mut client = back(session.take_exchange(), V311, &[], Now::default());
-    assert_eq!(seen(&mut client), [("1", 1, 1, true), ("2", 1, 2, false)]);
-    let state = client.peer.session.take_exchange();
-    let mut client = back(state, V5, &[], Now::default());
-    assert_eq!(seen(&mut client), [("1", 1, 1, true), ("2", 1, 2, true)]);
-}
-
-/// Delivers a channel message to a session without a connection.
-fn queue(session: &mut Session, message: ChannelMessage<'_>) -> Result<(), Undelivered> {
-    let from = sender();
-    let delivery = Delivery::Channel {
-        message,
-        sender: from.sender(),
-        options: options(Qos::ExactlyOnce, FORM_PLAIN),
-        identifiers: &[],
-        share: None,
-    };
-    session.keep_delivery(at(0), &delivery)
-}
-
-fn at(s: u64) -> Now {
-    Now {
-        instant: Instant::from_nanos(s * 1_000_000_000),
-        unix_ms: 1_000_000 + s * 1_000,
-    }
-}
-
-#[test]
-fn mqtt5_3_3_2_3_3_what_expires_before_the_client_is_back_is_dropped() {
-    for crashed in [false, true] {
-        let mut disk = Disk::default();
-        let mut client = kept(V5);
-        client.peer.now = at(0);
-        let lasting = |name, s, qos| ChannelMessage {
-            expires: Some(at(0).instant + Duration::from_secs(s)),
-            ..on(name, qos)
-        };
-        let plain = options(Qos::ExactlyOnce, FORM_PLAIN);
-        channel(&mut client, lasting("1", 5, Qos::ExactlyOnce), plain, &[]).unwrap();
-        channel(&mut client, lasting("2", 5, Qos::ExactlyOnce), plain, &[]).unwrap();
-        channel(&mut client, lasting("3", 5, Qos::AtLeastOnce), plain, &[]).unwrap();
-        flush(&mut client, &mut disk);
-        client.send(&Packet::PubRec(ack(1))).unwrap();
-        flush(&mut client, &mut disk);
-        let mut session = offline(client.peer.session.take_exchange());
-        queue(&mut session, lasting("4", 5, Qos::ExactlyOnce)).unwrap();
-        queue(&mut session, lasting("5", 60, Qos::ExactlyOnce)).unwrap();
-        disk.drain(&mut session);
-        session.settled(disk.commit().unwrap());
-        let state = if crashed {
-            // The clock of the next daemon begins elsewhere.
-            let (state, damaged) = disk.crash(Now {
-                instant: at(500).instant,
-                ..at(8)
-            });
-            assert_eq!(damaged, 0);
-            Box::new(state)
-        } else {
-            session.take_exchange()
-        };
-        let now = if crashed {
-            Now {
-                instant: at(502).instant,
-                ..at(10)
-            }
-        } else {
-            at(10)
-        };
-        let mut client = back(state, V5, &[], now);
-        flush(&mut client, &mut disk);
-        let packets = client.packets();
-        let told = |packet: &Packet<'static>| match packet {
-            Packet::PubRel(ack) => (ack.packet_id.get(), "rel", None),
-            Packet::Publish(publish) => (
-                publish.packet_id.unwrap().get(),
-                publish.topic,
-                publish.properties.message_expiry_interval_s(),
-            ),
-            other => panic!("{other:?}"),
-        };
-        let told: Vec<_> = packets.iter().map(told).collect();
-        // Of the second the client may have taken the identifier, so it is not forgotten.
-        assert_eq!(told, [(1, "rel", None), (2, "2", Some(0)), (4, "5", Some(50))]);
-        assert_eq!(client.drops(Stage::Channel, DropReason::Expired), 2);
-        assert_eq!(disk.rows.len(), 3);
-    }
-}
-
-#[test]
-fn mqtt5_4_5_a_session_without_a_connection_queues_channels_of_qos_1_and_2_alone() {
-    let mut client = kept(V5);
-    client.send(&Packet::PingReq).unwrap();
-    let mut session = offline(client.peer.session.take_exchange());
-    assert_eq!(
-        queue(&mut session, on("a", Qos::AtMostOnce)),
-        Err(Undelivered::Gone)
-    );
-    assert_eq!(queue(&mut session, on("a", Qos::AtLeastOnce)), Ok(()));
-    let from = sender();
-    let direct = Delivery::Direct {
-        text: "hello",
-        attributes: &[],
-        to_account: false,
-        sender: from.sender(),
-        qos: Qos::ExactlyOnce,
-        options: options(Qos::ExactlyOnce, FORM_PLAIN),
-    };
-    let gone = session.keep_delivery(Now::default(), &direct);
-    assert_eq!(gone, Err(Undelivered::Gone));
-    let mut ordinary = offline(Client::attached(V5).peer.session.take_exchange());
-    let gone = queue(&mut ordinary, on("a", Qos::AtLeastOnce));
-    assert_eq!(gone, Err(Undelivered::Gone), "nobody comes back for it");
-}
-
-#[test]
-fn mqtt5_4_5_what_comes_while_the_connection_ends_waits_like_what_comes_later() {
-    let mut client = kept(V5);
-    let ending = &mut client.peer.session;
-    assert_eq!(queue(ending, on("a", Qos::AtMostOnce)), Err(Undelivered::Gone));
-    assert_eq!(queue(ending, on("a", Qos::AtLeastOnce)), Ok(()));
-    let mut client = back(ending.take_exchange(), V5, &[], Now::default());
-    assert_eq!(seen(&mut client), [("a", 1, 1, false)]);
-}
-
-#[test]
-fn what_waits_for_a_client_is_bounded_as_configured() {
-    let bounded = || Settings {
-        queued_messages_max: 2,
-        queued_bytes_max: 1_024,
-        ..settings()
-    };
-    let mut client = kept_with(V5, bounded(), &[]);
-    let shared = Arc::clone(&client.settings);
-    let mut session = Session::new(&shared, Passwords::Taken, Now::default());
-    session.give_exchange(client.peer.session.take_exchange());
-    for expected in [Ok(()), Ok(()), Err(Undelivered::QueueFull)] {
-        assert_eq!(queue(&mut session, on("a", Qos::AtLeastOnce)), expected);
-    }
-    // What is in flight is kept, so it is bounded, too: beyond, messages wait.
-    let mut client = kept_with(V5, bounded(), &[]);
-    let large = "x".repeat(700);
-    let message = ChannelMessage {
-        payload: large.as_bytes(),
-        ..on("a", Qos::AtLeastOnce)
-    };
-    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
-    for (expected, sent) in [(Ok(()), 1), (Ok(()), 0), (Err(Undelivered::QueueFull), 0)] {
-        assert_eq!(channel(&mut client, message, plain, &[]), expected);
-        assert_eq!(client.packets().len(), sent);
-    }
-    client.send(&Packet::PubAck(ack(1))).unwrap();
-    assert_eq!(client.packets().len(), 1);
-    let mut client = Client::attached_with(
-        V311,
-        Settings {
-            inflight_max: 1,
-            ..settings()
-        },
-        &[],
-    );
-    for sent in [1, 0] {
-        deliver(&mut client, "a", Qos::AtLeastOnce);
-        assert_eq!(client.packets().len(), sent);
-    }
 }
 
 #[test]

@@ -4,14 +4,18 @@ mod auth;
 mod connect;
 mod deliver;
 mod exchange;
+mod forms;
 mod hostile;
 mod kept;
 mod life;
 mod model;
+mod offline;
 mod outbound;
 mod publish;
+mod request;
 mod share;
 mod subscribe;
+mod version;
 
 use std::sync::Arc;
 
@@ -31,6 +35,9 @@ use crate::time::Now;
 const V311: Version = Version::V311;
 const V5: Version = Version::V5;
 const BOTH: [Version; 2] = [V311, V5];
+
+/// A token of a request.
+const TOKEN: &str = "00112233445566778899aabbccddeeff";
 
 /// A client at the other end of a session.
 struct Client {

@@ -185,17 +185,30 @@ fn mqtt5_3_3_a_message_is_encoded_anew_for_a_client_of_another_version() {
         retain: true,
         ..parts(QoS::ExactlyOnce, b"text")
     };
+    let sent = |message: &Message, version, now| {
+        let mut out = Recorder::default();
+        message.write(version, now, &mut out);
+        let packet = out.take();
+        assert_eq!(message.packet_len(version, now), packet.len());
+        packet
+    };
     let mut message = waiting(&five, None);
-    message.adapt(V311, now(0));
-    assert_eq!((message.version, message.packet), (V311, encoded(&three)));
-    let mut message = waiting(&three, Some(now(4_000).instant));
-    message.adapt(V5, now(1_000));
+    assert_eq!(sent(&message, V311, now(0)), encoded(&three));
+    assert_eq!(
+        sent(&message, V5, now(0)),
+        encoded(&five),
+        "nothing is lost by it"
+    );
+    message.repeat();
+    let again = PublishParts { dup: true, ..three };
+    assert_eq!(sent(&message, V311, now(0)), encoded(&again));
+    let message = waiting(&three, Some(now(4_000).instant));
     let told = PublishParts {
         version: V5,
         expiry_s: Some(3),
         ..three
     };
-    assert_eq!(message.packet, encoded(&told));
+    assert_eq!(sent(&message, V5, now(1_000)), encoded(&told));
 }
 
 #[test]
