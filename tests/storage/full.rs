@@ -117,3 +117,34 @@ fn a_full_disk_lets_sessions_that_are_there_go_on_and_takes_no_new_ones() {
         assert!(!present);
     });
 }
+
+#[test]
+fn a_log_that_may_not_grow_is_folded_into_the_database_and_used_again() {
+    let mut house = House::new(1);
+    let (keeper, account) = (house.account(), house.account());
+    let (kept, _) = house.lodger(PAHO_5, &keeper, "k");
+    kept.hear("kept/#", 1);
+    let sender = house.guest(PAHO_5, &account, "s");
+    let text = |number: usize| format!("{number:03} {}", "x".repeat(2_000));
+    let turn = |number: usize| {
+        assert_eq!(publish(&sender, "kept/a", &text(number), 1), 0, "{number}");
+        assert_eq!(kept.message().text(), text(number));
+    };
+    (0..40).for_each(turn);
+    let log = fs::metadata(house.file("sessions.db-wal")).unwrap().len();
+    house.lives.limit_files(Some(log));
+    // Many times what is left: messages come and go.
+    (40..400).for_each(turn);
+    assert_eq!(
+        (house.metric(REFUSING), house.told("cannot be stored").len()),
+        (0, 0)
+    );
+    assert_eq!(fs::metadata(house.file("sessions.db-wal")).unwrap().len(), log);
+    kept.disconnect();
+    assert_eq!(publish(&sender, "kept/a", "last", 1), 0);
+    house.lives.kill();
+    house.lives.start();
+    let (kept, present) = house.lodger(PAHO_5, &keeper, "k");
+    assert!(present);
+    assert_eq!(kept.message().text(), "last");
+}
