@@ -281,6 +281,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
+        if self.draining {
+            // The other shards may be gone in a moment: it is due still when the daemon is back.
+            return;
+        }
         let due = self.table.get_mut(key).and_then(|entry| entry.session.due(now));
         match due {
             Some(Due::Will(will)) => {

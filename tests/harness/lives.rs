@@ -28,7 +28,7 @@ pub(crate) struct Lives {
 
 /// Ignores SIGXFSZ, as a daemon without a limit would never get it, and becomes its arguments: where a file may not
 /// grow, a write fails as on a full disk.
-const WITH_FILES_LIMITED: &str = "trap '' XFSZ; exec \"$@\"";
+const WITH_FILES_LIMITED: &str = "trap '' XFSZ; ulimit -S -f \"$FILES\"; exec \"$@\"";
 
 impl Lives {
     /// The first life begins.
@@ -52,30 +52,7 @@ impl Lives {
 
     /// Begins the next life, and waits for its ready line.
     pub(crate) fn start(&mut self) {
-        let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            WITH_FILES_LIMITED,
-            "sh",
-            env!("CARGO_BIN_EXE_nexusd"),
-            "serve",
-        ]);
-        if !self.config.is_empty() {
-            let path = self.directory.path().join("nexus.toml");
-            std::fs::write(&path, &self.config).unwrap();
-            command.arg("--config").arg(path);
-        }
-        for (at, name) in ["--mqtt", "--ws", "--http"].into_iter().enumerate() {
-            command.arg(name).arg(self.addresses[at].to_string());
-        }
-        command
-            .args(["--shards", &self.shards.to_string(), "--domain", DOMAIN])
-            .arg("--data-dir")
-            .arg(self.data_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = self.command().spawn().unwrap();
         let (mut output, errors) = (
             BufReader::new(child.stdout.take().unwrap()),
             BufReader::new(child.stderr.take().unwrap()),
@@ -100,6 +77,50 @@ impl Lives {
             "no ready line but {line:?}\n{}",
             self.log()
         );
+    }
+
+    /// Begins a life that must not come about; on a full disk, if that is so. What it says why.
+    pub(crate) fn start_refused(&self, is_full: bool) -> String {
+        let mut command = self.command();
+        if is_full {
+            command.env("FILES", "0");
+        }
+        let output = command.output().unwrap();
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), output.stdout),
+            (Some(1), Vec::new()),
+            "{why}"
+        );
+        why
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            WITH_FILES_LIMITED,
+            "sh",
+            env!("CARGO_BIN_EXE_nexusd"),
+            "serve",
+        ]);
+        if !self.config.is_empty() {
+            let path = self.directory.path().join("nexus.toml");
+            std::fs::write(&path, &self.config).unwrap();
+            command.arg("--config").arg(path);
+        }
+        for (at, name) in ["--mqtt", "--ws", "--http"].into_iter().enumerate() {
+            command.arg(name).arg(self.addresses[at].to_string());
+        }
+        command
+            .args(["--shards", &self.shards.to_string(), "--domain", DOMAIN])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .env("FILES", "unlimited")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 
     /// Ends this life with SIGKILL.

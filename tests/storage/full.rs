@@ -148,3 +148,27 @@ fn a_log_that_may_not_grow_is_folded_into_the_database_and_used_again() {
     assert!(present);
     assert_eq!(kept.message().text(), "last");
 }
+
+#[test]
+fn a_daemon_that_is_stopped_on_a_full_disk_ends_and_says_what_is_lost() {
+    let mut house = House::new(2);
+    let (keeper, account) = (house.account(), house.account());
+    let (kept, _) = house.lodger(PAHO_5, &keeper, "k");
+    kept.hear("kept/#", 1);
+    kept.disconnect();
+    let sender = house.guest(PAHO_5, &account, "s");
+    assert_eq!(publish(&sender, "kept/a", "one", 1), 0);
+    let _waits = fill(&house, &sender);
+    house.lives.stop();
+    assert_eq!(
+        house.told("could not be stored").len(),
+        1,
+        "{}",
+        house.lives.log()
+    );
+    house.lives.start();
+    let (kept, present) = house.lodger(PAHO_5, &keeper, "k");
+    assert!(present);
+    assert_eq!(kept.message().text(), "one");
+    assert_no_more(&kept);
+}

@@ -3,6 +3,7 @@
 
 mod damage;
 mod full;
+mod stopped;
 
 use std::fs;
 use std::path::PathBuf;
