@@ -1,6 +1,7 @@
 //! What the daemon keeps on the disk, shown with third-party clients: a disk that is full, files that are damaged, a
 //! daemon that is stopped, commits that many share.
 
+mod commits;
 mod damage;
 mod full;
 mod stopped;
