@@ -270,6 +270,28 @@ fn while_nothing_can_be_made_to_last_sessions_go_on_and_no_new_one_begins() {
 }
 
 #[test]
+fn while_nothing_can_be_stored_sessions_that_come_and_go_take_no_more_room() {
+    let mut world = World::new();
+    hearer(&mut world, 1);
+    world.closed(1);
+    let mut most = 0;
+    for conn in 2..200_000 {
+        world.open(conn);
+        world.send(conn, HEARER);
+        world.verdict(Ok(grants()));
+        world.closed(conn);
+        let Some((number, journal)) = world.hub.take_batch() else {
+            panic!("it is written down")
+        };
+        most = most.max(journal.len_bytes());
+        world.hub.keep_batch(number, journal);
+    }
+    let more = limits::JOURNAL_BYTES_MAX / 1_024;
+    let bound = limits::JOURNAL_BYTES_MAX..limits::JOURNAL_BYTES_MAX + more;
+    assert!(bound.contains(&most), "{most}");
+}
+
+#[test]
 fn a_token_that_runs_out_ends_the_connection_and_not_the_session() {
     let mut world = World::new();
     world.open(1);
