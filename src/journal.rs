@@ -3,6 +3,8 @@
 //!
 //! Invariant: changes are kept in the order they were written; of two to one key the later one holds.
 
+use std::collections::BTreeSet;
+
 /// A table of what outlives the daemon. The number is part of the stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -71,6 +73,16 @@ pub enum Change<'a> {
         /// What they begin with; never empty.
         prefix: &'a [u8],
     },
+}
+
+impl<'a> Change<'a> {
+    /// The table, and the key or what keys begin with.
+    const fn place(&self) -> (Table, &'a [u8]) {
+        match *self {
+            Self::Put { table, key, .. } | Self::Delete { table, key } => (table, key),
+            Self::DeleteAll { table, prefix } => (table, prefix),
+        }
+    }
 }
 
 const PUT: u8 = 0;
@@ -154,6 +166,40 @@ impl Journal {
         self.changes += std::mem::take(&mut later.changes);
     }
 
+    /// Forgets changes that later ones override: what is left comes to the same, and takes no more bytes than there are
+    /// keys to speak of.
+    pub fn compact(&mut self) {
+        let changes: Vec<Change<'_>> = self.iter().collect();
+        let (mut seen, mut cleared, mut lens) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut left = Vec::new();
+        for change in changes.iter().rev() {
+            let (table, key) = change.place();
+            let is_in = |len: &usize| {
+                key.get(..*len)
+                    .is_some_and(|start| cleared.contains(&(table, start)))
+            };
+            if lens.iter().any(is_in) {
+                continue;
+            }
+            if let Change::DeleteAll { prefix, .. } = change {
+                cleared.insert((table, *prefix));
+                lens.insert(prefix.len());
+            } else if !seen.insert((table, key)) {
+                continue;
+            }
+            left.push(change);
+        }
+        let mut compacted = Self::new();
+        for change in left.into_iter().rev() {
+            match *change {
+                Change::Put { table, key, value } => compacted.put(table, key, value),
+                Change::Delete { table, key } => compacted.delete(table, key),
+                Change::DeleteAll { table, prefix } => compacted.delete_all(table, prefix),
+            }
+        }
+        *self = compacted;
+    }
+
     /// Forgets all changes; keeps the room.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -219,6 +265,59 @@ mod tests {
         let (table, prefix) = (Table::Registrations, &b"p"[..]);
         assert_eq!(read[3], Change::DeleteAll { table, prefix });
         assert_eq!(read.len(), 4);
+    }
+
+    #[test]
+    fn compacted_changes_come_to_the_same_and_name_each_key_once() {
+        type Rows = std::collections::BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+        fn apply(journal: &Journal, rows: &mut Rows) {
+            for change in journal.iter() {
+                match change {
+                    Change::Put { table, key, value } => {
+                        rows.insert((table, key.to_vec()), value.to_vec());
+                    }
+                    Change::Delete { table, key } => {
+                        rows.remove(&(table, key.to_vec()));
+                    }
+                    Change::DeleteAll { table, prefix } => {
+                        rows.retain(|(of, key), _| *of != table || !key.starts_with(prefix));
+                    }
+                }
+            }
+        }
+        // Any fixed sequence will do.
+        let mut state = 7_u32;
+        let mut random = move |below: u8| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_le_bytes()[3] % below
+        };
+        for _ in 0..300 {
+            let mut journal = Journal::new();
+            for _ in 0..random(60) {
+                let table = Table::ALL[usize::from(random(2))];
+                let key: Vec<u8> = (0..=random(3)).map(|_| random(3)).collect();
+                match random(8) {
+                    0 => journal.delete_all(table, &key),
+                    1 | 2 => journal.delete(table, &key),
+                    _ => journal.put(table, &key, &[random(255)]),
+                }
+            }
+            let mut before = Rows::new();
+            for first in 0..3 {
+                for second in 0..3 {
+                    before.insert((Table::ALL[0], vec![first, second]), b"before".to_vec());
+                }
+            }
+            let (mut plain, mut compact) = (before.clone(), before);
+            apply(&journal, &mut plain);
+            journal.compact();
+            apply(&journal, &mut compact);
+            assert_eq!(plain, compact);
+            let places: BTreeSet<_> = journal.iter().map(|change| change.place()).collect();
+            // A key that was cleared may be written again.
+            let cleared = |change: &Change<'_>| matches!(change, Change::DeleteAll { .. });
+            assert!(journal.len() <= places.len() + journal.iter().filter(cleared).count());
+        }
     }
 
     #[test]

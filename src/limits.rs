@@ -306,6 +306,8 @@ pub const STORAGE_STOP_TRIES_MAX: u32 = 5;
 pub const STORAGE_LOG_MS: u64 = 10_000;
 /// Places of a damaged table that are skipped while it is salvaged; what lies behind is given up.
 pub const STORAGE_GAPS_MAX: usize = 1_024;
+/// Damaged databases that are kept aside, each with its log; the oldest go.
+pub const STORAGE_DAMAGED_MAX: usize = 3;
 /// Pages that the storage thread keeps in memory.
 pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
 /// The write-ahead log is folded into the database when it has as many bytes.

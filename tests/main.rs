@@ -35,6 +35,7 @@ mod rights;
 mod selection;
 mod session;
 mod share;
+mod storage;
 mod suites;
 mod system;
 mod xmpp;

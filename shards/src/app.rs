@@ -126,7 +126,14 @@ pub trait App: Sized {
     /// was full has room again.
     fn flush(&mut self, plane: &mut Plane<Self::Parcel>);
 
-    /// The daemon stops; listeners are closed. Say good-bye ([`Close::AfterFlush`]). The shard leaves its loop
-    /// when no connection is left or the drain time is over.
+    /// Whether something is left that [`App::flush`] could not hand over yet. While it is so, a shard that stops stays,
+    /// up to the drain time.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// The daemon stops; listeners are closed. Say good-bye ([`Close::AfterFlush`]). The shards leave their loops
+    /// when no connection is left on any of them and every parcel has been taken with all that follows from it, or
+    /// when the drain time is over.
     fn stopping(&mut self, plane: &mut Plane<Self::Parcel>);
 }

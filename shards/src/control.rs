@@ -17,7 +17,7 @@ pub(crate) struct Control {
     deadline: AtomicU64,
     failed: AtomicBool,
     left: AtomicUsize,
-    heeded: AtomicUsize,
+    drained: AtomicUsize,
     rings: Vec<AtomicI32>,
     bells: Vec<Bell>,
 }
@@ -28,7 +28,7 @@ impl Control {
             deadline: AtomicU64::new(NEVER),
             failed: AtomicBool::new(false),
             left: AtomicUsize::new(0),
-            heeded: AtomicUsize::new(0),
+            drained: AtomicUsize::new(0),
             rings: bells.iter().map(|_| AtomicI32::new(-1)).collect(),
             bells,
         }
@@ -46,16 +46,16 @@ impl Control {
         (deadline != NEVER).then_some(deadline)
     }
 
-    /// A shard has noticed that it is to stop: it hands no connection over any more. Called once by each.
-    pub(crate) fn heed(&self) {
-        if self.heeded.fetch_add(1, Ordering::AcqRel) + 1 >= self.bells.len() {
+    /// A shard that stops has no connection left, or no time: it hands none over any more. Called once by each.
+    pub(crate) fn drained(&self) {
+        if self.drained.fetch_add(1, Ordering::AcqRel) + 1 >= self.bells.len() {
             self.wake_all();
         }
     }
 
-    /// Whether all shards have noticed that they are to stop: what is between them by now is all there will be.
-    pub(crate) fn have_all_heeded(&self) -> bool {
-        self.heeded.load(Ordering::Acquire) >= self.bells.len()
+    /// Whether that is so of all shards: what is between them by now, and what follows from it, is all there will be.
+    pub(crate) fn have_all_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire) >= self.bells.len()
     }
 
     /// One shard failed: all end at once.
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn all_have_heeded_only_when_each_has() {
+    fn all_have_drained_only_when_each_has() {
         let bells = vec![Bell::new().unwrap(), Bell::new().unwrap()];
         let control = Control::new(bells);
-        control.heed();
-        assert!(!control.have_all_heeded());
-        control.heed();
-        assert!(control.have_all_heeded());
+        control.drained();
+        assert!(!control.have_all_drained());
+        control.drained();
+        assert!(control.have_all_drained());
     }
 
     #[test]

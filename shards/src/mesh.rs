@@ -5,16 +5,26 @@
 //! it sleeps and where it wishes for room, and then looks at every ring once more. A peer that pushed or made
 //! room fences and then reads the announcement. One of the two sees the other.
 //!
+//! A parcel is counted as sent before it is pushed, and as done with after all that follows from it was pushed: if as
+//! many are done with as were sent, the latter read after the former, nothing is under way.
+//!
 //! Knows nothing of bells: it tells whom to ring.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crossbeam::utils::CachePadded;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
 /// Set by a producer that found the ring full and is about to sleep; answered by the consumer with a bell.
 type Wish = Arc<CachePadded<AtomicBool>>;
+
+/// Parcels of one shard: those it sent, and those of others that it is done with. It is the only writer.
+#[derive(Debug, Default)]
+struct Traffic {
+    sent: AtomicU64,
+    done: AtomicU64,
+}
 
 /// The way out to one shard.
 #[derive(Debug)]
@@ -45,6 +55,9 @@ pub struct Mesh<P> {
     outbound: Vec<Option<Outbound<P>>>,
     inbound: Vec<Option<Inbound<P>>>,
     asleep: Arc<Vec<CachePadded<AtomicBool>>>,
+    traffic: Arc<Vec<CachePadded<Traffic>>>,
+    sent: u64,
+    taken: u64,
 }
 
 /// The queues between `shards` shards, `parcels` of room in each direction of a pair; one [`Mesh`] per shard.
@@ -59,12 +72,16 @@ pub(crate) fn one_way<P: Send>(shards: usize, parcels: usize) -> Vec<Mesh<P>> {
 
 fn ways<P: Send>(shards: usize, parcels: usize, emptied: usize) -> Vec<Mesh<P>> {
     let asleep: Arc<Vec<_>> = Arc::new((0..shards).map(|_| CachePadded::default()).collect());
+    let traffic: Arc<Vec<_>> = Arc::new((0..shards).map(|_| CachePadded::default()).collect());
     let mut meshes: Vec<Mesh<P>> = (0..shards)
         .map(|shard| Mesh {
             shard,
             outbound: std::iter::repeat_with(|| None).take(shards).collect(),
             inbound: std::iter::repeat_with(|| None).take(shards).collect(),
             asleep: Arc::clone(&asleep),
+            traffic: Arc::clone(&traffic),
+            sent: 0,
+            taken: 0,
         })
         .collect();
     for from in 0..shards {
@@ -103,16 +120,43 @@ impl<P> Mesh<P> {
             debug_assert!(false, "shard {} has no way to shard {to}", self.shard);
             return Err(parcel);
         };
+        let own = self.traffic.get(self.shard);
+        let count = |sent| {
+            if let Some(own) = own {
+                own.sent.store(sent, Ordering::Release);
+            }
+        };
+        count(self.sent.wrapping_add(1));
         match outbound.parcels.push(parcel) {
             Ok(()) => {
+                self.sent = self.sent.wrapping_add(1);
                 outbound.touched = true;
                 Ok(())
             }
             Err(PushError::Full(parcel)) => {
+                count(self.sent);
                 outbound.refused = true;
                 Err(parcel)
             }
         }
+    }
+
+    /// All that follows from the parcels that were received has been sent.
+    pub(crate) fn finish(&self) {
+        if let Some(own) = self.traffic.get(self.shard) {
+            own.done.store(self.taken, Ordering::Release);
+        }
+    }
+
+    /// Whether every parcel of every shard has been received, and what follows from it sent. It stays so if no shard
+    /// sends anything but for a parcel.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let sum = |of: fn(&Traffic) -> &AtomicU64| {
+            let all = self.traffic.iter().map(|one| of(one).load(Ordering::Acquire));
+            all.fold(0, u64::wrapping_add)
+        };
+        let done = sum(|one| &one.done);
+        done == sum(|one| &one.sent)
     }
 
     /// Whether shard `to` can be sent something now. If not, this counts as a refusal: this shard is woken when
@@ -136,6 +180,7 @@ impl<P> Mesh<P> {
     pub fn receive(&mut self, from: usize) -> Option<P> {
         let inbound = self.inbound.get_mut(from)?.as_mut()?;
         let parcel = inbound.parcels.pop().ok()?;
+        self.taken = self.taken.wrapping_add(1);
         inbound.made_room = true;
         Some(parcel)
     }

@@ -100,6 +100,8 @@ pub(crate) struct Shard<A: App> {
     batch_max: usize,
     /// The last turn took as much as a turn may take.
     full: bool,
+    /// The daemon stops, and this shard has been counted as drained.
+    drained: bool,
 }
 
 impl<A: App> Shard<A> {
@@ -138,6 +140,7 @@ impl<A: App> Shard<A> {
             spin_ns: nanos(config.spin),
             batch_max: config.completions_per_turn_max,
             full: false,
+            drained: false,
         };
         shard.read_clock();
         shard.plane.unix_ms = shard.clock.unix_ms();
@@ -205,6 +208,9 @@ impl<A: App> Shard<A> {
         self.see_off();
         self.settle();
         self.app.flush(&mut self.plane);
+        if !self.app.has_more() {
+            self.plane.mesh.finish();
+        }
         self.settle();
         self.pause_receives();
         self.rearm_receives();
@@ -384,20 +390,27 @@ impl<A: App> Shard<A> {
         self.close_listeners();
         self.app.stopping(&mut self.plane);
         self.end_moves();
-        self.control.heed();
     }
 
     /// Whether the loop is to be left.
-    fn is_over(&self) -> bool {
+    fn is_over(&mut self) -> bool {
         if self.control.has_failed() {
             return true;
         }
-        let drained = self.plane.conns.len() == 0;
-        let deadline = self.control.deadline();
-        let ends =
-            self.plane.stopping && (drained || deadline.is_some_and(|deadline| self.plane.now >= deadline));
-        // In this order: who has heeded the stop sends no connection here any more.
-        ends && self.control.have_all_heeded() && !self.moves.ways.has_arrivals()
+        let Some(deadline) = self.control.deadline().filter(|_| self.plane.stopping) else {
+            return false;
+        };
+        let is_late = self.plane.now >= deadline;
+        if !is_late && (self.plane.conns.len() > 0 || self.app.has_more()) {
+            return false;
+        }
+        if !std::mem::replace(&mut self.drained, true) {
+            self.control.drained();
+        }
+        // In this order: who is done sends no connection here any more, and parcels only because of parcels.
+        self.control.have_all_drained()
+            && !self.moves.ways.has_arrivals()
+            && (is_late || self.plane.mesh.is_quiet())
     }
 
     /// What needs looking after a hundred times a second.

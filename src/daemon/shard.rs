@@ -79,6 +79,8 @@ pub struct Shard {
     metrics: Arc<ShardMetrics>,
     system: Schedule,
     ticks: bool,
+    /// The last flush found no room for all of it.
+    has_more: bool,
 }
 
 /// How far the taking in of what was kept over a restart is.
@@ -117,6 +119,7 @@ impl Shard {
             found: Some(parts.found),
             restored: Restored::Under,
             ticks: false,
+            has_more: false,
         }
     }
 
@@ -242,6 +245,7 @@ impl Shard {
         }
         if let Err(journal) = storage.submit(plane.shard(), number, journal) {
             self.hub.keep_batch(number, journal);
+            self.has_more = true;
         }
     }
 
@@ -440,6 +444,7 @@ impl App for Shard {
     }
 
     fn flush(&mut self, plane: &mut Plane<Parcel>) {
+        self.has_more = false;
         // Before the parcels: what another shard writes because of them comes after it.
         self.store(plane);
         let mut kept = false;
@@ -458,6 +463,11 @@ impl App for Shard {
         if !kept {
             self.tell_restored();
         }
+        self.has_more |= kept;
+    }
+
+    fn has_more(&self) -> bool {
+        self.has_more
     }
 
     fn stopping(&mut self, plane: &mut Plane<Parcel>) {

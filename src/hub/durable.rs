@@ -34,6 +34,8 @@ pub(super) struct Batch {
     pub(super) journal: Journal,
     /// Changes written down so far, in all batches.
     written: u64,
+    /// Beyond so many bytes a batch that came back forgets what it overrides itself.
+    compact_at: usize,
     /// What waits, with the batch it waits for.
     waiting: VecDeque<(u64, Waiting)>,
     /// Nothing new can be made to last just now.
@@ -50,6 +52,7 @@ impl Default for Batch {
             number: 1,
             journal: Journal::new(),
             written: 0,
+            compact_at: limits::JOURNAL_BYTES_MAX,
             waiting: VecDeque::new(),
             is_refused: false,
             marked: None,
@@ -164,6 +167,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     pub fn keep_batch(&mut self, number: u64, mut journal: Journal) {
         debug_assert_eq!(number + 1, self.batch.number, "only the latest comes back");
         journal.append(&mut self.batch.journal);
+        if journal.len_bytes() > self.batch.compact_at {
+            // Sessions that come and go write themselves down each time, for as long as there is no room.
+            journal.compact();
+            self.batch.compact_at = limits::JOURNAL_BYTES_MAX.max(2 * journal.len_bytes());
+        }
         self.batch.journal = journal;
         self.batch.number = number;
     }

@@ -37,7 +37,7 @@ pub(super) enum Kept {
     Here(SessionKey),
     /// Here, anew.
     New,
-    /// Not at all: there are too many.
+    /// Not at all: there are too many, or nothing new can be made to last just now.
     TooMany,
 }
 
@@ -94,6 +94,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if !self.table.get_mut(holder).is_some_and(is_kept) {
             return self.new_if_allowed(identity);
         }
+        if fresh && self.batch.is_full() {
+            // What is there stays: nothing could take its place.
+            return Kept::TooMany;
+        }
         let fate = if fresh { Fate::Discard } else { Fate::Keep };
         self.end_as(io, now, holder, Ending::TakenOver, fate);
         let is_offline = |entry: &mut Entry<C, P>| entry.state == State::Offline;
@@ -104,7 +108,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     }
 
     fn new_if_allowed(&self, identity: &Identity) -> Kept {
-        if self.router.may_keep(identity) {
+        if self.router.may_keep(identity) && !self.batch.is_full() {
             Kept::New
         } else {
             Kept::TooMany
@@ -277,6 +281,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
+        if self.draining {
+            // The other shards may be gone in a moment: it is due still when the daemon is back.
+            return;
+        }
         let due = self.table.get_mut(key).and_then(|entry| entry.session.due(now));
         match due {
             Some(Due::Will(will)) => {

@@ -34,8 +34,8 @@ use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::observe::system::Value;
 use crate::route::{
-    Audience, Change, Command, Completion, Identity, Lasting, Notice, Parcel, Registration, Retained,
-    RootWildcard, Router, RouterConfig, RouterLimits, SessionKey, Ticket, Unregistration,
+    Audience, Change, Command, Completion, Identity, Lasting, Notice, Parcel, Refusal, Registration,
+    Retained, RootWildcard, Router, RouterConfig, RouterLimits, SessionKey, Ticket, Unregistration,
 };
 use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
 use crate::store::login::LoginVerdict;
@@ -478,9 +478,15 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     ) where
         I: Io<Conn = C, Shared = S>,
     {
+        let is_refused = self.batch.is_full() && self.table.get_mut(key).is_some_and(|entry| entry.kept);
         let results: SmallVec<_> = wanted
             .iter()
-            .map(|one| self.route(io, now, |router, port| router.register(now, port, key, one)))
+            .map(|one| match one {
+                Registration::Decided(result) => *result,
+                // It could not be made to last. What is there already stays.
+                _ if is_refused => Err(Refusal::QuotaExceeded),
+                _ => self.route(io, now, |router, port| router.register(now, port, key, one)),
+            })
             .collect();
         let lasting = self.write_registered(now, key, wanted, &results);
         let completion = Completion::Registered(results);

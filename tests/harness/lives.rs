@@ -19,17 +19,28 @@ use super::world::{new_uid, text};
 /// The lives of a daemon.
 pub(crate) struct Lives {
     shards: usize,
+    config: String,
     directory: TempDir,
     addresses: [SocketAddr; 3],
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
+/// Ignores SIGXFSZ, as a daemon without a limit would never get it, and becomes its arguments: where a file may not
+/// grow, a write fails as on a full disk.
+const WITH_FILES_LIMITED: &str = "trap '' XFSZ; ulimit -S -f \"$FILES\"; exec \"$@\"";
+
 impl Lives {
     /// The first life begins.
     pub(crate) fn new(shards: usize) -> Self {
+        Self::with(shards, "")
+    }
+
+    /// The same with this configuration file.
+    pub(crate) fn with(shards: usize, config: &str) -> Self {
         let mut lives = Self {
             shards,
+            config: config.to_owned(),
             directory: TempDir::with_prefix("nexus-crash-").unwrap(),
             addresses: [(); 3].map(|()| own_address()),
             child: None,
@@ -41,19 +52,7 @@ impl Lives {
 
     /// Begins the next life, and waits for its ready line.
     pub(crate) fn start(&mut self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nexusd"));
-        command.arg("serve");
-        for (at, name) in ["--mqtt", "--ws", "--http"].into_iter().enumerate() {
-            command.arg(name).arg(self.addresses[at].to_string());
-        }
-        command
-            .args(["--shards", &self.shards.to_string(), "--domain", DOMAIN])
-            .arg("--data-dir")
-            .arg(self.data_dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = self.command().spawn().unwrap();
         let (mut output, errors) = (
             BufReader::new(child.stdout.take().unwrap()),
             BufReader::new(child.stderr.take().unwrap()),
@@ -80,6 +79,50 @@ impl Lives {
         );
     }
 
+    /// Begins a life that must not come about; on a full disk, if that is so. What it says why.
+    pub(crate) fn start_refused(&self, is_full: bool) -> String {
+        let mut command = self.command();
+        if is_full {
+            command.env("FILES", "0");
+        }
+        let output = command.output().unwrap();
+        let why = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), output.stdout),
+            (Some(1), Vec::new()),
+            "{why}"
+        );
+        why
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            WITH_FILES_LIMITED,
+            "sh",
+            env!("CARGO_BIN_EXE_nexusd"),
+            "serve",
+        ]);
+        if !self.config.is_empty() {
+            let path = self.directory.path().join("nexus.toml");
+            std::fs::write(&path, &self.config).unwrap();
+            command.arg("--config").arg(path);
+        }
+        for (at, name) in ["--mqtt", "--ws", "--http"].into_iter().enumerate() {
+            command.arg(name).arg(self.addresses[at].to_string());
+        }
+        command
+            .args(["--shards", &self.shards.to_string(), "--domain", DOMAIN])
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .env("FILES", "unlimited")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
     /// Ends this life with SIGKILL.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
@@ -95,8 +138,37 @@ impl Lives {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
+    /// How large the files may be from now on that this life writes; `None`: of any size.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let child = self.child.as_ref().unwrap();
+        let soft = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let status = Command::new("prlimit")
+            .args(["--pid", &child.id().to_string()])
+            .arg(format!("--fsize={soft}:unlimited"))
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "prlimit failed");
+    }
+
     pub(crate) fn mqtt(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    pub(crate) fn ws(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.addresses[2]
+    }
+
+    /// The files of what outlives the daemon.
+    pub(crate) fn sessions_dir(&self) -> PathBuf {
+        self.data_dir().join("sessions")
+    }
+
+    /// The configuration of the lives to come.
+    pub(crate) fn configure(&mut self, config: &str) {
+        config.clone_into(&mut self.config);
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

@@ -115,6 +115,85 @@ fn a_stop_ends_when_the_drain_time_is_over_and_every_connection_is_told_once() {
     }
 }
 
+/// Sends parcels around when the daemon stops; each says how often it is to be passed on.
+struct Chain {
+    owed: std::collections::VecDeque<u32>,
+    handled: Arc<AtomicUsize>,
+}
+
+const HOPS: u32 = 400;
+const CHAINS: usize = 6;
+
+impl Tenant for Chain {
+    type Parcel = u32;
+
+    fn stopping(&mut self, _: &mut Plane<u32>) {
+        self.owed.extend([HOPS; CHAINS]);
+    }
+
+    fn parcel(&mut self, _: &mut Plane<u32>, _: usize, hops: u32) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        self.owed.extend(hops.checked_sub(1));
+    }
+
+    fn flush(&mut self, plane: &mut Plane<u32>) {
+        let next = (plane.shard() + 1) % plane.shards();
+        while let Some(hops) = self.owed.pop_front() {
+            if plane.send(next, hops).is_err() {
+                return self.owed.push_front(hops);
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        !self.owed.is_empty()
+    }
+}
+
+#[test]
+fn what_follows_from_a_stop_reaches_the_other_shards_before_they_end() {
+    for (shards, room) in [(2, 1_024), (2, 1), (3, 2)] {
+        for _ in 0..20 {
+            let handled = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&handled);
+            let config = Config {
+                mesh_ring_parcels: room,
+                ..config(shards)
+            };
+            let running = start(config, move |_| Chain {
+                owed: std::collections::VecDeque::new(),
+                handled: Arc::clone(&counter),
+            });
+            running.stop(Duration::from_secs(20));
+            running.join().unwrap();
+            let all = shards * CHAINS * usize::try_from(HOPS + 1).unwrap();
+            assert_eq!(handled.load(Ordering::Relaxed), all, "{shards} shards, {room}");
+        }
+    }
+}
+
+/// Never done.
+struct Restless;
+
+impl Tenant for Restless {
+    type Parcel = ();
+
+    fn has_more(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_stop_waits_for_a_tenant_that_is_never_done_no_longer_than_the_drain_time() {
+    let running = start(config(2), |_| Restless);
+    let clock = Clock::start();
+    running.stop(Duration::from_millis(200));
+    running.join().unwrap();
+    let took = Duration::from_nanos(clock.now_ns());
+    let expected = Duration::from_millis(190)..Duration::from_secs(2);
+    assert!(expected.contains(&took), "{took:?}");
+}
+
 /// Answers the first byte and ends the connection.
 #[derive(Clone, Copy)]
 struct Refuser;

@@ -34,6 +34,9 @@ pub trait Tenant: Sized + 'static {
     fn timer(&mut self, _: &mut Plane<Self::Parcel>, _: u64) {}
     fn rung(&mut self, _: &mut Plane<Self::Parcel>) {}
     fn flush(&mut self, _: &mut Plane<Self::Parcel>) {}
+    fn has_more(&self) -> bool {
+        false
+    }
     fn stopping(&mut self, _: &mut Plane<Self::Parcel>) {}
 }
 
@@ -84,6 +87,9 @@ impl<T: Tenant> App for Seated<T> {
     }
     fn flush(&mut self, plane: &mut Plane<T::Parcel>) {
         self.0.flush(plane);
+    }
+    fn has_more(&self) -> bool {
+        self.0.has_more()
     }
     fn stopping(&mut self, plane: &mut Plane<T::Parcel>) {
         self.0.stopping(plane);

@@ -20,7 +20,7 @@ pub type VisitRow<'a> = dyn FnMut(Table, &[u8], &[u8]) + 'a;
 /// Marks the file: "NeXs".
 const APPLICATION_ID: i64 = 0x4e65_5873;
 /// Of the schema and of how rows are written.
-const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 1;
 const PAGE_BYTES: i64 = 4_096;
 const CHECKSUM_BYTES: usize = 4;
 
@@ -45,8 +45,22 @@ pub(super) struct Salvaged {
 impl Engine {
     /// Opens the database in `path`, a file that exists; an empty one becomes a database.
     pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+        let mut engine = Self::open_as_it_is(path)?;
+        let connection = &mut engine.connection;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match version {
+            0 if tables == 0 => make_tables(connection)?,
+            VERSION => {}
+            _ => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
+        }
+        Ok(engine)
+    }
+
+    /// Opens the database in `path`, whatever is in it, and makes nothing.
+    pub(super) fn open_as_it_is(path: &Path) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(32);
         connection.pragma_update(None, "page_size", PAGE_BYTES)?;
         // Nobody else uses it: the index of the log is kept in memory, and not in a file of its own.
@@ -60,17 +74,20 @@ impl Engine {
         connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
         let bytes = 2 * limits::STORAGE_LOG_BYTES;
         connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))?;
-        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        match version {
-            0 => make_tables(&mut connection)?,
-            VERSION => {}
-            // What a later version wrote is not for this one to read.
-            _ => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
-        }
         Ok(Self {
             connection,
             value: Vec::new(),
         })
+    }
+
+    /// The version that a later nexusd wrote, which is not for this one to read; None if it was none.
+    pub(super) fn later_version(&self) -> Option<i64> {
+        let read = |name| {
+            let value = self.connection.pragma_query_value(None, name, |row| row.get(0));
+            value.unwrap_or(0)
+        };
+        let version: i64 = read("user_version");
+        (read("application_id") == APPLICATION_ID && version > VERSION).then_some(version)
     }
 
     /// Makes all changes of the journals, in their order, durable at once, or none of them.
@@ -264,6 +281,13 @@ impl Engine {
         statement
             .query([number])
             .is_ok_and(|mut rows| rows.next().is_ok())
+    }
+
+    /// Folds the log into the database as far as that goes, so that what is written next takes its place and no more
+    /// room.
+    pub(super) fn fold_log(&self) -> rusqlite::Result<()> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
     }
 
     /// Folds the log into the database and closes both.

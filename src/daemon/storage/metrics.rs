@@ -1,4 +1,4 @@
-//! What the storage thread counts, and how it is told. It is the only writer.
+//! What storage counts, and how it is told. The only writer is the thread that opens it, then the storage thread.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -21,6 +21,10 @@ pub struct StorageMetrics {
     pub commits: Counter,
     /// Commits that failed; what they held is tried again.
     pub failures: Counter,
+    /// Files that were found damaged at the start.
+    pub damaged_files: Counter,
+    /// Rows that do not hold their checksum, and were left out.
+    pub damaged_rows: Counter,
     latency: Histogram,
 }
 
@@ -60,6 +64,16 @@ pub fn render(text: &mut String, port: &StoragePort) {
             "nexus_storage_commit_failures_total",
             "Commits that failed and were tried again.",
             &metrics.failures,
+        ),
+        (
+            "nexus_storage_damaged_files_total",
+            "Files that were found damaged at the start, and repaired or begun anew.",
+            &metrics.damaged_files,
+        ),
+        (
+            "nexus_storage_damaged_rows_total",
+            "Rows that were found damaged at the start, and left out.",
+            &metrics.damaged_rows,
         ),
     ] {
         head(text, name, "counter", help);

@@ -65,14 +65,16 @@ impl Storage {
     /// Opens, or makes, the files: the directory 0700, files 0600. What is damaged is repaired or dropped, and told by
     /// [`Storage::reports`]; a fault is that the machine refuses the files.
     pub fn open(config: StorageConfig) -> Result<Self, Fault> {
-        let mut reports = Vec::new();
-        let engine = recovery::open(&config.dir, &mut reports)?;
+        let (engine, damage) = recovery::open(&config.dir)?;
         let port = Arc::new(StoragePort::new(config.shards));
+        let metrics = port.metrics();
+        metrics.damaged_files.add(damage.reports.len() as u64);
+        metrics.damaged_rows.add(damage.rows);
         Ok(Self {
             config,
             engine,
             port,
-            reports,
+            reports: damage.reports,
         })
     }
 
@@ -104,6 +106,7 @@ impl Storage {
             Fault::new(format!("cannot read {what} in {dir}: {error}; start once more"))
         })?;
         if broken > 0 {
+            self.port.metrics().damaged_rows.add(broken);
             tracing::warn!(
                 table = what,
                 broken,
@@ -115,12 +118,17 @@ impl Storage {
 
     /// Starts the thread.
     pub fn start(self) -> Result<StorageHandle, Fault> {
-        start(self.engine, self.port, self.config.wake)
+        start(self.engine, self.config.dir, self.port, self.config.wake)
     }
 }
 
-fn start(commit: impl Commit + 'static, port: Arc<StoragePort>, wake: Wake) -> Result<StorageHandle, Fault> {
-    let worker = Worker::new(commit, Arc::clone(&port), wake);
+fn start(
+    commit: impl Commit + 'static,
+    dir: PathBuf,
+    port: Arc<StoragePort>,
+    wake: Wake,
+) -> Result<StorageHandle, Fault> {
+    let worker = Worker::new(commit, dir, Arc::clone(&port), wake);
     let thread = std::thread::Builder::new()
         .name("nexus-storage".to_owned())
         .spawn(move || worker.run())

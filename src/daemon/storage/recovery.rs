@@ -6,36 +6,60 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::engine::{Engine, Salvaged, is_damage};
+use super::engine::{self, Engine, Salvaged, is_damage};
 use super::log::{self, Dropped};
 use crate::daemon::{Fault, clock};
+use crate::limits;
 
 const DATABASE: &str = "sessions.db";
 const LOG: &str = "sessions.db-wal";
 /// What is salvaged is collected here.
 const FRESH: &str = "sessions.db.new";
 const FRESH_LOG: &str = "sessions.db.new-wal";
+/// Between the name of a damaged file and when it was moved aside, in milliseconds since the Unix epoch.
+const ASIDE: &str = ".damaged-";
 
-/// Opens, or makes, the database in `dir`. Appends a line to `reports` for everything that was dropped.
-pub(super) fn open(dir: &Path, reports: &mut Vec<String>) -> Result<Engine, Fault> {
-    let place = Place(dir);
-    place.make()?;
-    place.look_at_log(reports)?;
+/// What was damaged.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// A line for each file.
+    pub(super) reports: Vec<String>,
+    /// Rows that were read and do not hold their checksum.
+    pub(super) rows: u64,
+}
+
+/// Opens, or makes, the database in `dir`, and tells of everything that was dropped.
+pub(super) fn open(dir: &Path) -> Result<(Engine, Damage), Fault> {
+    let (place, mut damage) = (Place(dir), Damage::default());
+    let engine = open_place(&place, &mut damage)?;
+    Ok((engine, damage))
+}
+
+fn open_place(place: &Place<'_>, damage: &mut Damage) -> Result<Engine, Fault> {
+    place.make(&mut damage.reports)?;
+    place.look_at_log(&mut damage.reports)?;
     let path = place.database()?;
     let why = match open_whole(&path) {
         Ok(Some(engine)) => return Ok(engine),
         Ok(None) => "rows are missing or changed".to_owned(),
-        Err(error) if is_damage(&error) => error.to_string(),
+        Err(error) if is_damage(&error) => {
+            place.check_version()?;
+            error.to_string()
+        }
         Err(error) => return Err(place.fault("open", &error)),
     };
     let report = match place.salvage()? {
-        Some(salvaged) => told(&path, &why, salvaged),
-        None => format!(
-            "{} cannot be read ({why}): begun anew, its files are kept as *.damaged-*",
-            path.display()
+        (Some(salvaged), aside) => {
+            damage.rows += salvaged.broken;
+            told(&path, &why, salvaged, &aside)
+        }
+        (None, aside) => format!(
+            "{} cannot be read ({why}): begun anew without what it kept; it is now {}",
+            path.display(),
+            aside.display()
         ),
     };
-    reports.push(report);
+    damage.reports.push(report);
     Engine::open(&place.database()?).map_err(|error| place.fault("open", &error))
 }
 
@@ -47,7 +71,7 @@ impl Place<'_> {
     }
 
     /// Makes what is not there, and finishes a salvage that was interrupted.
-    fn make(&self) -> Result<(), Fault> {
+    fn make(&self, reports: &mut Vec<String>) -> Result<(), Fault> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -60,7 +84,15 @@ impl Place<'_> {
         }
         if is_there(LOG)? {
             // The log of a database that was moved aside must not be taken for that of the next one.
-            self.move_aside(&[LOG])?;
+            let is_lost = !is_there(FRESH)? && fs::metadata(self.path(LOG)).is_ok_and(|log| log.len() > 0);
+            let stamp = self.move_aside(&[LOG])?;
+            if is_lost {
+                reports.push(format!(
+                    "{} is gone from beside its log: begun anew without what it kept; the log is now {}",
+                    self.path(DATABASE).display(),
+                    self.path(&aside(LOG, stamp)).display()
+                ));
+            }
         }
         if is_there(FRESH)? {
             self.rename(FRESH, DATABASE)?;
@@ -101,11 +133,29 @@ impl Place<'_> {
         Ok(path)
     }
 
-    /// Copies what can be read into a database that takes the damaged one's place. None if nothing can be read.
-    fn salvage(&self) -> Result<Option<Salvaged>, Fault> {
+    /// Refuses what a later version wrote: it is whole, and this version would lose it.
+    fn check_version(&self) -> Result<(), Fault> {
+        let path = self.path(DATABASE);
+        let Some(found) = Engine::open_as_it_is(&path)
+            .ok()
+            .and_then(|engine| engine.later_version())
+        else {
+            return Ok(());
+        };
+        Err(Fault::new(format!(
+            "{} was written by a later version of nexusd (form {found}, this one knows {}); start that version, or \
+             move the file away to begin without what it keeps",
+            path.display(),
+            engine::VERSION
+        )))
+    }
+
+    /// Copies what can be read into a database that takes the damaged one's place. None if nothing can be read. Tells
+    /// what the damaged one is called now.
+    fn salvage(&self) -> Result<(Option<Salvaged>, PathBuf), Fault> {
         self.remove(&[FRESH, FRESH_LOG])?;
         let mut salvaged = None;
-        if let Ok(damaged) = Engine::open(&self.path(DATABASE)) {
+        if let Ok(damaged) = Engine::open_as_it_is(&self.path(DATABASE)) {
             let fresh = self.private(FRESH)?;
             let written = Engine::open(&fresh).and_then(|mut fresh| {
                 let salvaged = damaged.salvage(&mut fresh)?;
@@ -115,21 +165,53 @@ impl Place<'_> {
             salvaged = Some(written.map_err(|error| self.fault("write", &error))?);
         }
         // In this order: a database without its log is never opened, see `make`.
-        self.move_aside(&[DATABASE, LOG])?;
+        let stamp = self.move_aside(&[DATABASE, LOG])?;
         if salvaged.is_some() {
             self.rename(FRESH, DATABASE)?;
         }
-        Ok(salvaged)
+        Ok((salvaged, self.path(&aside(DATABASE, stamp))))
     }
 
-    fn move_aside(&self, names: &[&str]) -> Result<(), Fault> {
-        let now = clock::unix_ms();
+    /// Keeps damaged files under another name, in place of the oldest such files. Tells the time in that name.
+    fn move_aside(&self, names: &[&str]) -> Result<u64, Fault> {
+        let kept = self.kept_aside()?;
+        let after_last = kept.last().map_or(0, |(last, _)| last.saturating_add(1));
+        let stamp = clock::unix_ms().max(after_last);
         for name in names {
             if fs::exists(self.path(name)).unwrap_or(false) {
-                self.rename(name, &format!("{name}.damaged-{now}"))?;
+                self.rename(name, &aside(name, stamp))?;
             }
         }
-        Ok(())
+        let mut stamps: Vec<u64> = kept.iter().map(|(stamp, _)| *stamp).collect();
+        stamps.dedup();
+        let Some(oldest) = stamps.len().checked_sub(limits::STORAGE_DAMAGED_MAX - 1) else {
+            return Ok(stamp);
+        };
+        let gone = stamps.get(..oldest).unwrap_or_default();
+        let gone = kept.iter().filter(|(stamp, _)| gone.contains(stamp));
+        let gone: Vec<&str> = gone.map(|(_, name)| name.as_str()).collect();
+        self.remove(&gone)?;
+        Ok(stamp)
+    }
+
+    /// Files that were kept aside: when, and their names. The oldest first.
+    fn kept_aside(&self) -> Result<Vec<(u64, String)>, Fault> {
+        let read = || -> io::Result<Vec<(u64, String)>> {
+            let mut kept = Vec::new();
+            for entry in fs::read_dir(self.0)? {
+                let Ok(name) = entry?.file_name().into_string() else {
+                    continue;
+                };
+                let stamp = [DATABASE, LOG].iter().find_map(|of| {
+                    let stamp = name.strip_prefix(of)?.strip_prefix(ASIDE)?;
+                    stamp.parse().ok()
+                });
+                kept.extend(stamp.map(|stamp| (stamp, name)));
+            }
+            kept.sort();
+            Ok(kept)
+        };
+        read().map_err(|error| self.file_fault("read", &error))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
@@ -173,11 +255,16 @@ fn open_whole(path: &Path) -> rusqlite::Result<Option<Engine>> {
     Ok(engine.is_whole()?.then_some(engine))
 }
 
-fn told(path: &Path, why: &str, salvaged: Salvaged) -> String {
+fn aside(name: &str, stamp: u64) -> String {
+    format!("{name}{ASIDE}{stamp}")
+}
+
+fn told(path: &Path, why: &str, salvaged: Salvaged, aside: &Path) -> String {
     let Salvaged { rows, broken, gaps } = salvaged;
     format!(
         "{} is damaged ({why}): {rows} rows were copied into a new one, {broken} were damaged, {gaps} places could not \
-         be read; its files are kept as *.damaged-*",
-        path.display()
+         be read; it is now {}",
+        path.display(),
+        aside.display()
     )
 }

@@ -1,7 +1,10 @@
 //! The storage thread: gathers what all shards have submitted, commits it at once, and tells them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rusqlite::ErrorCode;
 
 use super::engine::Engine;
 use super::port::{StoragePort, Submitted};
@@ -19,8 +22,44 @@ pub(super) trait Commit: Send {
 
 impl Commit for Engine {
     fn commit(&mut self, group: &[(usize, Submitted)]) -> rusqlite::Result<()> {
-        let mut journals = group.iter().map(|(_, submitted)| &submitted.journal);
-        Self::commit(self, &mut journals)
+        let journals = || group.iter().map(|(_, submitted)| &submitted.journal);
+        let refused = match Self::commit(self, &mut journals()) {
+            Err(error) if is_refused_write(&error) => error,
+            done => return done,
+        };
+        // The database may have free pages where the log may not grow.
+        if self.fold_log().is_err() {
+            return Err(refused);
+        }
+        Self::commit(self, &mut journals())
+    }
+}
+
+/// Whether the disk had no room, or failed.
+fn is_refused_write(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure)
+    )
+}
+
+/// What to do about a commit that failed.
+fn remedy(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "free space on its file system",
+        Some(ErrorCode::SystemIoFailure) => {
+            "look at the space and quota of its file system, the limit on the size of files, and the health of the disk"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "see that its file system is mounted writable, and to the owner and mode of its files"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "end the program that has opened the files: they are for nexusd alone"
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "restart nexusd, which repairs its files or begins anew; look at the health of the disk"
+        }
+        _ => "if it does not end, restart nexusd",
     }
 }
 
@@ -38,6 +77,8 @@ pub(super) enum Turn {
 /// The state of the thread.
 pub(super) struct Worker<C> {
     commit: C,
+    /// Where the files are, for the log.
+    dir: PathBuf,
     port: Arc<StoragePort>,
     wake: Wake,
     clock: Clock,
@@ -67,9 +108,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(limits::STORAGE_RETRY_MS_MIN);
 const PAUSE_MAX: Duration = Duration::from_millis(limits::STORAGE_RETRY_MS_MAX);
 
 impl<C: Commit> Worker<C> {
-    pub(super) fn new(commit: C, port: Arc<StoragePort>, wake: Wake) -> Self {
+    pub(super) fn new(commit: C, dir: PathBuf, port: Arc<StoragePort>, wake: Wake) -> Self {
         Self {
             commit,
+            dir,
             port,
             wake,
             clock: Clock::start(),
@@ -107,7 +149,8 @@ impl<C: Commit> Worker<C> {
         }
         tracing::error!(
             bytes = self.port.queued_bytes(),
-            "stopped with changes that could not be stored"
+            "stopped with changes that could not be stored in {}: they are lost, those of messages were not acknowledged",
+            self.dir.display()
         );
     }
 
@@ -157,7 +200,11 @@ impl<C: Commit> Worker<C> {
         self.pause = PAUSE_MIN;
         let recovered = self.port.refuse(false);
         if recovered {
-            tracing::info!(hushed = self.hushed, "changes can be stored again");
+            tracing::info!(
+                hushed = self.hushed,
+                "changes can be stored again in {}",
+                self.dir.display()
+            );
             self.hushed = 0;
         }
         for shard in 0..self.port.shards() {
@@ -174,7 +221,8 @@ impl<C: Commit> Worker<C> {
             let spacing = Duration::from_millis(limits::STORAGE_LOG_MS);
             if self.logged.is_none_or(|logged| now - logged >= spacing) {
                 self.logged = Some(now);
-                tracing::error!(%error, "changes cannot be stored: free space on the file system of the data directory");
+                let (dir, remedy) = (self.dir.display(), remedy(error));
+                tracing::error!("changes cannot be stored in {dir}: {error}; {remedy}; it is tried again");
             } else {
                 self.hushed += 1;
             }

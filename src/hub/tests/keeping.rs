@@ -242,6 +242,56 @@ fn what_cannot_be_made_to_last_is_refused_and_nothing_else() {
 }
 
 #[test]
+fn while_nothing_can_be_made_to_last_sessions_go_on_and_no_new_one_begins() {
+    let mut world = World::new();
+    hearer(&mut world, 1);
+    world.closed(1);
+    world.hub.refuse_durable(true);
+    world.open(2);
+    world.send(2, &HEARER.replace("w1", "w2"));
+    world.verdict(Ok(grants()));
+    assert_eq!(world.heard(2), "no: QuotaExceeded\n");
+    // One that would begin anew leaves the one that is there.
+    world.open(3);
+    world.send(3, &format!("fresh\n{HEARER}"));
+    world.verdict(Ok(grants()));
+    assert_eq!(world.heard(3), "no: QuotaExceeded\n");
+    world.open(4);
+    world.send(4, HEARER);
+    world.verdict(Ok(grants()));
+    assert_eq!(world.heard(4), format!("you are {ALICE}/w1 again\n"));
+    world.send(4, "sub1 b\n");
+    assert_eq!(world.heard(4), "Registered([Err(QuotaExceeded)])\n");
+    // What does not outlive its connection begins, and subscribes.
+    world.log_in(5, BOB, "w5");
+    world.send(5, "sub1 b\npub a live\n");
+    assert!(world.heard(5).contains("Registered([Ok(AtLeastOnce)])"));
+    assert_eq!(world.heard(4), format!("a: live from {BOB}/w5\n"));
+}
+
+#[test]
+fn while_nothing_can_be_stored_sessions_that_come_and_go_take_no_more_room() {
+    let mut world = World::new();
+    hearer(&mut world, 1);
+    world.closed(1);
+    let mut most = 0;
+    for conn in 2..200_000 {
+        world.open(conn);
+        world.send(conn, HEARER);
+        world.verdict(Ok(grants()));
+        world.closed(conn);
+        let Some((number, journal)) = world.hub.take_batch() else {
+            panic!("it is written down")
+        };
+        most = most.max(journal.len_bytes());
+        world.hub.keep_batch(number, journal);
+    }
+    let more = limits::JOURNAL_BYTES_MAX / 1_024;
+    let bound = limits::JOURNAL_BYTES_MAX..limits::JOURNAL_BYTES_MAX + more;
+    assert!(bound.contains(&most), "{most}");
+}
+
+#[test]
 fn a_token_that_runs_out_ends_the_connection_and_not_the_session() {
     let mut world = World::new();
     world.open(1);

@@ -7,6 +7,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::crash::copy;
 use super::*;
+use crate::limits;
 
 const BATCHES: u64 = 60;
 const FRAME: u64 = 4_096 + 24;
@@ -221,4 +222,117 @@ fn a_salvage_that_was_interrupted_is_finished_or_done_again() {
         [],
         "the log of another database is not taken"
     );
+}
+
+/// Names of files that were kept aside, in order.
+fn kept_aside(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".damaged-"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_few_damaged_databases_are_kept_aside_and_the_oldest_go() {
+    let dir = tempfile::tempdir().unwrap();
+    with_rows(dir.path());
+    let at = dir.path().join("copy");
+    copy(&dir.path().join("base"), &at);
+    fs::write(at.join("sessions.db-wal.damaged-77"), "the oldest").unwrap();
+    fs::write(at.join("sessions.db.damaged-by-hand"), "not ours").unwrap();
+    let mut seen = Vec::new();
+    for round in 0..2 * limits::STORAGE_DAMAGED_MAX {
+        fs::write(at.join("sessions.db"), format!("round {round}")).unwrap();
+        let storage = open(&at);
+        let port = storage.port();
+        assert_eq!(
+            (storage.reports().len(), port.metrics().damaged_files.get()),
+            (1, 1)
+        );
+        drop(storage);
+        let kept: Vec<String> = kept_aside(&at)
+            .into_iter()
+            .filter(|name| name.starts_with("sessions.db.damaged-1"))
+            .collect();
+        let last = kept.last().unwrap();
+        assert_eq!(
+            fs::read_to_string(at.join(last)).unwrap(),
+            format!("round {round}")
+        );
+        assert!(!seen.contains(last), "none takes the place of another");
+        seen.push(last.clone());
+        let newest: Vec<&String> = seen.iter().rev().take(limits::STORAGE_DAMAGED_MAX).collect();
+        assert!(kept.iter().rev().eq(newest), "{kept:?} of {seen:?}");
+    }
+    let others: Vec<String> = kept_aside(&at)
+        .into_iter()
+        .filter(|name| !seen.contains(name))
+        .collect();
+    assert_eq!(others, ["sessions.db.damaged-by-hand"]);
+}
+
+#[test]
+fn a_database_without_its_head_gives_back_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = with_rows(dir.path());
+    // `user_version` and `application_id`: how it looks to whom nobody made.
+    let storage = changed(dir.path(), "sessions.db", |bytes| {
+        bytes[60..64].fill(0);
+        bytes[68..72].fill(0);
+    });
+    assert_eq!(rows(&storage, Table::Registrations).len(), all);
+    assert_eq!(storage.reports().len(), 1);
+    goes_on(dir.path(), storage);
+}
+
+#[test]
+fn a_database_of_another_program_is_kept_aside_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.db");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("CREATE TABLE notes (text); INSERT INTO notes VALUES ('mine')")
+        .unwrap();
+    drop(other);
+    let storage = open(dir.path());
+    assert_eq!(storage.reports().len(), 1, "{:?}", storage.reports());
+    let kept = dir.path().join(&kept_aside(dir.path())[0]);
+    let note: String = rusqlite::Connection::open(kept)
+        .unwrap()
+        .query_row("SELECT text FROM notes", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(note, "mine");
+}
+
+#[test]
+fn what_a_later_version_wrote_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    with_rows(dir.path());
+    let at = dir.path().join("base");
+    let path = at.join("sessions.db");
+    let later = rusqlite::Connection::open(&path).unwrap();
+    later.pragma_update(None, "user_version", 2).unwrap();
+    drop(later);
+    let before = fs::read(&path).unwrap();
+    let fault = Storage::open(config(&at)).unwrap_err().to_string();
+    assert!(
+        fault.contains("sessions.db") && fault.contains("later version") && fault.lines().count() == 1,
+        "{fault}"
+    );
+    assert_eq!((fs::read(&path).unwrap(), kept_aside(&at)), (before, Vec::new()));
+}
+
+#[test]
+fn a_log_without_its_database_is_kept_aside_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    with_log(dir.path());
+    let at = dir.path().join("base");
+    fs::remove_file(at.join("sessions.db")).unwrap();
+    let storage = open(&at);
+    assert_eq!(storage.reports().len(), 1, "{:?}", storage.reports());
+    assert_eq!(batches(&storage), [0, 0]);
+    assert!(kept_aside(&at)[0].starts_with("sessions.db-wal.damaged-"));
 }

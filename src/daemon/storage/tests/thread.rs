@@ -42,7 +42,7 @@ fn by_hand(shards: usize) -> (Disk, Arc<StoragePort>, Worker<Disk>, Arc<AtomicUs
     let wake: Wake = Arc::new(move |shard| {
         counter.fetch_or(1 << shard, Ordering::SeqCst);
     });
-    let worker = Worker::new(disk.clone(), Arc::clone(&port), wake);
+    let worker = Worker::new(disk.clone(), PathBuf::new(), Arc::clone(&port), wake);
     (disk, port, worker, woken)
 }
 
@@ -145,6 +145,7 @@ fn a_running_thread_gets_over_a_disk_that_fails_for_a_while() {
     let disk = Disk::default();
     let handle = start(
         disk.clone(),
+        PathBuf::new(),
         Arc::new(StoragePort::new(SHARDS)),
         config(Path::new("")).wake,
     )
@@ -171,6 +172,7 @@ fn no_submission_is_slept_over() {
     let disk = Disk::default();
     let handle = start(
         disk.clone(),
+        PathBuf::new(),
         Arc::new(StoragePort::new(SHARDS)),
         config(Path::new("")).wake,
     )
