@@ -10,6 +10,7 @@ mod life;
 mod model;
 mod outbound;
 mod publish;
+mod release;
 mod share;
 mod subscribe;
 
