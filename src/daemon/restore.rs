@@ -1,8 +1,8 @@
 //! What was kept over a restart: read by the thread that starts the daemon, in portions that the shards take in
 //! meanwhile.
 //!
-//! Invariants: rows that cannot be read cost what they described and nothing else; they are counted, told, and deleted
-//! with the first batch. No shard accepts a connection before every shard has taken in all of its portions and has
+//! Invariants: rows that cannot be read cost what they described and nothing else; they are counted and told, and those
+//! of no session are deleted with the first batch. No shard accepts a connection before every shard has taken in all of its portions and has
 //! handed the others what follows for them.
 
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub enum Portion {
     Sessions(Vec<StoredSession>),
     /// Who had got the messages of exchanges that were begun, for every shard: the sender's number and a row.
     Received(Arc<Vec<(u64, Row)>>),
+    /// Numbers of sessions that are over, of which rows are left; for one shard, which deletes them.
+    Orphans(Vec<u64>),
     /// That was all.
     End {
         /// The highest number that a session has had.
@@ -120,6 +122,8 @@ struct Sender<'a> {
     session_bytes: usize,
     /// See [`Portion::Received`].
     received: Vec<(u64, Row)>,
+    /// See [`Portion::Orphans`]; ascending.
+    orphans: Vec<u64>,
     last_number: u64,
     unreadable: usize,
 }
@@ -145,6 +149,7 @@ pub fn load(
         sessions: (0..config.shards).map(|_| (Vec::new(), 0)).collect(),
         session_bytes: 0,
         received: Vec::new(),
+        orphans: Vec::new(),
         last_number: 0,
         unreadable: 0,
     };
@@ -194,19 +199,28 @@ impl Sender<'_> {
         let Some((number, rest)) = split_number(key) else {
             return false;
         };
+        // Of a session that is over, too: its number is not given again while rows of it are left.
+        self.last_number = self.last_number.max(number);
         if table == Table::Sessions {
             self.finish();
-            self.last_number = self.last_number.max(number);
             self.session_bytes = value.len();
             self.session = rest.is_empty().then(|| StoredSession::new(number, value));
             return rest.is_empty();
         }
         self.session_bytes += rest.len() + value.len();
+        let is_received = table == Table::Inbound && rest.len() > size_of::<u16>();
         let session = self.session.as_mut();
         let Some(session) = session.filter(|session| session.stored.number == number) else {
-            return false;
+            if self.orphans.last() != Some(&number) {
+                self.orphans.push(number);
+            }
+            // Who got a message is written by the receivers' shards, which do not wait for its sender: its session may
+            // have ended before.
+            return is_received;
         };
-        if table == Table::Inbound && rest.len() > size_of::<u16>() {
+        if is_received {
+            session.spread(rest);
+
             self.received.push((number, (rest.into(), value.into())));
             return true;
         }
@@ -239,6 +253,8 @@ impl Sender<'_> {
         for shard in 0..self.sessions.len() {
             self.send(shard, Portion::Received(Arc::clone(&received)));
         }
+        let orphans = std::mem::take(&mut self.orphans);
+        self.send(0, Portion::Orphans(orphans));
         for (shard, (sessions, _)) in std::mem::take(&mut self.sessions).into_iter().enumerate() {
             self.send(shard, Portion::Sessions(sessions));
             self.send(shard, Portion::End { last_number });
@@ -274,6 +290,17 @@ impl StoredSession {
         }
     }
 
+    /// Somebody has got the message of an exchange: `rest` begins with its identifier. That it was begun may not have
+    /// lasted, where the queue of its sender's shard was full.
+    fn spread(&mut self, rest: &[u8]) {
+        let id = rest.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+        match self.inbound.last_mut() {
+            Some((last, spread)) if *last == id => *spread = true,
+            _ if id != 0 => self.inbound.push((id, true)),
+            _ => {}
+        }
+    }
+
     /// Takes a row of another table. False: it cannot be read.
     fn take(&mut self, table: Table, rest: &[u8], value: &[u8]) -> bool {
         match table {
@@ -295,4 +322,102 @@ impl StoredSession {
 fn split_number(key: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = key.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEPT: u64 = 64;
+    const OVER: u64 = 128;
+
+    /// All that shards are handed of these rows, and how many could not be read.
+    fn read(rows: &[(Table, &[u8], &[u8])]) -> (Vec<Portion>, usize) {
+        let found = Found::new(1);
+        let wake: Wake = Arc::new(|_| {});
+        let mut sender = Sender {
+            found: &found,
+            wake: &wake,
+            goes_on: &|| true,
+            home: &|_| 0,
+            session: None,
+            sessions: vec![(Vec::new(), 0)],
+            session_bytes: 0,
+            received: Vec::new(),
+            orphans: Vec::new(),
+            last_number: 0,
+            unreadable: 0,
+        };
+        for (table, key, value) in rows {
+            sender.unreadable += usize::from(!sender.row(*table, key, value));
+        }
+        sender.end();
+        let portions = std::iter::from_fn(|| found.take(0)).collect();
+        (portions, sender.unreadable)
+    }
+
+    fn key(number: u64, rest: &[u8]) -> Vec<u8> {
+        [&number.to_be_bytes(), rest].concat()
+    }
+
+    fn orphans(portions: &[Portion]) -> (Vec<u64>, u64, usize) {
+        let (mut orphans, mut last, mut received) = (Vec::new(), 0, 0);
+        for portion in portions {
+            match portion {
+                Portion::Orphans(numbers) => orphans.extend(numbers),
+                Portion::End { last_number } => last = *last_number,
+                Portion::Received(rows) => received += rows.len(),
+                Portion::Retained(_) | Portion::Sessions(_) => {}
+            }
+        }
+        (orphans, last, received)
+    }
+
+    #[test]
+    fn who_received_from_a_session_that_is_over_is_no_damage_and_is_deleted() {
+        let (own, exchange) = (key(KEPT, &[]), [0, 7, 0, 0, 0, 0, 0, 0, 0, 9]);
+        let (kept, over) = (key(KEPT, &exchange), key(OVER, &exchange));
+        let again = key(OVER, &[0, 8, 0, 0, 0, 0, 0, 0, 0, 9]);
+        let rows: [(Table, &[u8], &[u8]); 4] = [
+            (Table::Sessions, &own, &[1, 0, 3, b'a', b'/', b'b']),
+            (Table::Inbound, &kept, &[]),
+            (Table::Inbound, &over, &[]),
+            (Table::Inbound, &again, &[]),
+        ];
+        let (portions, unreadable) = read(&rows);
+        assert_eq!(unreadable, 0);
+        // Nobody is given the number as long as rows of it may be left.
+        assert_eq!(orphans(&portions), (vec![OVER], OVER, 1));
+    }
+
+    #[test]
+    fn rows_that_only_damage_leaves_without_a_session_are_counted_and_deleted() {
+        let (message, exchange) = (key(OVER, &[0; 8]), key(OVER, &[0, 7]));
+        let rows: [(Table, &[u8], &[u8]); 3] = [
+            (Table::Outbound, &message, b"x"),
+            (Table::Inbound, &exchange, &[]),
+            (Table::Registrations, b"short", b"x"),
+        ];
+        let (portions, unreadable) = read(&rows);
+        assert_eq!((unreadable, orphans(&portions)), (3, (vec![OVER], OVER, 0)));
+    }
+
+    #[test]
+    fn an_exchange_whose_message_somebody_has_was_begun() {
+        let own = key(KEPT, &[]);
+        let (begun, of_begun) = (key(KEPT, &[0, 3]), key(KEPT, &[0, 3, 0, 0, 0, 0, 0, 0, 0, 9]));
+        let of_other = key(KEPT, &[0, 4, 0, 0, 0, 0, 0, 0, 0, 9]);
+        let rows: [(Table, &[u8], &[u8]); 4] = [
+            (Table::Sessions, &own, &[1, 0, 3, b'a', b'/', b'b']),
+            (Table::Inbound, &begun, &[1]),
+            (Table::Inbound, &of_begun, &[]),
+            (Table::Inbound, &of_other, &[]),
+        ];
+        let (portions, _) = read(&rows);
+        let sessions = portions.iter().find_map(|portion| match portion {
+            Portion::Sessions(sessions) => Some(sessions),
+            _ => None,
+        });
+        assert_eq!(sessions.unwrap()[0].inbound, [(3, true), (4, true)]);
+    }
 }

@@ -180,6 +180,7 @@ impl Shard {
                         }
                     }
                 }
+                Portion::Orphans(numbers) => numbers.into_iter().for_each(|number| self.hub.forget(number)),
                 Portion::End { last_number } => {
                     self.hub.numbered_up_to(last_number);
                     self.restored = Restored::Telling;

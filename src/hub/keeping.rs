@@ -374,8 +374,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         self.batch.written() != before
     }
 
-    /// Writes down that a session is over.
-    fn forget(&mut self, number: u64) {
+    /// Writes down that a session is over: nothing is stored under its number any more.
+    pub fn forget(&mut self, number: u64) {
         if number == 0 {
             return;
         }

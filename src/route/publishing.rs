@@ -12,6 +12,24 @@ use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::time::Now;
 
+/// What came of a message on the shard of its sender.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// How far it went. A refusal holds whatever the other shards answer: some of those who hear it could not be given it.
+    pub(super) outcome: Result<Reach, Refusal>,
+    /// How many others are to answer for it.
+    pub(super) answering: u32,
+}
+
+impl From<Refusal> for Sent {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            outcome: Err(refusal),
+            answering: 0,
+        }
+    }
+}
+
 impl Router {
     /// Publishes a message of a local block. The other shards that want it get one copy each.
     ///
@@ -45,11 +63,8 @@ impl Router {
             let waiter = awaited.map(|publish| Waiter { publish, mark });
             router.publish_as(now, port, sender, Some(from), waiter, message)
         });
-        let (outcome, mut left) = match published {
-            Some(Ok((reach, left))) => (Ok(reach), left),
-            Some(Err(refusal)) => (Err(refusal), 0),
-            None => (Err(Refusal::NotAuthorized), 0),
-        };
+        let Sent { outcome, answering } = published.unwrap_or_else(|| Refusal::NotAuthorized.into());
+        let mut left = answering;
         let Some(awaited) = awaited else {
             return Some(outcome);
         };
@@ -77,11 +92,10 @@ impl Router {
         sender: &Identity,
         message: &ChannelMessage<'_>,
     ) -> Result<Reach, Refusal> {
-        let published = self.publish_as(now, port, &sender.sender(), None, None, message);
-        published.map(|(reach, _)| reach)
+        self.publish_as(now, port, &sender.sender(), None, None, message)
+            .outcome
     }
 
-    /// How far the message went, and how many other shards are to answer for it.
     fn publish_as(
         &mut self,
         now: Now,
@@ -90,17 +104,17 @@ impl Router {
         from: Option<SessionKey>,
         awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
-    ) -> Result<(Reach, u32), Refusal> {
+    ) -> Sent {
         self.metrics.channel_in.increment();
         let channel = message.channel;
         if check_channel(channel).is_err() || self.has_too_many_levels(channel) {
             self.metrics.dropped(Stage::Channel, DropReason::Invalid);
-            return Err(Refusal::InvalidName);
+            return Refusal::InvalidName.into();
         }
         let first = channel.split('/').next().unwrap_or_default();
         if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
             self.metrics.dropped(Stage::Channel, DropReason::NotAuthorized);
-            return Err(Refusal::NotAuthorized);
+            return Refusal::NotAuthorized.into();
         }
         if message.retain {
             return self.publish_retained(now, port, sender, from, awaited, message);
@@ -114,7 +128,7 @@ impl Router {
         most < limits::CHANNEL_LEVELS_MAX && channel.split('/').count() > most
     }
 
-    /// Publishes a message to who subscribes now: how far it went, and how many other shards are to answer for it.
+    /// Publishes a message to who subscribes now.
     pub(super) fn publish_live(
         &mut self,
         now: Now,
@@ -123,11 +137,14 @@ impl Router {
         from: Option<SessionKey>,
         awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
-    ) -> Result<(Reach, u32), Refusal> {
+    ) -> Sent {
         let channel = message.channel;
         if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
-            return Ok((Reach::Nobody, 0));
+            return Sent {
+                outcome: Ok(Reach::Nobody),
+                answering: 0,
+            };
         }
         let hash = self.placement.channel(channel);
         let shards = self.interest.shards(hash, channel);
@@ -136,7 +153,10 @@ impl Router {
             Some(_) => shards.both(self.keeping),
             None => ShardSet::default(),
         };
-        let passed = self.pass_on(shards, sender, message, awaited)?;
+        let passed = match self.pass_on(shards, sender, message, awaited) {
+            Ok(passed) => passed,
+            Err(refusal) => return refusal.into(),
+        };
         let marked = begin_marked(port, awaited, answering.len() > 0);
         let published = Published {
             message: *message,
@@ -152,16 +172,10 @@ impl Router {
         if marked {
             port.marked();
         }
-        let answering = answering.len() + given;
-        if heard.unstored && answering == 0 {
-            return Err(Refusal::QuotaExceeded);
+        Sent {
+            outcome: heard.outcome(passed),
+            answering: answering.len() + given,
         }
-        let reach = if heard.anybody || passed {
-            Reach::Subscribers
-        } else {
-            Reach::Nobody
-        };
-        Ok((reach, answering))
     }
 
     /// Writes the message to the shards that want it. Whether there are any.
@@ -258,23 +272,25 @@ impl Router {
         (wrote, unstored): (bool, bool),
         given: u32,
     ) {
-        match relay {
-            Some(relay) if given > 0 => {
-                let outcome = if unstored {
-                    Err(Refusal::QuotaExceeded)
-                } else {
-                    Ok(Reach::Subscribers)
-                };
-                self.awaited.expect(relay, given + u32::from(wrote), outcome);
-                if wrote {
-                    port.hold(self.shard, relay);
-                }
-                return;
+        // What was written of a message that is refused lasts before its sender is told, too: nothing of an exchange is
+        // written behind its end.
+        if given > 0 || (wrote && unstored) {
+            let relay = relay.unwrap_or_else(|| self.awaited.relay(origin, publish));
+            let outcome = if unstored {
+                Err(Refusal::QuotaExceeded)
+            } else {
+                Ok(Reach::Subscribers)
+            };
+            self.awaited.expect(relay, given + u32::from(wrote), outcome);
+            if wrote {
+                port.hold(self.shard, relay);
             }
-            Some(relay) => self.awaited.withdraw(relay),
-            None => {}
+            return;
         }
-        if wrote && !unstored {
+        if let Some(relay) = relay {
+            self.awaited.withdraw(relay);
+        }
+        if wrote {
             port.hold(origin, publish);
         } else {
             self.answer_publish(port, origin, publish, unstored);

@@ -4,7 +4,9 @@ use super::subscriptions::{Detail, List, Subscriber, Subscriptions, has_wildcard
 use crate::observe::{ShardMetrics, Stage};
 use crate::route::drops;
 use crate::route::identity::Sender;
-use crate::route::message::{ChannelMessage, Delivery, SessionKey, SubscriptionOptions, Undelivered};
+use crate::route::message::{
+    ChannelMessage, Delivery, Reach, Refusal, SessionKey, SubscriptionOptions, Undelivered,
+};
 use crate::route::port::Port;
 use crate::route::sessions::{NONE, Sessions};
 
@@ -46,6 +48,21 @@ pub(crate) struct Heard {
     pub(crate) unstored: bool,
     /// Groups at home here have a share in it: [`Subscriptions::take_groups`] names them.
     pub(crate) grouped: bool,
+}
+
+impl Heard {
+    /// What its sender is told, if nobody else has to be asked; `elsewhere`: it went to other shards, too.
+    ///
+    /// # Errors
+    /// [`Refusal::QuotaExceeded`] if it could not be stored for somebody who is to have it.
+    pub(crate) const fn outcome(self, elsewhere: bool) -> Result<Reach, Refusal> {
+        match self {
+            Self { unstored: true, .. } => Err(Refusal::QuotaExceeded),
+            Self { anybody: true, .. } => Ok(Reach::Subscribers),
+            _ if elsewhere => Ok(Reach::Subscribers),
+            _ => Ok(Reach::Nobody),
+        }
+    }
 }
 
 impl Subscriptions {

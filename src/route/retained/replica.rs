@@ -10,9 +10,9 @@ use crate::route::awaited::{PublishId, Waiter};
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::identity::Sender;
 use crate::route::letter::Letter;
-use crate::route::message::{ChannelMessage, Qos, Reach, Refusal, SessionKey};
+use crate::route::message::{ChannelMessage, Qos, Refusal, SessionKey};
 use crate::route::port::Port;
-use crate::route::publishing::begin_marked;
+use crate::route::publishing::{Sent, begin_marked};
 use crate::route::router::Router;
 use crate::time::Now;
 
@@ -32,12 +32,12 @@ impl Router {
         from: Option<SessionKey>,
         awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
-    ) -> Result<(Reach, u32), Refusal> {
+    ) -> Sent {
         let bytes = Retained::len_of(sender, message);
         let mut others = (0..self.mesh.shards()).filter(|&shard| shard != self.shard);
         if others.any(|shard| !self.mesh.has_room(shard, bytes)) {
             self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
-            return Err(Refusal::Busy);
+            return Refusal::Busy.into();
         }
         let (messages_max, bytes_max) = (self.limits.retained_max, self.limits.retained_bytes_max);
         let channel = message.channel;
@@ -52,8 +52,8 @@ impl Router {
         };
         if let Some(reason) = refused {
             self.metrics.dropped(Stage::Retained, reason);
-            self.publish_live(now, port, sender, from, None, message)?;
-            return Err(Refusal::QuotaExceeded);
+            let live = self.publish_live(now, port, sender, from, None, message);
+            return live.outcome.err().unwrap_or(Refusal::QuotaExceeded).into();
         }
         let hash = self.placement.channel(channel);
         let version = self.next_version(now);
@@ -81,16 +81,10 @@ impl Router {
         if marked {
             port.marked();
         }
-        let answering = answering + given;
-        if heard.unstored && answering == 0 {
-            return Err(Refusal::QuotaExceeded);
+        Sent {
+            outcome: heard.outcome(wanted),
+            answering: answering + given,
         }
-        let reach = if heard.anybody || wanted {
-            Reach::Subscribers
-        } else {
-            Reach::Nobody
-        };
-        Ok((reach, answering))
     }
 
     /// The same from another shard's block.

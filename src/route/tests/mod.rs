@@ -6,6 +6,7 @@ mod api_races;
 mod builtin;
 mod channels;
 mod direct;
+mod lasting;
 mod mesh;
 mod retained;
 mod rights;

@@ -21,7 +21,8 @@ use crate::time::{Instant, Now};
 /// The state of the messages on their way to one client.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    /// In the order they were sent; clients acknowledge in that order \[MQTT-4.6.0-2\].
+    /// In the order they were sent, but for what is to be released, which stands in the order of PUBREC; clients
+    /// acknowledge in the order sent \[MQTT-4.6.0-2\].
     in_flight: VecDeque<InFlight>,
     /// How many of those in flight have a packet that has not gone out on this connection.
     unsent: usize,
@@ -196,7 +197,20 @@ impl Outbound {
         (message.packet, message.origin) = (Vec::new(), None);
         self.in_flight_bytes -= bytes;
         self.unsent += usize::from(was_sent);
+        self.queue_release(at);
         Received::Nothing
+    }
+
+    /// Puts what is to be released behind the others of its kind: PUBREL follows in the order of PUBREC \[MQTT-4.6.0-4\].
+    fn queue_release(&mut self, at: usize) {
+        let is_before = |(place, sent): (usize, &InFlight)| place != at && sent.phase == Phase::Complete;
+        let mut places = self.in_flight.iter().enumerate();
+        let Some(last) = places.rposition(is_before).filter(|last| *last > at) else {
+            return;
+        };
+        if let Some(released) = self.in_flight.remove(at) {
+            self.in_flight.insert(last, released);
+        }
     }
 
     /// PUBCOMP. One that nothing waits for changes nothing: it may answer a PUBREL of an unknown exchange.

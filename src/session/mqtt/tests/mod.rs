@@ -12,6 +12,7 @@ mod model;
 mod offline;
 mod outbound;
 mod publish;
+mod release;
 mod request;
 mod share;
 mod subscribe;
