@@ -29,6 +29,7 @@ mod ring;
 mod shard;
 mod share;
 mod stats;
+mod tls;
 pub mod wheel;
 
 pub use app::{App, Close, ConnId, Next, Progress};
@@ -41,4 +42,5 @@ pub use plane::Plane;
 pub use preflight::{Finding, Prober, RingProblem, ThisMachine, preflight, preflight_of};
 pub use share::Shared;
 pub use stats::{Counter, Stats};
+pub use tls::{Secured, TlsAcceptor};
 pub use wheel::TimerId;

@@ -41,6 +41,9 @@ impl<A: App> Shard<A> {
         conn.flags
             .clear(Flags::HELD.with(Flags::RESUMED).with(Flags::LEAVING));
         let spill = conn.spill.take();
+        if let Some(out) = conn.out.as_deref_mut() {
+            out.discard_unsealable(&mut self.plane.pool);
+        }
         let idle = Flags::RECEIVING
             .with(Flags::ENDED)
             .with(Flags::DEAD)
@@ -75,6 +78,13 @@ impl<A: App> Shard<A> {
                 out.discard(&mut self.plane.pool);
             }
         } else if conn.queued() > 0 {
+            return;
+        } else if let Some(out) = conn.out.as_deref_mut()
+            && out.close_tls(&mut self.plane.pool)
+        {
+            if !conn.flags.any(Flags::SENDING) && conn.flags.raise(Flags::DIRTY) {
+                self.plane.lists.dirty.push(id);
+            }
             return;
         } else if !conn.flags.any(Flags::ENDED) {
             if conn.flags.raise(Flags::SHUT) {
