@@ -37,4 +37,5 @@ mod session;
 mod share;
 mod suites;
 mod system;
+mod tls;
 mod xmpp;

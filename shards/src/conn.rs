@@ -144,6 +144,12 @@ impl Conn {
         self.is_live() && (held || tls.is_some_and(Tls::is_full))
     }
 
+    /// Whether the peer sends no more that the app is to see.
+    pub(crate) fn has_peer_ended(&self) -> bool {
+        let tls = self.out.as_deref().and_then(OutQueue::tls);
+        self.flags.any(Flags::ENDED) || tls.is_some_and(Tls::has_peer_ended)
+    }
+
     /// Whether something is to be sent that TLS seals no more.
     pub(crate) fn is_unsealable(&self) -> bool {
         let out = self.out.as_deref();

@@ -40,6 +40,7 @@ pub use error::{Fault, LaunchError};
 pub use launch::{Running, Stopper, launch, launch_on};
 pub use plane::Plane;
 pub use preflight::{Finding, Prober, RingProblem, ThisMachine, preflight, preflight_of};
+pub use rustls;
 pub use share::Shared;
 pub use stats::{Counter, Stats};
 pub use tls::{Secured, TlsAcceptor};

@@ -146,14 +146,11 @@ impl<A: App> Shard<A> {
             {
                 self.stats.received_bytes.add_len(len);
                 let bytes = self.ring.buffers().bytes_mut(buffer, len);
-                let mut ended = false;
                 if super::securing::is_sealed(&self.plane, id) {
-                    ended = super::securing::take(&mut self.app, &mut self.plane, id, bytes);
+                    super::securing::take(&mut self.app, &mut self.plane, id, bytes);
+                    self.heed_good_bye(id);
                 } else {
                     super::intake::take(&mut self.app, &mut self.plane, id, bytes);
-                }
-                if ended {
-                    self.peer_ended(id);
                 }
                 self.bound_late(id, len);
             }

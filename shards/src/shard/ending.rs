@@ -123,6 +123,16 @@ impl<A: App> Shard<A> {
         }
     }
 
+    /// Ends a connection whose peer has said, in TLS, that it sends no more; as [`Self::peer_ended`] does, but that its
+    /// side of the socket is still awaited.
+    pub(super) fn heed_good_bye(&mut self, id: ConnId) {
+        let conn = self.plane.conns.get(id).filter(|conn| conn.is_live());
+        let ends = |conn: &Conn| conn.has_peer_ended() && !conn.flags.any(Flags::HELD.with(Flags::RESUMED));
+        if conn.is_some_and(ends) {
+            self.end(id);
+        }
+    }
+
     /// The peer sends no more. While the app holds the connection it has not answered what came before: that, and
     /// what it has not taken, comes first.
     pub(super) fn peer_ended(&mut self, id: ConnId) {
@@ -168,7 +178,7 @@ impl<A: App> Shard<A> {
                 continue;
             };
             let held = conn.flags.any(Flags::HELD.with(Flags::RESUMED));
-            if conn.flags.any(Flags::ENDED) && !held {
+            if conn.has_peer_ended() && !held {
                 self.end(id);
             } else {
                 self.start_receive(id);

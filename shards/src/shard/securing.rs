@@ -16,10 +16,10 @@ pub(super) fn is_sealed<P>(plane: &Plane<P>, id: ConnId) -> bool {
     out.is_some_and(|out| out.tls().is_some())
 }
 
-/// Reads `bytes`, after what was kept of the connection. True: the peer has said that it sends no more.
-pub(super) fn take<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId, bytes: &mut [u8]) -> bool {
+/// Reads `bytes`, after what was kept of the connection.
+pub(super) fn take<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId, bytes: &mut [u8]) {
     let Some(mut tls) = take_tls(plane, id) else {
-        return false;
+        return;
     };
     if !tls.is_handshaking() && !tls.has_incoming() {
         return read(app, plane, id, tls, |tls, plain, wire| {
@@ -39,7 +39,6 @@ pub(super) fn take<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId
         plane.lists.handshaking.push_back(id);
     }
     put_tls(plane, id, tls);
-    false
 }
 
 /// Takes a live connection's TLS off it; it has to be put back.
@@ -61,7 +60,7 @@ fn read<A: App>(
     id: ConnId,
     mut tls: Box<Tls>,
     how: impl FnOnce(&mut Tls, &mut Vec<u8>, &mut Vec<u8>) -> Reading,
-) -> bool {
+) {
     let (mut plain, mut wire) = (plane.pool.take(), plane.pool.take());
     let reading = how(&mut tls, &mut plain, &mut wire);
     put_tls(plane, id, tls);
@@ -83,9 +82,7 @@ fn read<A: App>(
     if let Some(fault) = reading.fault {
         plane.stats.tls_faults.add(1);
         plane.close(id, how_to_close(&fault));
-        return false;
     }
-    reading.is_ended
 }
 
 /// A peer that broke the protocol is told by the alert that is queued; one that floods is told nothing.
@@ -107,11 +104,9 @@ impl<A: App> Shard<A> {
                 continue;
             };
             tls.is_listed = false;
-            if read(&mut self.app, &mut self.plane, id, tls, Tls::read_kept) {
-                self.peer_ended(id);
-            } else {
-                self.start_receive(id);
-            }
+            read(&mut self.app, &mut self.plane, id, tls, Tls::read_kept);
+            self.heed_good_bye(id);
+            self.start_receive(id);
         }
         let waiting = self.plane.lists.handshaking.len();
         self.stats.tls_handshakes_delayed.add_len(waiting);

@@ -52,8 +52,6 @@ pub(crate) struct Reading {
     pub(crate) used: usize,
     /// The handshake ended just now.
     pub(crate) secured: Option<Secured>,
-    /// The peer sends no more: it has said so.
-    pub(crate) is_ended: bool,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -63,6 +61,8 @@ pub(crate) struct Tls {
     /// Ciphertext that has to be completed first.
     incoming: Vec<u8>,
     phase: Phase,
+    /// The peer has said that it sends no more.
+    peer_ended: bool,
     /// In the list of those whose handshake is to go on.
     pub(crate) is_listed: bool,
 }
@@ -81,6 +81,7 @@ impl Tls {
             machine: UnbufferedServerConnection::new(config)?,
             incoming: Vec::new(),
             phase: Phase::Handshaking,
+            peer_ended: false,
             is_listed: false,
         })
     }
@@ -97,6 +98,11 @@ impl Tls {
     /// Whether our side has said its last record.
     pub(crate) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
+    }
+
+    /// Whether the peer has said that it sends no more. Its side of the socket may still be open.
+    pub(crate) fn has_peer_ended(&self) -> bool {
+        self.peer_ended
     }
 
     /// Whether ciphertext waits for more of its record.
@@ -155,7 +161,7 @@ impl Tls {
                     true
                 }
                 Ok(ConnectionState::PeerClosed) => {
-                    reading.is_ended = true;
+                    self.peer_ended = true;
                     true
                 }
                 Ok(_) => false,
@@ -176,7 +182,7 @@ impl Tls {
             self.phase = Phase::Open;
             reading.secured = Some(self.describe());
         }
-        if reading.is_ended {
+        if self.peer_ended {
             // Nothing after the good-bye means anything.
             reading.used = bytes.len();
         }
