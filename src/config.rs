@@ -28,6 +28,8 @@ pub struct Config {
     pub shards: Shards,
     /// See [`Listen`].
     pub listen: Listen,
+    /// See [`Tls`].
+    pub tls: Tls,
     /// See [`Mqtt`].
     pub mqtt: Mqtt,
     /// See [`Xmpp`].
@@ -88,10 +90,43 @@ pub struct Shards {
 pub struct Listen {
     /// MQTT over TCP.
     pub mqtt: SocketAddr,
+    /// MQTT over TLS; none: nowhere.
+    pub mqtts: Option<SocketAddr>,
     /// WebSocket: MQTT on the path `/mqtt`, XMPP on `/ws` and `/xmpp-websocket`.
     pub ws: SocketAddr,
+    /// The same over TLS; none: nowhere.
+    pub wss: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
+}
+
+/// Certificates of the listeners with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The daemon's certificates; a client that asks for no name of theirs is shown the first.
+    pub certificates: Vec<Certificate>,
+    /// Makes a certificate for development in the data directory, which no client believes unless told so.
+    pub self_signed: bool,
+    /// The authorities whose certificates clients may show (PEM); none: clients show none.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// A certificate with its key, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain, the certificate itself first.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+impl Tls {
+    /// Whether any certificate is named.
+    pub fn is_named(&self) -> bool {
+        self.self_signed || !self.certificates.is_empty()
+    }
 }
 
 /// The MQTT face.
@@ -215,6 +250,7 @@ impl Default for Config {
             domains: vec!["localhost".to_owned()],
             shards: Shards::default(),
             listen: Listen::default(),
+            tls: Tls::default(),
             mqtt: Mqtt::default(),
             xmpp: Xmpp::default(),
             channels: Channels::default(),
@@ -231,7 +267,9 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             mqtt: SocketAddr::from(([127, 0, 0, 1], 1_883)),
+            mqtts: None,
             ws: SocketAddr::from(([127, 0, 0, 1], 8_083)),
+            wss: None,
             http: SocketAddr::from(([127, 0, 0, 1], 8_090)),
         }
     }
@@ -324,11 +362,27 @@ impl Config {
         })
     }
 
+    /// Where TLS listens by default, once there is a certificate and no address is named.
+    pub fn complete(&mut self) {
+        if self.tls.is_named() && self.listen.mqtts.is_none() && self.listen.wss.is_none() {
+            self.listen.mqtts = Some(SocketAddr::from(([127, 0, 0, 1], 8_883)));
+            self.listen.wss = Some(SocketAddr::from(([127, 0, 0, 1], 8_084)));
+        }
+    }
+
     /// Checks ranges and grammars, however the values were given.
     pub fn check(&self) -> Result<(), ConfigError> {
         keys::check_domains(&self.domains)?;
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
+        }
+        for (key, address) in [("mqtts", self.listen.mqtts), ("wss", self.listen.wss)] {
+            if let Some(address) = address.filter(|_| !self.tls.is_named()) {
+                return Err(ConfigError(format!(
+                    "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
+                     development set tls.self_signed"
+                )));
+            }
         }
         let Self {
             shards,
@@ -395,7 +449,9 @@ impl Config {
         keep(&mut kept, "shards.spin_us", &mut ours.spin_us, &theirs.spin_us);
         let (ours, theirs) = (&mut self.listen, &running.listen);
         keep(&mut kept, "listen.mqtt", &mut ours.mqtt, &theirs.mqtt);
+        keep(&mut kept, "listen.mqtts", &mut ours.mqtts, &theirs.mqtts);
         keep(&mut kept, "listen.ws", &mut ours.ws, &theirs.ws);
+        keep(&mut kept, "listen.wss", &mut ours.wss, &theirs.wss);
         keep(&mut kept, "listen.http", &mut ours.http, &theirs.http);
         // The data plane's buffers were bounded by it.
         let (ours, theirs) = (&mut self.mqtt, &running.mqtt);

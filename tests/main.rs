@@ -38,4 +38,5 @@ mod share;
 mod storage;
 mod suites;
 mod system;
+mod tls;
 mod xmpp;

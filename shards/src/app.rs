@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::plane::Plane;
+use crate::tls::Secured;
 
 /// A connection on its own shard. The generation moves on whenever the slot is given to another connection,
 /// so a stale id never reaches a successor: every call with it is refused.
@@ -82,6 +83,13 @@ pub trait App: Sized {
         listener: usize,
         peer: SocketAddr,
     ) -> u32;
+
+    /// The TLS handshake of a connection is over: one accepted on a listener with TLS, or one that turned to it
+    /// ([`Plane::start_tls`]). [`App::received`] is not called between. What was appended to the send queue meanwhile
+    /// goes out now.
+    fn secured(&mut self, plane: &mut Plane<Self::Parcel>, conn: ConnId, tag: u32, secured: Secured) {
+        let _ = (plane, conn, tag, secured);
+    }
 
     /// Bytes arrived. They may be changed in place. Called again at once while the answer says that what is
     /// there suffices.

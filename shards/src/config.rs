@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits;
+use crate::tls::TlsAcceptor;
 
 /// Where to listen, and how accepted sockets are set up.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Listener {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF` of accepted sockets, in bytes; none leaves it to the kernel.
     pub receive_buffer_bytes: Option<usize>,
+    /// TLS that newcomers begin with; none: they begin in clear.
+    pub tls: Option<TlsAcceptor>,
 }
 
 impl Listener {
@@ -26,6 +29,7 @@ impl Listener {
             backlog: limits::LISTEN_BACKLOG,
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
+            tls: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::app::ConnId;
 use crate::outq::OutQueue;
+use crate::tls::Tls;
 
 /// What is true of a connection; several at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +137,25 @@ impl Conn {
         self.out.as_deref().map_or(0, OutQueue::len)
     }
 
+    /// Whether so much waits for the app, or for a turn of its handshake, that nothing more is to be received.
+    pub(crate) fn has_enough(&self, held_bytes_max: usize) -> bool {
+        let held = self.flags.any(Flags::HELD) && self.spill.len() > held_bytes_max;
+        let tls = self.out.as_deref().and_then(OutQueue::tls);
+        self.is_live() && (held || tls.is_some_and(Tls::is_full))
+    }
+
+    /// Whether the peer sends no more that the app is to see.
+    pub(crate) fn has_peer_ended(&self) -> bool {
+        let tls = self.out.as_deref().and_then(OutQueue::tls);
+        self.flags.any(Flags::ENDED) || tls.is_some_and(Tls::has_peer_ended)
+    }
+
+    /// Whether something is to be sent that TLS seals no more.
+    pub(crate) fn is_unsealable(&self) -> bool {
+        let out = self.out.as_deref();
+        out.is_some_and(|out| !out.is_empty() && out.tls().is_some_and(Tls::is_closed))
+    }
+
     /// Whether the app may still be called for it, and may write to it.
     pub(crate) fn is_live(&self) -> bool {
         self.flags.any(Flags::KNOWN) && !self.flags.any(Flags::CLOSING.with(Flags::DEAD))
@@ -234,6 +254,14 @@ impl Registry {
         conn.vacate();
         self.free.push(id.slot);
         Some((socket, out))
+    }
+
+    /// Drops a connection that nobody has been told of.
+    pub(crate) fn discard(&mut self, id: ConnId) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.flags = Flags::OPEN;
+        }
+        drop(self.remove(id));
     }
 
     /// Connections in the table.

@@ -29,6 +29,7 @@ mod ring;
 mod shard;
 mod share;
 mod stats;
+mod tls;
 pub mod wheel;
 
 pub use app::{App, Close, ConnId, Next, Progress};
@@ -39,6 +40,8 @@ pub use error::{Fault, LaunchError};
 pub use launch::{Running, Stopper, launch, launch_on};
 pub use plane::Plane;
 pub use preflight::{Finding, Prober, RingProblem, ThisMachine, preflight, preflight_of};
+pub use rustls;
 pub use share::Shared;
 pub use stats::{Counter, Stats};
+pub use tls::{Secured, TlsAcceptor};
 pub use wheel::TimerId;

@@ -37,6 +37,14 @@ pub const LINGER_MS: u64 = 5_000;
 /// Bytes that a peer may still send after its connection ended here: what was on its way when it was told.
 pub const LINGER_BYTES_MAX: usize = 256 * 1_024;
 
+// TLS.
+/// Bytes of ciphertext kept until a record or a handshake message is whole: the largest record with its header, and
+/// one receive buffer.
+pub const TLS_INCOMING_BYTES_MAX: usize = 16_384 + 2_048 + 5 + RECEIVE_BUFFER_BYTES as usize;
+/// Connections whose handshake goes on in one turn: each may cost a signature. The others wait in the order of
+/// coming.
+pub const HANDSHAKES_PER_TURN_MAX: usize = 2;
+
 // Output.
 /// A send queue over this many bytes is to be announced when it has drained.
 pub const HIGH_WATER_BYTES: usize = 256 * 1_024;

@@ -1,5 +1,7 @@
 //! The bytes one connection has waiting: a queue of pieces, private or shared.
 //!
+//! Under TLS the pieces are records, and what is appended waits in a queue of its own until it is sealed.
+//!
 //! Invariant: the first `in_flight` pieces belong to the one send the kernel works on; they are neither
 //! changed, moved nor dropped before its completion. Everything leaves in the order it was appended. A queue
 //! refers to at most [`limits::SHARED_PIECES_MAX`] shared pieces that are not in flight.
@@ -10,6 +12,7 @@ use std::collections::VecDeque;
 use crate::limits;
 use crate::pool::Pool;
 use crate::share::{Range, Shared};
+use crate::tls::Tls;
 
 /// A run of bytes in one place.
 #[derive(Debug)]
@@ -79,11 +82,23 @@ pub(crate) struct OutQueue {
     in_flight_bytes: usize,
     shared: usize,
     vector: Option<Box<Vector>>,
+    /// The connection's TLS: the pieces here are its records.
+    tls: Option<Box<Tls>>,
+    /// What is not sealed yet.
+    plain: Option<Box<Self>>,
 }
 
 impl OutQueue {
     /// The private buffer at the queue's end, for appending only.
     pub(crate) fn buffer(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        if self.tls.is_some() {
+            return self.plain.get_or_insert_default().records(pool);
+        }
+        self.records(pool)
+    }
+
+    /// The buffer at the end of what goes out as it is, TLS or not.
+    pub(crate) fn records(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         let appendable =
             self.pieces.len() > self.in_flight && matches!(self.pieces.back(), Some(Piece::Private { .. }));
         if !appendable {
@@ -100,6 +115,9 @@ impl OutQueue {
     pub(crate) fn push(&mut self, frame: &Shared, pool: &mut Pool) -> bool {
         if frame.is_empty() {
             return false;
+        }
+        if self.tls.is_some() {
+            return self.plain.get_or_insert_default().push(frame, pool);
         }
         if self.pieces.len() > self.in_flight
             && let Some(Piece::Shared(range)) = self.pieces.back_mut()
@@ -118,7 +136,8 @@ impl OutQueue {
 
     /// Bytes appended and not yet taken by the kernel.
     pub(crate) fn len(&self) -> usize {
-        self.pieces.iter().map(Piece::len).sum()
+        let plain = self.plain.as_deref().map_or(0, Self::len);
+        plain + self.pieces.iter().map(Piece::len).sum::<usize>()
     }
 
     /// Whether a send is with the kernel.
@@ -128,13 +147,103 @@ impl OutQueue {
 
     /// Whether nothing is left, in flight or waiting.
     pub(crate) fn is_empty(&self) -> bool {
-        self.in_flight == 0 && self.pieces.iter().all(|piece| piece.len() == 0)
+        self.in_flight == 0
+            && self.pieces.iter().all(|piece| piece.len() == 0)
+            && self.plain.as_deref().is_none_or(Self::is_empty)
+    }
+
+    /// The connection's TLS.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
+    /// The same, to be changed or taken.
+    pub(crate) fn tls_mut(&mut self) -> &mut Option<Box<Tls>> {
+        &mut self.tls
+    }
+
+    /// Seals what waits, as much as one send takes.
+    fn seal(&mut self, pool: &mut Pool) {
+        let Some(mut tls) = self.tls.take() else { return };
+        if tls.is_open()
+            && let Some(plain) = self.plain.as_deref_mut().filter(|plain| !plain.is_empty())
+        {
+            let bytes = plain.take_front(limits::SEND_BYTES_MAX, pool);
+            tls.seal(&bytes, self.records(pool));
+            pool.give(bytes);
+        }
+        self.tls = Some(tls);
+    }
+
+    /// Has TLS say that nothing more will come, once. True: that is to be sent.
+    pub(crate) fn close_tls(&mut self, pool: &mut Pool) -> bool {
+        let Some(mut tls) = self.tls.take() else {
+            return false;
+        };
+        let says = tls.is_open() && tls.close(self.records(pool));
+        self.tls = Some(tls);
+        says
+    }
+
+    /// Drops what can never be sealed.
+    pub(crate) fn discard_unsealable(&mut self, pool: &mut Pool) {
+        if self.tls.as_deref().is_some_and(|tls| !tls.is_open())
+            && let Some(mut plain) = self.plain.take()
+        {
+            plain.discard(pool);
+        }
+    }
+
+    /// Takes up to `most` bytes off the front of what waits, none of it in flight: in the buffer they are in, if
+    /// they are alone there.
+    pub(crate) fn take_front(&mut self, most: usize, pool: &mut Pool) -> Vec<u8> {
+        if self.pieces.len() == 1
+            && let Some(Piece::Private { bytes, sent: 0 }) = self.pieces.front_mut()
+            && bytes.len() <= most
+        {
+            let bytes = std::mem::take(bytes);
+            self.pieces.clear();
+            return bytes;
+        }
+        let mut front = pool.take();
+        while let Some(piece) = self.pieces.front_mut() {
+            let taken = piece.len().min(most - front.len());
+            front.extend_from_slice(piece.bytes().get(..taken).unwrap_or_default());
+            piece.advance(taken);
+            if piece.len() > 0 {
+                break;
+            }
+            self.drop_front(pool);
+        }
+        self.shared = self
+            .pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Shared(_)))
+            .count();
+        front
+    }
+
+    /// Gives back the memory of what is empty: the queue stays with an idle connection.
+    pub(crate) fn rest(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+        self.vector = None;
+        if self.plain.as_deref().is_some_and(Self::is_empty) {
+            self.plain = None;
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.rest();
+        }
     }
 
     /// Puts the next send together; none if nothing waits or one is in flight.
     pub(crate) fn next_send(&mut self, pool: &mut Pool) -> Option<Send> {
         if self.is_flying() {
             return None;
+        }
+        if self.tls.is_some() {
+            self.seal(pool);
         }
         self.drop_empty(pool);
         let count = self.pieces.len();
@@ -221,6 +330,9 @@ impl OutQueue {
             }
         }
         self.shared = 0;
+        if let Some(plain) = &mut self.plain {
+            plain.discard(pool);
+        }
     }
 
     fn drop_front(&mut self, pool: &mut Pool) {

@@ -3,6 +3,7 @@
 //! Invariant: nothing here enters the kernel or calls the app. An app's wishes are noted in lists that the
 //! shard works through in its turn; a connection stands in each list at most once, under its full id.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::app::{Close, ConnId};
@@ -14,6 +15,7 @@ use crate::outq::OutQueue;
 use crate::pool::Pool;
 use crate::share::{Arena, Shared};
 use crate::stats::Stats;
+use crate::tls::TlsAcceptor;
 use crate::wheel::{TimerId, Wheel};
 
 /// The bounds a plane works with, taken from the configuration.
@@ -54,6 +56,8 @@ pub(crate) struct Lists {
     pub(crate) paused: Vec<ConnId>,
     /// Below the low-water mark again: the app is to be told.
     pub(crate) drained: Vec<ConnId>,
+    /// Their TLS handshake is to go on.
+    pub(crate) handshaking: VecDeque<ConnId>,
     /// To leave for another shard, and something about that has changed: to be looked at.
     pub(crate) leaving: Vec<ConnId>,
 }
@@ -226,6 +230,24 @@ impl<P> Plane<P> {
         true
     }
 
+    /// Has a connection turn to TLS: what the app appends from now on is sealed, what arrives from now on is read as TLS.
+    /// What is queued already goes out in clear before. Called from within [`App::received`](crate::App::received),
+    /// which then uses all it was shown: what the peer sent before it could know the answer is not to be trusted.
+    /// [`App::secured`](crate::App::secured) follows. False, and nothing happens: the connection is over, or speaks
+    /// TLS already, or there is none to be had.
+    pub fn start_tls(&mut self, conn: ConnId, acceptor: &TlsAcceptor) -> bool {
+        let Some(entry) = self.conns.get_mut(conn).filter(|entry| entry.is_live()) else {
+            return false;
+        };
+        let queues = &mut self.queues;
+        let out = entry.out.get_or_insert_with(|| queues.pop().unwrap_or_default());
+        if out.tls().is_some() {
+            return false;
+        }
+        *out.tls_mut() = acceptor.accept().ok();
+        out.tls().is_some()
+    }
+
     /// Changes the tag of a connection: it comes back with every event from now on, its end included. False: the app
     /// has been told its end.
     pub fn retag(&mut self, conn: ConnId, tag: u32) -> bool {
@@ -291,6 +313,24 @@ impl<P> Plane<P> {
         &self.stats
     }
 
+    /// Appends records that TLS has made of its own accord.
+    pub(crate) fn put_records(&mut self, conn: ConnId, records: &[u8]) {
+        let Some(entry) = self.conns.get_mut(conn) else {
+            return;
+        };
+        if !records.is_empty() && entry.flags.any(Flags::KNOWN) {
+            let out = writable(entry, conn, &mut self.queues, &mut self.lists.dirty);
+            out.records(&mut self.pool).extend_from_slice(records);
+        }
+    }
+
+    /// Has what waits be sent at the end of the turn, if anything does: now it can be sealed.
+    pub(crate) fn note_unsent(&mut self, conn: ConnId) {
+        if let Some(entry) = self.conns.get_mut(conn).filter(|entry| entry.queued() > 0) {
+            writable(entry, conn, &mut self.queues, &mut self.lists.dirty);
+        }
+    }
+
     /// Something has changed about a connection that perhaps is to leave.
     pub(crate) fn note_leaving(&mut self, conn: ConnId) {
         if let Some(entry) = self.conns.get_mut(conn)
@@ -306,9 +346,14 @@ impl<P> Plane<P> {
         let Some(entry) = self.conns.get_mut(conn) else {
             return;
         };
-        if entry.out.as_deref().is_some_and(OutQueue::is_empty)
-            && let Some(mut out) = entry.out.take()
-        {
+        if !entry.out.as_deref().is_some_and(OutQueue::is_empty) {
+            return;
+        }
+        if let Some(out) = entry.out.as_deref_mut().filter(|out| out.tls().is_some()) {
+            out.rest();
+            return;
+        }
+        if let Some(mut out) = entry.out.take() {
             out.discard(&mut self.pool);
             if self.queues.len() < limits::BUFFERS_KEPT_MAX {
                 self.queues.push(out);

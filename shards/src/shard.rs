@@ -1,7 +1,7 @@
 //! One shard: the order of a turn.
 //!
 //! Invariant, the order: take completions; drain the mesh; take in connections of other shards; dispatch the
-//! completions; timers; resumed and drained connections; see off connections to other shards; tell the app what
+//! completions; some TLS handshakes; timers; resumed and drained connections; see off connections to other shards; tell the app what
 //! ended; `flush`; arm receives again, in the order in which they
 //! ended; sends; bells; the executor's turn; block. The mesh comes before the dispatch, so that what another
 //! shard pushed before it answered a client is seen before anything that client sent because of the answer;
@@ -12,6 +12,7 @@ mod ending;
 mod intake;
 mod moving;
 mod quit;
+mod securing;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,7 +26,7 @@ use socket2::Socket;
 
 use crate::app::{App, ConnId};
 use crate::clock::{Clock, nanos};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::conn::Flags;
 use crate::control::{Control, Departure};
 use crate::doorbell::Bell;
@@ -38,6 +39,7 @@ use crate::plane::{Accepts, Plane};
 use crate::policy::{self, Situation, Step};
 use crate::ring::{Completion, Ring};
 use crate::stats::Stats;
+use crate::tls::TlsAcceptor;
 
 pub(crate) use moving::Moving;
 
@@ -45,6 +47,8 @@ pub(crate) use moving::Moving;
 #[derive(Debug)]
 struct Accepting {
     socket: Option<Socket>,
+    /// What its newcomers begin with.
+    tls: Option<TlsAcceptor>,
     /// The accept is with the kernel.
     armed: bool,
     /// It failed; the next tick tries again.
@@ -110,8 +114,12 @@ impl<A: App> Shard<A> {
         let ring = Ring::new(config, Arc::clone(&parts.stats))?;
         let plane = Plane::new(config, parts.mesh, Arc::clone(&parts.stats));
         parts.control.publish_ring(plane.shard(), ring.fd());
-        let accepting = |socket| Accepting {
+        let accepting = |(place, socket)| Accepting {
             socket: Some(socket),
+            tls: config
+                .listeners
+                .get(place)
+                .and_then(|listener: &Listener| listener.tls.clone()),
             armed: false,
             failed: false,
         };
@@ -120,7 +128,7 @@ impl<A: App> Shard<A> {
             plane,
             moves: moving::Moves::new(parts.ways),
             ring,
-            listeners: parts.listeners.into_iter().map(accepting).collect(),
+            listeners: parts.listeners.into_iter().enumerate().map(accepting).collect(),
             batch: Vec::with_capacity(config.completions_per_turn_max),
             rearm: Vec::new(),
             lingers: VecDeque::new(),
@@ -200,6 +208,7 @@ impl<A: App> Shard<A> {
         self.drain_mesh();
         self.adopt();
         self.dispatch();
+        self.shake_hands();
         self.fire_timers();
         self.cut_lingers();
         self.call_resumed();
@@ -315,6 +324,7 @@ impl<A: App> Shard<A> {
             full: self.full,
             more: self.plane.wheel.has_due()
                 || !self.plane.lists.resumed.is_empty()
+                || !self.plane.lists.handshaking.is_empty()
                 || !self.plane.lists.leaving.is_empty(),
             turn_due: self.executor.due,
             ready: self.ring.is_ready(),
@@ -476,10 +486,7 @@ impl<A: App> Shard<A> {
                 .with(Flags::ENDED)
                 .with(Flags::DEAD)
                 .with(Flags::LEAVING);
-            let full = conn.is_live()
-                && conn.flags.any(Flags::HELD)
-                && conn.spill.len() > self.plane.bounds.held_bytes_max;
-            !conn.flags.any(busy) && !full
+            !conn.flags.any(busy) && !conn.has_enough(self.plane.bounds.held_bytes_max)
         })
     }
 }

@@ -66,6 +66,14 @@ stats! {
     executor_turns,
     /// Ticks received.
     ticks,
+    /// TLS handshakes that ended well.
+    tls_handshakes,
+    /// Those of them that resumed an earlier session.
+    tls_resumptions,
+    /// Connections whose TLS broke: before the end of the handshake or after.
+    tls_faults,
+    /// Times a handshake had to wait for a later turn.
+    tls_handshakes_delayed,
     /// The longest time between the start of a turn and the moment it blocks or ends, in nanoseconds, system
     /// calls included.
     turn_ns_max,

@@ -48,8 +48,21 @@ const KEYS: Keys = &[
         "listen",
         Kind::Table(&[
             ("mqtt", Kind::Address),
+            ("mqtts", Kind::Address),
             ("ws", Kind::Address),
+            ("wss", Kind::Address),
             ("http", Kind::Address),
+        ]),
+    ),
+    (
+        "tls",
+        Kind::Table(&[
+            (
+                "certificates",
+                Kind::Tables(&[("cert_file", Kind::Path), ("key_file", Kind::Path)]),
+            ),
+            ("self_signed", Kind::Flag),
+            ("client_ca_file", Kind::Path),
         ]),
     ),
     (

@@ -18,6 +18,7 @@ pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
     if let Ok(config) = &config {
         lines.push(store(config));
         lines.extend(addresses(config));
+        lines.extend(certificates(config));
     }
     let machine = config.as_ref().map(serve::machine).unwrap_or_default();
     for finding in shards::preflight(&machine) {
@@ -82,15 +83,29 @@ fn store(config: &Config) -> Line {
     }
 }
 
+/// Whether the certificates can be used, if any are named. One for development is not made here.
+fn certificates(config: &Config) -> Option<Line> {
+    let mut named = config.clone();
+    named.tls.self_signed = false;
+    match super::tls::Acceptors::read(&named) {
+        Ok(None) => None,
+        Ok(Some(_)) => Some(Line::good("tls.certificates")),
+        Err(fault) => Some(Line::bad("tls", fault.to_string())),
+    }
+}
+
 /// Whether each address can be listened on.
 fn addresses(config: &Config) -> Vec<Line> {
     let listen = [
-        ("mqtt", config.listen.mqtt),
-        ("ws", config.listen.ws),
-        ("http", config.listen.http),
+        ("mqtt", Some(config.listen.mqtt)),
+        ("mqtts", config.listen.mqtts),
+        ("ws", Some(config.listen.ws)),
+        ("wss", config.listen.wss),
+        ("http", Some(config.listen.http)),
     ];
     listen
         .into_iter()
+        .filter_map(|(key, address)| Some((key, address?)))
         .map(|(key, address)| match std::net::TcpListener::bind(address) {
             Ok(_) => Line::good(format!("listen.{key} = {address}")),
             Err(error) => Line::bad(

@@ -12,6 +12,7 @@ pub mod serve;
 pub mod shard;
 pub mod storage;
 pub mod system;
+mod tls;
 
 use std::fmt;
 

@@ -15,9 +15,9 @@ use super::Fault;
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKeys, Wake};
 use super::http::{Http, Sources};
 use super::restore::{self, Found};
-use super::shard::{Face, Parts, Shard, Updates};
+use super::shard::{Entrance, Face, Parts, Shard, Updates};
 use super::storage::{Storage, StorageConfig, StorageHandle, StoragePort};
-use super::system;
+use super::{system, tls};
 use crate::config::{Config, Durability, RootWildcard};
 use crate::limits;
 use crate::observe::{ShardMetrics, exposition};
@@ -29,8 +29,14 @@ use crate::session::{mqtt, xmpp};
 pub struct Addresses {
     /// MQTT over TCP.
     pub mqtt: SocketAddr,
+    /// MQTT over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtts: Option<SocketAddr>,
     /// WebSocket.
     pub ws: SocketAddr,
+    /// WebSocket over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wss: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
 }
@@ -41,6 +47,8 @@ pub struct Daemon {
     control: ControlHandle,
     storage: Option<StorageHandle>,
     http: Http,
+    entrances: Vec<Entrance>,
+    certificates: Option<tls::Watch>,
     handle: Handle,
 }
 
@@ -52,6 +60,7 @@ pub struct Handle {
     drain: Duration,
     updates: Arc<Updates>,
     bells: Arc<OnceLock<Vec<shards::Bell>>>,
+    acceptors: Option<tls::Acceptors>,
 }
 
 impl Handle {
@@ -77,7 +86,8 @@ impl Handle {
 impl Daemon {
     /// Opens the store, starts the shards and listens.
     pub fn start(config: &Config) -> Result<Self, Fault> {
-        let machine = machine(config);
+        let acceptors = tls::Acceptors::read(config)?;
+        let (machine, entrances) = entrances(config, acceptors.as_ref());
         let count = machine.shard_count();
         let bells: Arc<OnceLock<Vec<shards::Bell>>> = Arc::default();
         let control = Control::start(ControlConfig {
@@ -91,6 +101,7 @@ impl Daemon {
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
         let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
         let mut blank = Blank {
+            entrances: entrances.clone().into(),
             system: Arc::clone(&system),
             config: Arc::new(config.clone()),
             metrics: Arc::clone(&metrics),
@@ -127,12 +138,16 @@ impl Daemon {
             ready: Arc::clone(&ready),
         };
         let drain = Duration::from_secs(config.drain.seconds);
+        let certificates = acceptors
+            .clone()
+            .map(|acceptors| tls::Watch::start(acceptors, Arc::new(config.clone())));
         let handle = Handle {
             stopper: plane.stopper(),
             ready,
             drain,
             updates,
             bells,
+            acceptors,
         };
         let http = Http::start(config.listen.http, sources)?;
         Ok(Self {
@@ -140,6 +155,8 @@ impl Daemon {
             control,
             storage,
             http,
+            entrances,
+            certificates: certificates.transpose()?,
             handle,
         })
     }
@@ -148,10 +165,16 @@ impl Daemon {
     pub fn addresses(&self) -> Addresses {
         let plane = self.plane.addresses();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let at = |face: usize| plane.get(face).copied().unwrap_or(nowhere);
+        let at = |face: Face, is_sealed: bool| {
+            let wanted = Entrance { face, is_sealed };
+            let place = self.entrances.iter().position(|entrance| *entrance == wanted)?;
+            plane.get(place).copied()
+        };
         Addresses {
-            mqtt: at(0),
-            ws: at(1),
+            mqtt: at(Face::Mqtt, false).unwrap_or(nowhere),
+            mqtts: at(Face::Mqtt, true),
+            ws: at(Face::WebSocket, false).unwrap_or(nowhere),
+            wss: at(Face::WebSocket, true),
             http: self.http.address,
         }
     }
@@ -168,6 +191,9 @@ impl Daemon {
             storage.stop();
         }
         self.control.stop();
+        if let Some(certificates) = self.certificates {
+            certificates.stop();
+        }
         drop(self.http);
         ended
     }
@@ -182,6 +208,7 @@ impl Daemon {
 /// What every shard's parts are made from, on its own thread.
 #[derive(Clone)]
 struct Blank {
+    entrances: Arc<[Entrance]>,
     config: Arc<Config>,
     metrics: Arc<[Arc<ShardMetrics>]>,
     control: Arc<ControlPort>,
@@ -245,7 +272,7 @@ impl Blank {
         };
         Parts {
             router,
-            faces: Arc::from([Face::Mqtt, Face::WebSocket]),
+            entrances: Arc::clone(&self.entrances),
             mqtt: mqtt_settings(&self.config, &metrics),
             xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
@@ -344,14 +371,35 @@ pub(super) fn xmpp_settings(config: &Config, seed: [u8; 32], metrics: &Arc<Shard
     settings
 }
 
-/// The data plane's settings.
+/// The data plane's settings with all listeners, and what each speaks.
+fn entrances(config: &Config, acceptors: Option<&tls::Acceptors>) -> (shards::Config, Vec<Entrance>) {
+    let mut machine = machine(config);
+    let mut entrances = Vec::new();
+    let listen = &config.listen;
+    let mut add = |face, address: Option<SocketAddr>, acceptor: Option<&shards::TlsAcceptor>| {
+        if let Some(address) = address {
+            let mut listener = shards::Listener::new(address);
+            listener.tls = acceptor.cloned();
+            entrances.push(Entrance {
+                face,
+                is_sealed: acceptor.is_some(),
+            });
+            machine.listeners.push(listener);
+        }
+    };
+    add(Face::Mqtt, Some(listen.mqtt), None);
+    add(Face::WebSocket, Some(listen.ws), None);
+    if let Some(acceptors) = acceptors {
+        add(Face::Mqtt, listen.mqtts, Some(&acceptors.mqtt));
+        add(Face::WebSocket, listen.wss, Some(&acceptors.ws));
+    }
+    (machine, entrances)
+}
+
+/// The data plane's settings but for its listeners.
 pub(super) fn machine(config: &Config) -> shards::Config {
     shards::Config {
         shards: usize::from(config.shards.count),
-        listeners: vec![
-            shards::Listener::new(config.listen.mqtt),
-            shards::Listener::new(config.listen.ws),
-        ],
         spill_bytes_max: config.mqtt.packet_bytes_max.max(limits::STANZA_BYTES_MAX),
         spin: Duration::from_micros(config.shards.spin_us.into()),
         ..shards::Config::default()
@@ -415,6 +463,11 @@ pub fn read_config(path: Option<&PathBuf>) -> Result<Config, Fault> {
 /// Gives a running daemon the part of a reread configuration that it can take, and names the rest.
 fn take_over(handle: &Handle, mut reread: Config, running: &Config) {
     let kept = reread.keep_bound(running);
+    if let Some(acceptors) = &handle.acceptors
+        && let Err(error) = acceptors.reread(&reread)
+    {
+        tracing::error!(%error, "certificates not reread");
+    }
     handle.reconfigure(&Arc::new(reread));
     tracing::info!("configuration reread");
     if !kept.is_empty() {

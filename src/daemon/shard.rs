@@ -34,12 +34,21 @@ pub enum Face {
     WebSocket,
 }
 
+/// A listener: what it speaks, and whether TLS is around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// What is spoken.
+    pub face: Face,
+    /// Whether nobody can listen in.
+    pub is_sealed: bool,
+}
+
 /// What a shard is made from, on its own thread.
 pub struct Parts {
     /// The router's configuration.
     pub router: RouterConfig,
-    /// What each listener speaks, in the order of the data plane's listeners.
-    pub faces: Arc<[Face]>,
+    /// The listeners, in the order of the data plane's.
+    pub entrances: Arc<[Entrance]>,
     /// The MQTT face.
     pub mqtt: mqtt::Settings,
     /// The XMPP face.
@@ -66,7 +75,7 @@ pub type Updates = Vec<ArrayQueue<Arc<Config>>>;
 /// The application on one shard.
 pub struct Shard {
     hub: Hub<ConnId, Shared, AnySession>,
-    faces: Arc<[Face]>,
+    entrances: Arc<[Entrance]>,
     mqtt: Arc<mqtt::Settings>,
     xmpp: Arc<xmpp::Settings>,
     cleartext_passwords: bool,
@@ -110,7 +119,7 @@ impl Shard {
             system,
             updates: parts.updates,
             hub,
-            faces: parts.faces,
+            entrances: parts.entrances,
             mqtt: Arc::new(parts.mqtt),
             xmpp: Arc::new(parts.xmpp),
             cleartext_passwords: parts.cleartext_passwords,
@@ -304,13 +313,15 @@ impl App for Shard {
     fn opened(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, listener: usize, peer: SocketAddr) -> u32 {
         self.start_ticking(plane);
         let now = now(plane);
-        let passwords = if self.cleartext_passwords || is_loopback(peer.ip()) {
+        let entrance = self.entrances.get(listener).copied();
+        let is_sealed = entrance.is_some_and(|entrance| entrance.is_sealed);
+        let passwords = if is_sealed || self.cleartext_passwords || is_loopback(peer.ip()) {
             Passwords::Taken
         } else {
             Passwords::Refused
         };
         let opening = self.opening(passwords);
-        let session = match self.faces.get(listener) {
+        let session = match entrance.map(|entrance| entrance.face) {
             Some(Face::WebSocket) => AnySession::web_socket(&opening, now),
             Some(Face::Mqtt) | None => AnySession::mqtt(&opening, now),
         };

@@ -37,7 +37,9 @@ class Connection:
             options["properties"] = to_properties(PacketTypes.CONNECT, command.get("properties"))
         else:
             options["clean_session"] = command["clean"]
-        if command["transport"] == "ws":
+        if command["transport"] in ("tls", "wss"):
+            options["tls_params"] = aiomqtt.TLSParameters(ca_certs=command["ca_file"])
+        if command["transport"] in ("ws", "wss"):
             options["transport"] = "websockets"
             options["websocket_path"] = command["path"]
         self.client = aiomqtt.Client(

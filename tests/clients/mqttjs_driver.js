@@ -97,8 +97,8 @@ class Connection {
     this.name = name
     this.five = command.version === 5
     this.references = { puback: new Map(), suback: new Map(), unsuback: new Map() }
-    const scheme = command.transport === 'ws' ? 'ws' : 'mqtt'
-    const place = command.transport === 'ws' ? command.path : ''
+    const scheme = { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss' }[command.transport]
+    const place = command.transport.startsWith('ws') ? command.path : ''
     this.client = mqtt.connect(`${scheme}://${command.host}:${command.port}${place}`, {
       protocolVersion: this.five ? 5 : 4,
       clientId: command.client_id,

@@ -35,11 +35,13 @@ class Connection:
             version,
             client_id=command["client_id"],
             protocol=mqtt.MQTTv5 if self.five else mqtt.MQTTv311,
-            transport="websockets" if command["transport"] == "ws" else "tcp",
+            transport="websockets" if command["transport"] in ("ws", "wss") else "tcp",
             reconnect_on_failure=False,
             **options,
         )
-        if command["transport"] == "ws":
+        if command["transport"] in ("tls", "wss"):
+            self.client.tls_set(ca_certs=command["ca_file"])
+        if command["transport"] in ("ws", "wss"):
             self.client.ws_set_options(path=command["path"])
         if command.get("user") is not None:
             self.client.username_pw_set(command["user"], command.get("password"))

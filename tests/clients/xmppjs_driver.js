@@ -60,7 +60,7 @@ class Connection {
     this.requests = new Map()
     this.online = false
     this.entity = library.client({
-      service: `ws://${command.host}:${command.port}${command.path}`,
+      service: `${command.transport}://${command.host}:${command.port}${command.path}`,
       domain: command.domain,
       resource: command.client_id || undefined,
       username: command.user ?? undefined,

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crossbeam::channel::{Receiver, Select};
 use serde_json::{Value, json};
 
+use super::certificates::Authority;
 use super::clock::{Deadline, PATIENCE};
 use super::daemon::DOMAIN;
 use super::driver::{self, Driver};
@@ -169,7 +170,13 @@ impl Client {
             "connect",
             json!({
                 "version": if form.version == Version::V5 { 5 } else { 4 },
-                "transport": if form.transport == Transport::Ws { "ws" } else { "tcp" },
+                "transport": match form.transport {
+                    Transport::Tcp => "tcp",
+                    Transport::Ws => "ws",
+                    Transport::Tls => "tls",
+                    Transport::Wss => "wss",
+                },
+                "ca_file": Authority::shared().file(),
                 "host": address.ip().to_string(),
                 "port": address.port(),
                 "path": if form.is_xmpp() { "/ws" } else { "/mqtt" },

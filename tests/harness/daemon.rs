@@ -24,6 +24,7 @@ const LOG_LINES_MAX: usize = 400;
 pub(crate) struct Options {
     shards: usize,
     config: String,
+    tls: bool,
 }
 
 impl Options {
@@ -32,7 +33,14 @@ impl Options {
         Self {
             shards,
             config: String::new(),
+            tls: false,
         }
+    }
+
+    /// The same with listeners for TLS; the configuration has to name certificates.
+    pub(crate) fn tls(mut self) -> Self {
+        self.tls = true;
+        self
     }
 
     /// The same with this configuration file.
@@ -111,6 +119,13 @@ impl Daemon {
             directory,
             ready,
         }
+    }
+
+    /// Where a listener with TLS listens.
+    #[track_caller]
+    pub(crate) fn secure(&self, name: &str) -> SocketAddr {
+        let address = self.ready["listen"][name].as_str();
+        address.and_then(|address| address.parse().ok()).unwrap()
     }
 
     /// What the daemon wrote to standard error.
@@ -192,6 +207,9 @@ pub(crate) fn serve_command(directory: &Path, options: &Options) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    if options.tls {
+        command.args(["--mqtts", "127.0.0.1:0", "--wss", "127.0.0.1:0"]);
+    }
     if !options.config.is_empty() {
         let path = directory.join("nexus.toml");
         std::fs::write(&path, &options.config).unwrap();

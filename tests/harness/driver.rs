@@ -11,6 +11,7 @@ use std::thread;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use serde_json::Value;
 
+use super::certificates::Authority;
 use super::event::{Event, Line};
 use super::packages;
 use super::rumqttc::Connections;
@@ -72,7 +73,8 @@ pub(crate) fn mqttjs() -> &'static Driver {
         let mut command = Command::new("node");
         command
             .arg(script("mqttjs_driver.js"))
-            .arg(packages::node_packages());
+            .arg(packages::node_packages())
+            .env("NODE_EXTRA_CA_CERTS", Authority::shared().file());
         Driver::start(command)
     })
 }
@@ -84,7 +86,8 @@ pub(crate) fn xmppjs() -> &'static Driver {
         let mut command = Command::new("node");
         command
             .arg(script("xmppjs_driver.js"))
-            .arg(packages::node_packages());
+            .arg(packages::node_packages())
+            .env("NODE_EXTRA_CA_CERTS", Authority::shared().file());
         Driver::start(command)
     })
 }

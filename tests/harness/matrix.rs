@@ -28,6 +28,8 @@ pub(crate) enum Version {
 pub(crate) enum Transport {
     Tcp,
     Ws,
+    Tls,
+    Wss,
 }
 
 /// A way to speak to the daemon.
@@ -81,6 +83,17 @@ pub(crate) const XMPPJS: Form = Form {
     version: Version::Xmpp,
     transport: Transport::Ws,
 };
+
+/// Each protocol and version over TLS, bare and with WebSocket in it.
+pub(crate) const OVER_TLS: [Form; 7] = [
+    form(Library::Paho, Version::V5, Transport::Tls),
+    form(Library::Paho, Version::V311, Transport::Wss),
+    form(Library::Mqttjs, Version::V311, Transport::Tls),
+    form(Library::Mqttjs, Version::V5, Transport::Wss),
+    form(Library::Aiomqtt, Version::V5, Transport::Tls),
+    form(Library::Aiomqtt, Version::V311, Transport::Wss),
+    form(Library::XmppJs, Version::Xmpp, Transport::Wss),
+];
 
 /// aiomqtt and rumqttc: each version and transport that they have (rumqttc's WebSocket comes with TLS alone).
 pub(crate) const SUITES: [Form; 6] = [

@@ -114,6 +114,8 @@ impl Net {
         let address = match form.transport {
             Transport::Tcp => self.daemon.mqtt,
             Transport::Ws => self.daemon.ws,
+            Transport::Tls => self.daemon.secure("mqtts"),
+            Transport::Wss => self.daemon.secure("wss"),
         };
         Client::open(form, address, connect)
     }

@@ -109,6 +109,17 @@ impl<A: App> Shard<A> {
         if let Some(conn) = self.plane.conns.get_mut(id) {
             conn.flags.set(Flags::KNOWN);
         }
+        if let Some(acceptor) = self
+            .listeners
+            .get(listener)
+            .and_then(|listener| listener.tls.clone())
+            && !self.plane.start_tls(id, &acceptor)
+        {
+            // There is no memory for it, or the settings are of no use.
+            self.stats.tls_faults.add(1);
+            self.plane.conns.discard(id);
+            return;
+        }
         let tag = self.app.opened(&mut self.plane, id, listener, peer);
         if let Some(conn) = self.plane.conns.get_mut(id) {
             conn.tag = tag;
@@ -135,7 +146,12 @@ impl<A: App> Shard<A> {
             {
                 self.stats.received_bytes.add_len(len);
                 let bytes = self.ring.buffers().bytes_mut(buffer, len);
-                super::intake::take(&mut self.app, &mut self.plane, id, bytes);
+                if super::securing::is_sealed(&self.plane, id) {
+                    super::securing::take(&mut self.app, &mut self.plane, id, bytes);
+                    self.heed_good_bye(id);
+                } else {
+                    super::intake::take(&mut self.app, &mut self.plane, id, bytes);
+                }
                 self.bound_late(id, len);
             }
             self.ring.buffers().give(buffer);
@@ -185,14 +201,14 @@ impl<A: App> Shard<A> {
         self.rearm = rearm;
     }
 
-    /// Cancels the receives of held connections that have enough waiting.
+    /// Cancels the receives of connections that have enough waiting.
     pub(super) fn pause_receives(&mut self) {
         while let Some(id) = self.plane.lists.paused.pop() {
             let Some(conn) = self.plane.conns.get_mut(id) else {
                 continue;
             };
-            let held = conn.is_live() && conn.flags.any(Flags::HELD);
-            if held && conn.flags.any(Flags::RECEIVING) && conn.flags.raise(Flags::CANCELLING) {
+            let enough = conn.has_enough(self.plane.bounds.held_bytes_max);
+            if enough && conn.flags.any(Flags::RECEIVING) && conn.flags.raise(Flags::CANCELLING) {
                 self.stats.receives_paused.add(1);
                 self.ring.cancel(Token::on(Op::Receive, id));
             }
@@ -213,6 +229,10 @@ impl<A: App> Shard<A> {
             .as_deref_mut()
             .and_then(|out| out.next_send(&mut self.plane.pool));
         let Some(send) = send else {
+            if conn.is_unsealable() {
+                self.stats.tls_faults.add(1);
+                self.break_off(id);
+            }
             self.plane.reclaim_queue(id);
             return;
         };

@@ -41,6 +41,9 @@ impl<A: App> Shard<A> {
         conn.flags
             .clear(Flags::HELD.with(Flags::RESUMED).with(Flags::LEAVING));
         let spill = conn.spill.take();
+        if let Some(out) = conn.out.as_deref_mut() {
+            out.discard_unsealable(&mut self.plane.pool);
+        }
         let idle = Flags::RECEIVING
             .with(Flags::ENDED)
             .with(Flags::DEAD)
@@ -76,6 +79,13 @@ impl<A: App> Shard<A> {
             }
         } else if conn.queued() > 0 {
             return;
+        } else if let Some(out) = conn.out.as_deref_mut()
+            && out.close_tls(&mut self.plane.pool)
+        {
+            if !conn.flags.any(Flags::SENDING) && conn.flags.raise(Flags::DIRTY) {
+                self.plane.lists.dirty.push(id);
+            }
+            return;
         } else if !conn.flags.any(Flags::ENDED) {
             if conn.flags.raise(Flags::SHUT) {
                 shutdown(conn.fd, libc::SHUT_WR);
@@ -110,6 +120,16 @@ impl<A: App> Shard<A> {
         if let Some((socket, _)) = self.plane.conns.remove(id) {
             self.stats.released.add(1);
             drop(socket);
+        }
+    }
+
+    /// Ends a connection whose peer has said, in TLS, that it sends no more; as [`Self::peer_ended`] does, but that its
+    /// side of the socket is still awaited.
+    pub(super) fn heed_good_bye(&mut self, id: ConnId) {
+        let conn = self.plane.conns.get(id).filter(|conn| conn.is_live());
+        let ends = |conn: &Conn| conn.has_peer_ended() && !conn.flags.any(Flags::HELD.with(Flags::RESUMED));
+        if conn.is_some_and(ends) {
+            self.end(id);
         }
     }
 
@@ -158,7 +178,7 @@ impl<A: App> Shard<A> {
                 continue;
             };
             let held = conn.flags.any(Flags::HELD.with(Flags::RESUMED));
-            if conn.flags.any(Flags::ENDED) && !held {
+            if conn.has_peer_ended() && !held {
                 self.end(id);
             } else {
                 self.start_receive(id);

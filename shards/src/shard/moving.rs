@@ -13,6 +13,7 @@ use crate::app::{App, Close, ConnId};
 use crate::conn::Flags;
 use crate::mesh::Mesh;
 use crate::operation::{Op, Token};
+use crate::tls::Tls;
 
 /// A connection between two shards.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Moving<L> {
     spill: Vec<u8>,
     /// The peer sends no more.
     ended: bool,
+    tls: Option<Box<Tls>>,
     luggage: L,
 }
 
@@ -114,6 +116,10 @@ impl<A: App> Shard<A> {
         let tag = conn.tag;
         conn.flags.clear(Flags::KNOWN);
         let luggage = self.app.leaving(&mut self.plane, id, tag);
+        let Some(conn) = self.plane.conns.get_mut(id) else {
+            return;
+        };
+        let tls = conn.out.as_deref_mut().and_then(|out| out.tls_mut().take());
         self.plane.reclaim_queue(id);
         let Some(conn) = self.plane.conns.get_mut(id) else {
             return;
@@ -129,6 +135,7 @@ impl<A: App> Shard<A> {
                 socket,
                 spill,
                 ended,
+                tls,
                 luggage,
             },
         );
@@ -160,6 +167,9 @@ impl<A: App> Shard<A> {
                 conn.flags.set(Flags::ENDED);
             }
             conn.spill.put(moving.spill);
+            if let Some(tls) = moving.tls {
+                *conn.out.get_or_insert_default().tls_mut() = Some(tls);
+            }
         }
         let tag = self.app.handed(&mut self.plane, id, moving.luggage);
         if let Some(conn) = self.plane.conns.get_mut(id) {

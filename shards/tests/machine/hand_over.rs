@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use shards::{Clock, Config, ConnId, Plane, Progress, Running};
+use shards::{Clock, Config, ConnId, Plane, Progress, Running, TlsAcceptor};
 
 use crate::support::{PATIENCE, Tenant, config, connect, pattern, read, read_to_end, start, stop, until};
+use crate::tls;
 
 use self::travel::*;
 
@@ -105,6 +106,25 @@ fn a_peer_that_resets_at_any_stage_is_ended_once_where_the_connection_is() {
         };
         assert_eq!(left, expected, "{stage:?}");
     }
+}
+
+#[test]
+fn a_session_of_tls_goes_along() {
+    let authority = tls::Authority::new();
+    let mut config = config(2);
+    config.listeners[0].tls = Some(TlsAcceptor::new(Arc::new(authority.server())));
+    let (common, running) = travellers(config);
+    let mut client = tls::over(connect(&running), &Arc::new(authority.client()));
+    for hop in 0..8 {
+        let bytes = plain(30_000 + hop);
+        assert!(tls::exchange(&mut client, &bytes) == bytes);
+        client.write_all(b"M").unwrap();
+        client.flush().unwrap();
+        until("it moved", || common.handed.load(Ordering::Relaxed) == hop + 1);
+    }
+    assert_eq!(tls::exchange(&mut client, b"the last"), b"the last");
+    drop(client);
+    assert_gone(&common, running);
 }
 
 #[test]

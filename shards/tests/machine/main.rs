@@ -23,3 +23,4 @@ mod mesh;
 mod receive;
 mod send;
 mod support;
+mod tls;

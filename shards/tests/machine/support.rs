@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use shards::{App, Clock, Config, ConnId, Listener, Next, Plane, Progress, Running, launch};
+use shards::{App, Clock, Config, ConnId, Listener, Next, Plane, Progress, Running, Secured, launch};
 
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +22,7 @@ pub trait Tenant: Sized + 'static {
     fn received(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32, bytes: &mut [u8]) -> Progress {
         all(bytes)
     }
+    fn secured(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32, _: Secured) {}
     fn closed(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32) {}
     fn leaving(&mut self, _: &mut Plane<Self::Parcel>, _: ConnId, _: u32) -> Luggage {
         unreachable!("nothing is handed over")
@@ -63,6 +64,9 @@ impl<T: Tenant> App for Seated<T> {
         bytes: &mut [u8],
     ) -> Progress {
         self.0.received(plane, conn, tag, bytes)
+    }
+    fn secured(&mut self, plane: &mut Plane<T::Parcel>, conn: ConnId, tag: u32, secured: Secured) {
+        self.0.secured(plane, conn, tag, secured);
     }
     fn closed(&mut self, plane: &mut Plane<T::Parcel>, conn: ConnId, tag: u32) {
         self.0.closed(plane, conn, tag);

@@ -79,12 +79,28 @@ pub struct ListenArgs {
     /// MQTT over TCP.
     #[arg(long, value_name = "ADDR")]
     pub mqtt: Option<SocketAddr>,
+    /// MQTT over TLS.
+    #[arg(long, value_name = "ADDR")]
+    pub mqtts: Option<SocketAddr>,
     /// WebSocket.
     #[arg(long, value_name = "ADDR")]
     pub ws: Option<SocketAddr>,
+    /// WebSocket over TLS.
+    #[arg(long, value_name = "ADDR")]
+    pub wss: Option<SocketAddr>,
     /// Metrics and health.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
+    /// Makes a certificate for development, kept in the data directory.
+    #[arg(long, value_name = "self-signed")]
+    pub tls: Option<TlsArg>,
+}
+
+/// What `--tls` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TlsArg {
+    /// A certificate that nobody has signed.
+    SelfSigned,
 }
 
 /// `nexusd serve`.

@@ -54,6 +54,14 @@ fn configuration(
     ] {
         *address = given.unwrap_or(*address);
     }
+    for (address, given) in [
+        (&mut config.listen.mqtts, listen.mqtts),
+        (&mut config.listen.wss, listen.wss),
+    ] {
+        *address = given.or(*address);
+    }
+    config.tls.self_signed |= listen.tls.is_some();
+    config.complete();
     config
         .check()
         .map_err(|e| Fault::new(format!("command line: {e}")))?;

@@ -153,7 +153,9 @@ fn free_addresses(listen: Listen) -> Listen {
     };
     Listen {
         mqtt: free(listen.mqtt),
+        mqtts: listen.mqtts.map(free),
         ws: free(listen.ws),
+        wss: listen.wss.map(free),
         http: free(listen.http),
     }
 }
