@@ -144,7 +144,7 @@ fn sigterm_neither_loses_nor_doubles_what_is_half_exchanged_at_qos_2() {
         assert_eq!(mqtt_id(&again, "second"), second);
         hears.send(&sent(&ack(0x50, second)));
         // Each in its time, and nothing beside them.
-        let mut rest = vec![hears.packet(), hears.packet()];
+        let mut rest = [hears.packet(), hears.packet()];
         rest.sort_by_key(|packet| packet.first);
         mqtt_id(&rest[0], "third");
         assert_eq!(rest[1], ack(0x62, second));

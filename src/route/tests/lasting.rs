@@ -29,7 +29,7 @@ fn outcome(net: &mut Net, publisher: Block, message: &ChannelMessage<'_>) -> Com
     for shard in 0..net.shards() {
         for (origin, publish) in std::mem::take(&mut net.ports[usize::from(shard)].held) {
             net.on(shard, |router, _, port| {
-                router.publish_lasts(port, origin, publish)
+                router.publish_lasts(port, origin, publish);
             });
         }
         net.run();

@@ -125,7 +125,6 @@ impl MessageState {
         (state, damaged)
     }
 
-    /// Whether nothing is on its way, and nothing is to be remembered.
     /// Has the gauges of its shard know how much is on its way.
     pub(super) fn tell(&mut self, metrics: &Arc<ShardMetrics>) {
         if self.told.metrics.is_none() {
@@ -134,6 +133,7 @@ impl MessageState {
         self.told.tell(self.outbound.backlog());
     }
 
+    /// Whether nothing is on its way, and nothing is to be remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.outbound.is_empty() && self.exchanges.is_empty() && self.kept.is_none()
     }
