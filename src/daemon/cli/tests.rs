@@ -90,7 +90,7 @@ fn wrong_usage_ends_with_exit_code_2() {
         "serve --shards 0",
         "serve --mqtt 1883",
         // A face that is not there is refused, not left out in silence.
-        "serve --mqtts 127.0.0.1:8883",
+        "serve --mqtts 8883",
         "serve --xmpp 127.0.0.1:5222",
     ] {
         let error = parsed(line).expect_err(line);
