@@ -123,10 +123,7 @@ impl Daemon {
         for warning in plane.warnings() {
             tracing::warn!("{warning}");
         }
-        let all: Vec<shards::Bell> = (0..count).map(|shard| plane.bell(shard)).collect();
-        // What the control thread said before the shards ran waits in their inboxes.
-        all.iter().for_each(shards::Bell::ring);
-        let _ = bells.set(all);
+        ring_all(&plane, count, &bells);
         let (plane, storage) = take_in(plane, storage, &router, &found, &bells)?;
         let ready = Arc::new(AtomicBool::new(true));
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
@@ -137,14 +134,12 @@ impl Daemon {
             metrics: Box::new(text),
             ready: Arc::clone(&ready),
         };
-        let drain = Duration::from_secs(config.drain.seconds);
-        let certificates = acceptors
-            .clone()
-            .map(|acceptors| tls::Watch::start(acceptors, Arc::new(config.clone())));
+        let watch = |acceptors| tls::Watch::start(acceptors, Arc::new(config.clone()));
+        let certificates = acceptors.clone().map(watch);
         let handle = Handle {
             stopper: plane.stopper(),
             ready,
-            drain,
+            drain: Duration::from_secs(config.drain.seconds),
             updates,
             bells,
             acceptors,
@@ -284,6 +279,13 @@ impl Blank {
             system_interval_s: self.config.sys.interval_s,
         }
     }
+}
+
+/// Makes the bells known, and rings them: what the control thread said before the shards ran waits in their inboxes.
+fn ring_all(plane: &shards::Running, count: usize, bells: &OnceLock<Vec<shards::Bell>>) {
+    let all: Vec<shards::Bell> = (0..count).map(|shard| plane.bell(shard)).collect();
+    all.iter().for_each(shards::Bell::ring);
+    let _ = bells.set(all);
 }
 
 /// Has the shards take in what was kept, then starts the storage thread. A fault ends the shards.
