@@ -171,6 +171,12 @@ pub const CONNACK_BYTES_MAX: usize = 64;
 pub const CONNACK_AUTH_BYTES_MAX: usize = 3 + 13 + 3 + 46;
 
 // What outlives the daemon.
+/// Messages that ended sessions left and nobody could store, per shard, that are offered again; beyond, they are dropped.
+pub const LEFT_AGAIN_MAX: usize = 65_536;
+/// When such a message is offered again.
+pub const LEFT_AGAIN_MS: u64 = 1_000;
+/// How many are, in one tick of a shard.
+pub const LEFT_AGAIN_PER_TICK: usize = 1_024;
 /// Changes of one shard that wait for the storage thread to take them; beyond, what is new is refused.
 pub const JOURNAL_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// Empty journals kept for use again, per shard.

@@ -197,6 +197,20 @@ impl Shard {
             }
         }
         if found.is_taken() {
+            let now = now(plane);
+            let mut io = ShardIo {
+                plane,
+                control: &self.control,
+                metrics: &self.metrics,
+            };
+            self.hub.restored(&mut io, now);
+            self.accept_when_restored(plane);
+        }
+    }
+
+    /// Begins to accept connections as soon as all shards know all that was kept.
+    fn accept_when_restored(&mut self, plane: &mut Plane<Parcel>) {
+        if self.found.is_some() && self.hub.is_restored() {
             self.found = None;
             plane.release_accepts();
         }
@@ -425,6 +439,7 @@ impl App for Shard {
             shard,
             &mut parcel,
         );
+        self.accept_when_restored(plane);
         plane.give_back(from, parcel);
     }
 

@@ -8,11 +8,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::Hub;
 use super::io::Io;
-use super::rows;
+use super::rows::{self, Receivers};
 use super::table::{Entry, State};
 use crate::journal::{Journal, Table};
 use crate::limits;
-use crate::route::{Completion, Delivery, Mark, PublishId, Qos, SessionKey, Ticket};
+use crate::route::{Completion, Delivery, Mark, PublishId, Qos, Returned, SessionKey, Share, Ticket};
 use crate::session::Session;
 use crate::time::Now;
 
@@ -25,6 +25,10 @@ enum Waiting {
     Session(SessionKey),
     /// A session is to be told what came of something.
     Complete(SessionKey, Ticket, Completion),
+    /// What a session left goes on to others, now that it is known to be left.
+    Left(u64),
+    /// A member of a group of this app gets a message, now that nothing else holds it.
+    Give(SessionKey, Box<str>, Box<Returned>),
 }
 
 /// The batch that is being gathered, and what waits for it or an earlier one.
@@ -40,10 +44,14 @@ pub(super) struct Batch {
     waiting: VecDeque<(u64, Waiting)>,
     /// Nothing new can be made to last just now.
     is_refused: bool,
-    /// The message that is being delivered, and the sessions that have got it here.
-    marked: Option<(Mark, Vec<u64>)>,
+    /// The message that is being delivered.
+    marked: Option<Mark>,
+    /// The sessions that have got it here for themselves, and the groups.
+    receivers: Vec<u64>,
+    groups: Vec<Box<[u8]>>,
     /// Who has had messages that may come again after the restart: session and exchange of the sender, receiver.
     had: BTreeSet<(u64, u16, u64)>,
+    groups_had: BTreeSet<(u64, u16, Box<[u8]>)>,
 }
 
 impl Default for Batch {
@@ -56,7 +64,10 @@ impl Default for Batch {
             waiting: VecDeque::new(),
             is_refused: false,
             marked: None,
+            receivers: Vec::new(),
+            groups: Vec::new(),
             had: BTreeSet::new(),
+            groups_had: BTreeSet::new(),
         }
     }
 }
@@ -105,37 +116,87 @@ impl Batch {
             .push_back((self.number, Waiting::Complete(key, ticket, completion)));
     }
 
+    /// What a session left goes on once this batch lasts.
+    pub(super) fn leave(&mut self, number: u64) {
+        self.waiting.push_back((self.number, Waiting::Left(number)));
+    }
+
+    /// Has a member of a group get a message once this batch lasts.
+    pub(super) fn give(&mut self, to: SessionKey, app: &str, message: Returned) {
+        let give = Waiting::Give(to, app.into(), Box::new(message));
+        self.waiting.push_back((self.number, give));
+    }
+
     /// What is delivered from now on is the message of a mark.
     pub(super) fn mark(&mut self, mark: Mark) {
-        self.marked = Some((mark, Vec::new()));
+        self.unmark();
+        self.marked = Some(mark);
     }
 
     /// A session has got what is being delivered, and wrote it down.
     pub(super) fn note_receiver(&mut self, number: u64) {
-        if let Some((_, receivers)) = &mut self.marked {
-            receivers.push(number);
+        if self.marked.is_some() {
+            self.receivers.push(number);
         }
     }
 
-    /// The message of a mark has been delivered.
-    pub(super) fn marked(&mut self) {
-        if let Some((mark, receivers)) = self.marked.take()
-            && let Some((key, value)) = rows::receivers(mark, &receivers)
-        {
-            self.write(|journal| journal.put(Table::Inbound, &key, &value));
+    /// The same of a group, see [`rows::group`].
+    pub(super) fn note_group(&mut self, app: &str, share: &Share<'_>) {
+        if self.marked.is_some() {
+            self.groups.push(rows::group(app, share));
         }
+    }
+
+    /// The message of a mark has been delivered: who has got it is written down.
+    pub(super) fn marked(&mut self) {
+        let Some(mark) = self.marked.take() else { return };
+        let (receivers, groups) = (
+            std::mem::take(&mut self.receivers),
+            std::mem::take(&mut self.groups),
+        );
+        self.write(|journal| {
+            if let Some((key, value)) = rows::receivers(mark, &receivers) {
+                journal.put(Table::Inbound, &key, &value);
+            }
+            for group in &groups {
+                journal.put(Table::Inbound, &rows::group_key(mark, group), &[]);
+            }
+        });
+        self.receivers = receivers;
+        self.unmark();
+    }
+
+    /// The same, but nobody has to know who.
+    pub(super) fn unmark(&mut self) {
+        self.marked = None;
+        self.receivers.clear();
+        self.groups.clear();
     }
 
     /// Whether a session has had what is being delivered before the restart.
     pub(super) fn has_had(&self, number: u64) -> bool {
-        self.marked.as_ref().is_some_and(|(mark, _)| {
-            mark.again && self.had.contains(&(mark.session.get(), mark.exchange, number))
-        })
+        self.marked
+            .is_some_and(|mark| mark.again && self.had.contains(&(mark.session.get(), mark.exchange, number)))
     }
 
-    /// A session has had the message of an exchange before the restart.
-    pub(super) fn restore_received(&mut self, session: u64, exchange: u16, number: u64) {
-        self.had.insert((session, exchange, number));
+    /// Whether a group has had the message of a mark before the restart.
+    pub(super) fn has_group_had(&self, mark: Mark, app: &str, share: &Share<'_>) -> bool {
+        let group = rows::group(app, share);
+        mark.again
+            && self
+                .groups_had
+                .contains(&(mark.session.get(), mark.exchange, group))
+    }
+
+    /// Somebody has had the message of an exchange before the restart.
+    pub(super) fn restore_received(&mut self, session: u64, exchange: u16, receivers: Receivers) {
+        match receivers {
+            Receivers::Sessions(numbers) => {
+                let had = numbers.into_iter().map(|number| (session, exchange, number));
+                self.had.extend(had);
+            }
+            Receivers::Group(group) => drop(self.groups_had.insert((session, exchange, group))),
+        }
     }
 
     /// Whether nothing new can be made to last just now.
@@ -207,6 +268,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Some((_, Waiting::Session(key))) => self.session_committed(io, now, key, batch),
                 Some((_, Waiting::Complete(key, ticket, completion))) => {
                     self.registered(io, now, key, ticket, completion);
+                }
+                Some((_, Waiting::Left(number))) => self.left_lasts(io, now, number),
+                Some((_, Waiting::Give(to, app, message))) => {
+                    self.route(io, now, |router, port| {
+                        router.give_chosen(now, port, to, &app, &message);
+                    });
                 }
                 None => {}
             }

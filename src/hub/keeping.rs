@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::Hub;
 use super::io::Io;
-use super::rows;
+use super::rows::{self, Kind};
 use super::table::{Entry, Prelogin, State};
 use crate::journal::Table;
 use crate::limits;
 use crate::route::{
-    Account, ChannelMessage, Grants, Identity, Qos, Refusal, Registration, SessionKey, Unregistration,
+    Account, ChannelMessage, Grants, Identity, Qos, Refusal, Registration, Returned, SessionKey,
+    Unregistration,
 };
 use crate::session::{Due, Ending, Session, Will};
 use crate::store::{Admitted, LoginProof};
@@ -63,10 +64,28 @@ pub struct Stored {
     pub registrations: Vec<Row>,
 }
 
+/// A will as it is published now.
+pub(super) fn will_message(now: Now, will: &Will) -> ChannelMessage<'_> {
+    ChannelMessage {
+        channel: &will.channel,
+        payload: &will.payload,
+        attributes: &will.attributes,
+        qos: will.qos,
+        retain: will.retain,
+        expires: will.expiry_s.map(|s| now.instant + Duration::from_secs(s.into())),
+    }
+}
+
+/// Whose address it is.
+pub(super) fn identity(address: &str) -> Option<Identity> {
+    let (account, resource) = address.split_once('/')?;
+    Identity::new(&Account::parse(account).ok()?, resource).ok()
+}
+
 impl Stored {
     /// The address it has, if its row can be read.
     pub fn address(&self) -> Option<&str> {
-        rows::session(&self.row).map(|(address, _)| address)
+        rows::session(&self.row).map(|(_, address, _)| address)
     }
 }
 
@@ -122,9 +141,16 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         };
         entry.kept = true;
         entry.session.keep_as(self.next_number);
-        self.next_number += limits::SHARDS_MAX as u64;
+        self.take_number();
         self.router.tell_keeping();
         self.router.count_kept(identity, true);
+    }
+
+    /// A number that nothing stored has.
+    pub(super) const fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += limits::SHARDS_MAX as u64;
+        number
     }
 
     /// Takes up an earlier session with the connection of a newcomer, whose slot is given up.
@@ -144,7 +170,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         // Who comes back in time has no will to be published; after a restart its client may be faster than its timer.
         if let Some(Due::Will(will)) = self.table.get_mut(key).and_then(|entry| entry.session.due(now)) {
             let identity = self.router.identity(key).cloned();
-            self.publish_will(io, now, identity, Some(will));
+            self.publish_will(io, now, identity, Some(will), true);
         }
         let Some(entry) = self.table.get_mut(key) else {
             return;
@@ -206,10 +232,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             State::Attached | State::Offline => entry.session.take_will(),
             _ => None,
         };
+        let returned = entry.session.give_back(now);
         let number = if entry.kept { entry.session.number() } else { 0 };
-        let returned = entry.session.give_back();
+        self.batch.drain(key, entry);
         let was_kept = std::mem::take(&mut entry.kept);
-        self.forget(number);
+        let is_stored = |message: &Returned| was_kept && message.seq.is_some();
+        let (stored, returned): (Vec<_>, Vec<_>) = returned.into_iter().partition(is_stored);
+        if stored.is_empty() {
+            self.forget(number);
+        } else {
+            self.leave(now, key, stored);
+        }
         let identity = (was_kept || will.is_some() || !returned.is_empty())
             .then(|| self.router.identity(key).cloned())
             .flatten();
@@ -220,11 +253,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if let Some(identity) = &identity {
             for message in &returned {
                 self.route(io, now, |router, port| {
-                    router.take_back(now, port, identity.sender().app(), message);
+                    router.take_back(now, port, identity.sender().app(), message, None);
                 });
             }
         }
-        self.publish_will(io, now, identity, will);
+        self.publish_will(io, now, identity, will, was_kept);
         key
     }
 
@@ -249,30 +282,32 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             .then(|| self.router.identity(key).cloned())
             .flatten();
         self.route(io, now, |router, port| router.suspend(now, port, key));
-        self.publish_will(io, now, identity, will);
+        self.publish_will(io, now, identity, will, true);
         self.write_down(now, key);
         self.rearm(io, key);
         remains.unwrap_or(key)
     }
 
-    fn publish_will<I>(&mut self, io: &mut I, now: Now, identity: Option<Identity>, will: Option<Box<Will>>)
-    where
+    /// Publishes a will; one of a session that is `kept` once it lasts that it is to be published.
+    fn publish_will<I>(
+        &mut self,
+        io: &mut I,
+        now: Now,
+        identity: Option<Identity>,
+        will: Option<Box<Will>>,
+        kept: bool,
+    ) where
         I: Io<Conn = C, Shared = S>,
     {
         let (Some(identity), Some(will)) = (identity, will) else {
             return;
         };
+        if kept && (will.qos != Qos::AtMostOnce || will.retain) && !self.batch.is_full() {
+            return self.leave_will(identity, will);
+        }
         self.route(io, now, |router, port| {
-            let message = ChannelMessage {
-                channel: &will.channel,
-                payload: &will.payload,
-                attributes: &will.attributes,
-                qos: will.qos,
-                retain: will.retain,
-                expires: will.expiry_s.map(|s| now.instant + Duration::from_secs(s.into())),
-            };
             // Nobody is left to be told of a refusal; the router has counted it.
-            let _ = router.publish_will(now, port, &identity, &message);
+            let _ = router.publish_will(now, port, &identity, &will_message(now, &will));
         });
     }
 
@@ -281,15 +316,15 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
-        if self.draining {
-            // The other shards may be gone in a moment: it is due still when the daemon is back.
+        // While the daemon stops the other shards may be gone in a moment: it is due still when the daemon is back.
+        if self.draining || self.waits_for_restore(key) {
             return;
         }
         let due = self.table.get_mut(key).and_then(|entry| entry.session.due(now));
         match due {
             Some(Due::Will(will)) => {
                 let identity = self.router.identity(key).cloned();
-                self.publish_will(io, now, identity, Some(will));
+                self.publish_will(io, now, identity, Some(will), true);
                 self.write_down(now, key);
                 self.rearm(io, key);
             }
@@ -315,7 +350,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         self.batch.write(|journal| {
             let key = session.number().to_be_bytes();
             journal.put_with(Table::Sessions, &key, |value| {
-                rows::put_session(value, address);
+                rows::put_session(value, rows::Kind::Session, address);
                 session.describe(now, value);
             });
         });
@@ -401,6 +436,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         I: Io<Conn = C, Shared = S>,
     {
         self.next_number = self.next_number.max(first_number(self.shard, stored.number));
+        self.restoring();
+        if let Some((kind @ (Kind::Ended | Kind::Will), address, rest)) = rows::session(&stored.row) {
+            let is_taken = match kind {
+                Kind::Will => self.restore_will(stored.number, address, rest),
+                _ => self.restore_left(now, stored.number, address, revive(rest)),
+            };
+            if !is_taken {
+                self.forget(stored.number);
+            }
+            return is_taken.then_some(0);
+        }
         let key = self.revive(now, stored, revive, I::NOWHERE);
         let Some(key) = key else {
             self.forget(stored.number);
@@ -429,9 +475,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         revive: impl FnOnce(&[u8]) -> Option<P>,
         conn: C,
     ) -> Option<SessionKey> {
-        let (address, described) = rows::session(&stored.row)?;
-        let (account, resource) = address.split_once('/')?;
-        let identity = Identity::new(&Account::parse(account).ok()?, resource).ok()?;
+        let (_, address, described) = rows::session(&stored.row)?;
+        let identity = identity(address)?;
         let session = revive(described)?;
         let key = self.table.insert(Entry {
             kept: true,
@@ -452,9 +497,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some((exchange, receivers)) = rows::received(key, value) else {
             return false;
         };
-        for receiver in receivers {
-            self.batch.restore_received(session, exchange, receiver);
-        }
+        self.batch.restore_received(session, exchange, receivers);
         true
     }
 

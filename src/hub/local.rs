@@ -8,7 +8,9 @@ use super::rows;
 use super::table::{State, Table as Sessions};
 use crate::journal::Table;
 use crate::route::port::{Port, RouteTimer, TimerHandle};
-use crate::route::{Delivery, Mark, Notice, PublishId, SessionKey, Undelivered};
+use crate::route::{
+    Delivery, LeftId, Mark, Notice, PublishId, Qos, Returned, SessionKey, Share, Undelivered,
+};
 use crate::session::{Ending, Frames, Session};
 use crate::time::{Instant, Now};
 
@@ -21,6 +23,8 @@ pub(super) enum Pending {
     End(SessionKey, Ending),
     /// Its next time-out may have moved forward.
     Rearm(SessionKey),
+    /// What a session left is in other hands, or is refused.
+    Left(LeftId, bool),
 }
 
 /// The parts of the hub that the router may use while it works.
@@ -44,7 +48,9 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
 
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         let entry = self.table.get_mut(to).ok_or(Undelivered::Gone)?;
-        if entry.kept && self.batch.has_had(entry.session.number()) {
+        // A group's message is not its own: who hears a channel for both gets both.
+        let is_own = !matches!(delivery, Delivery::Channel { share: Some(_), .. });
+        if is_own && entry.kept && self.batch.has_had(entry.session.number()) {
             return Ok(());
         }
         if entry.kept && self.batch.refuses(delivery) {
@@ -61,20 +67,41 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
                 return Err(Undelivered::Gone);
             }
             let kept = entry.session.keep_delivery(self.now, delivery);
-            if self.batch.drain(to, entry) && kept.is_ok() {
+            if self.batch.drain(to, entry) && is_own && kept.is_ok() {
                 self.batch.note_receiver(entry.session.number());
             }
             return kept;
         };
         let delivered = entry.session.deliver(self.now, delivery, self.frames, &mut out);
         drop(out);
-        if self.batch.drain(to, entry) && delivered.is_ok() {
+        if self.batch.drain(to, entry) && is_own && delivered.is_ok() {
             self.batch.note_receiver(entry.session.number());
         }
         if entry.wants_earlier_timer() {
             self.pending.push_back(Pending::Rearm(to));
         }
         delivered
+    }
+
+    fn deliver_left(
+        &mut self,
+        to: SessionKey,
+        delivery: &Delivery<'_>,
+        left: LeftId,
+        app: &str,
+    ) -> Result<(), Undelivered> {
+        let Some(returned) = self.at_once(to, delivery) else {
+            self.deliver(to, delivery)?;
+            self.batch.write(|journal| rows::delete_left(journal, left));
+            return Ok(());
+        };
+        self.batch.write(|journal| rows::delete_left(journal, left));
+        self.batch.give(to, app, returned);
+        Ok(())
+    }
+
+    fn left_settled(&mut self, left: LeftId, refused: bool) {
+        self.pending.push_back(Pending::Left(left, refused));
     }
 
     fn written(&self) -> u64 {
@@ -98,8 +125,20 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
         self.batch.mark(mark);
     }
 
+    fn note_group(&mut self, app: &str, share: &Share<'_>) {
+        self.batch.note_group(app, share);
+    }
+
+    fn has_group_had(&self, mark: Mark, app: &str, share: &Share<'_>) -> bool {
+        self.batch.has_group_had(mark, app, share)
+    }
+
     fn marked(&mut self) {
         self.batch.marked();
+    }
+
+    fn unmark(&mut self) {
+        self.batch.unmark();
     }
 
     fn notify(&mut self, to: SessionKey, notice: Notice) {
@@ -116,6 +155,27 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
 
     fn cancel(&mut self, timer: TimerHandle) {
         self.io.cancel(timer);
+    }
+}
+
+impl<I: Io, P: Session> Local<'_, I, P> {
+    /// A message that a session left, if this member would be sent it at once with QoS 2: what holds it has to be gone
+    /// before, since nobody else may have it then \[MQTT-4.8.2-5\].
+    fn at_once(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Option<Returned> {
+        let Delivery::Channel {
+            message,
+            sender,
+            options,
+            share: Some(share),
+            ..
+        } = delivery
+        else {
+            return None;
+        };
+        let entry = self.table.get_mut(to)?;
+        let exactly_once = message.qos.min(options.qos) == Qos::ExactlyOnce;
+        let is_at_once = exactly_once && !entry.kept && entry.state == State::Attached;
+        is_at_once.then(|| Returned::new(message, sender, *share))
     }
 }
 

@@ -8,6 +8,7 @@
 mod durable;
 mod io;
 mod keeping;
+mod left;
 mod local;
 mod login;
 mod rows;
@@ -27,6 +28,7 @@ use self::durable::Batch;
 pub use self::io::{HubTimer, Io};
 use self::keeping::Fate;
 pub use self::keeping::{Luggage, Row, Stored};
+use self::left::LeftBehind;
 use self::local::{Local, Owner, Pending, is_of_generation};
 use self::table::{Entry, Prelogin, State, Table, Timer};
 use crate::journal::Journal;
@@ -76,6 +78,7 @@ pub struct Hub<C, S, P> {
     spare_journals: Vec<Journal>,
     /// The number of the next session that is kept.
     next_number: u64,
+    left: LeftBehind,
 }
 
 impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
@@ -97,6 +100,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             batch: Batch::default(),
             spare_journals: Vec::new(),
             next_number: keeping::first_number(config_shard, 0),
+            left: LeftBehind::default(),
         }
     }
 
@@ -251,6 +255,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         I: Io<Conn = C, Shared = S>,
     {
         self.with_router(io, now, |router, port| router.parcel(now, port, from, parcel));
+        self.go_on_restored(io, now);
     }
 
     /// A timer fired.
@@ -280,7 +285,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
-        self.with_router(io, now, |router, port| router.tick(now, port));
+        self.route(io, now, |router, port| router.tick(now, port));
+        self.offer_again(io, now);
+        self.settle(io, now);
     }
 
     /// What has gathered for another shard since the last call.
@@ -592,6 +599,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 }
                 Pending::End(key, ending) => self.end(io, now, key, ending),
                 Pending::Rearm(key) => self.rearm(io, key),
+                Pending::Left(left, refused) => self.left_settled(now, left, refused),
             }
         }
     }

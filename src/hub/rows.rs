@@ -1,16 +1,23 @@
 //! The stored form of sessions and of what they have registered.
 //!
-//! A session: version, the length of its address (2 bytes), the address, what its protocol says of itself. A
-//! registration: the key names it (the session's number, a kind, a form, whom it hears, the name or filter; of a share the
-//! group, a `/`, and the filter), the value says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
+//! A session: version, the length of its address (2 bytes), the address, what its protocol says of itself; of one that has
+//! ended, whose messages of groups nobody else has yet, the same with another version. A will on its way has a number of
+//! its own, a third version, the address of its session, and its stored form. A registration: the key names it (the
+//! session's number, a kind, a form, whom it hears, the name or filter; of a share the group, a `/`, and the filter), the
+//! value says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
 
 use super::keeping::Row;
+use crate::journal::{Journal, Table};
 use crate::route::{
-    Mark, Qos, Registration, RetainHandling, Role, SenderPattern, Share, SubscriptionOptions, Uid,
+    LeftId, Mark, Qos, Registration, RetainHandling, Role, SenderPattern, Share, SubscriptionOptions, Uid,
     Unregistration,
 };
 
 const VERSION: u8 = 1;
+/// In place of it in the row of a session that has ended.
+const ENDED: u8 = 2;
+/// The same in the row of a will.
+const WILL: u8 = 3;
 
 const CHANNEL: u8 = 0;
 const LISTEN: u8 = 1;
@@ -18,22 +25,41 @@ const DIRECT: u8 = 2;
 const SYSTEM: u8 = 3;
 const SHARED: u8 = 4;
 
+/// What a row of sessions is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A session.
+    Session,
+    /// One that has ended: some of its messages are on their way to others.
+    Ended,
+    /// The will of a session, on its way.
+    Will,
+}
+
 /// Begins the row of a session.
-pub(super) fn put_session(row: &mut Vec<u8>, address: &str) {
-    row.push(VERSION);
+pub(super) fn put_session(row: &mut Vec<u8>, kind: Kind, address: &str) {
+    row.push(match kind {
+        Kind::Session => VERSION,
+        Kind::Ended => ENDED,
+        Kind::Will => WILL,
+    });
     // Addresses are far shorter.
     let len = u16::try_from(address.len()).unwrap_or(u16::MAX);
     row.extend_from_slice(&len.to_be_bytes());
     row.extend_from_slice(address.as_bytes());
 }
 
-/// The address of a session's row, and what its protocol says of itself.
-pub(super) fn session(row: &[u8]) -> Option<(&str, &[u8])> {
-    let (&[VERSION, a, b], rest) = row.split_first_chunk()? else {
-        return None;
+/// What a session's row is about, the address in it, and what its protocol says of itself.
+pub(super) fn session(row: &[u8]) -> Option<(Kind, &str, &[u8])> {
+    let (&[version, a, b], rest) = row.split_first_chunk()?;
+    let kind = match version {
+        VERSION => Kind::Session,
+        ENDED => Kind::Ended,
+        WILL => Kind::Will,
+        _ => return None,
     };
     let (address, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([a, b])))?;
-    Some((std::str::from_utf8(address).ok()?, rest))
+    Some((kind, std::str::from_utf8(address).ok()?, rest))
 }
 
 /// The value of an exchange whose message went to several shards: that it was begun does not say that all who were to
@@ -58,17 +84,50 @@ pub(super) fn receivers(mark: Mark, receivers: &[u64]) -> Option<Row> {
     Some((key.into(), value.into()))
 }
 
+/// The key of the row that tells that a group has got the message of an exchange: no session has the number 0, and behind
+/// it stands what [`group`] makes. It has no value.
+pub(super) fn group_key(mark: Mark, group: &[u8]) -> Vec<u8> {
+    [&exchange(mark)[..], &[0; 8], group].concat()
+}
+
+/// What stands for a group of an app, on any shard and after any restart.
+pub(super) fn group(app: &str, share: &Share<'_>) -> Box<[u8]> {
+    let mut name = shared(0, share).split_off(8);
+    name.splice(0..0, app.bytes().chain([0]));
+    name.into()
+}
+
+/// Who has got the message of an exchange.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Receivers {
+    /// Sessions by their numbers.
+    Sessions(Vec<u64>),
+    /// A group, see [`group`].
+    Group(Box<[u8]>),
+}
+
 /// Reads such a row, its key without the session's number: the exchange and who has got its message.
-pub(super) fn received(key: &[u8], value: &[u8]) -> Option<(u16, Vec<u64>)> {
-    let (exchange, first) = key.split_first_chunk()?;
-    let (rest, []) = value.as_chunks() else {
-        return None;
+pub(super) fn received(key: &[u8], value: &[u8]) -> Option<(u16, Receivers)> {
+    let (exchange, rest) = key.split_first_chunk()?;
+    let (first, group) = rest.split_first_chunk()?;
+    let receivers = match (u64::from_be_bytes(*first), group, value.as_chunks()) {
+        (0, group, ([], [])) if !group.is_empty() => Receivers::Group(group.into()),
+        (first @ 1.., [], (rest, [])) => {
+            let rest = rest.iter().copied().map(u64::from_be_bytes);
+            Receivers::Sessions(std::iter::once(first).chain(rest).collect())
+        }
+        _ => return None,
     };
-    let numbers = std::iter::once(first.try_into().ok()?).chain(rest.iter().copied());
-    Some((
-        u16::from_be_bytes(*exchange),
-        numbers.map(u64::from_be_bytes).collect(),
-    ))
+    Some((u16::from_be_bytes(*exchange), receivers))
+}
+
+/// Deletes what holds a message that a session left.
+pub(super) fn delete_left(journal: &mut Journal, left: LeftId) {
+    let mut key = [0; 16];
+    let (number, seq) = key.split_at_mut(8);
+    number.copy_from_slice(&left.number.to_be_bytes());
+    seq.copy_from_slice(&left.seq.to_be_bytes());
+    journal.delete(Table::Outbound, &key);
 }
 
 /// The key of what a session has registered; `None` for what it decides itself.
@@ -304,11 +363,42 @@ mod tests {
     }
 
     #[test]
+    fn who_has_got_a_message_comes_back_as_it_was_written_down() {
+        let mark = Mark {
+            session: 7.try_into().unwrap(),
+            exchange: 0x102,
+            again: false,
+        };
+        let (key, value) = receivers(mark, &[3, 5, 4]).unwrap();
+        let sessions = Receivers::Sessions(vec![3, 5, 4]);
+        assert_eq!(received(&key[8..], &value), Some((0x102, sessions)));
+        assert!(receivers(mark, &[]).is_none());
+        let share = Share {
+            name: "g",
+            filter: "a",
+            from: SenderPattern::default(),
+            form: 1,
+        };
+        let name = group("etest", &share);
+        assert_ne!(name, group("etes", &share));
+        assert_ne!(name, group("etest", &Share { form: 0, ..share }));
+        let key = group_key(mark, &name);
+        assert_eq!(key[..10], exchange(mark));
+        assert_eq!(received(&key[8..], &[]), Some((0x102, Receivers::Group(name))));
+        for (key, value) in [(&key[8..], &[1][..]), (&key[8..18], &[]), (&key[8..17], &[])] {
+            assert_eq!(received(key, value), None);
+        }
+    }
+
+    #[test]
     fn sessions_come_back_and_damaged_rows_are_nothing() {
         let mut row = Vec::new();
-        put_session(&mut row, "a/b");
+        put_session(&mut row, Kind::Ended, "a/b");
+        assert_eq!(session(&row), Some((Kind::Ended, "a/b", &[][..])));
+        row.clear();
+        put_session(&mut row, Kind::Session, "a/b");
         row.extend_from_slice(b"rest");
-        assert_eq!(session(&row), Some(("a/b", &b"rest"[..])));
+        assert_eq!(session(&row), Some((Kind::Session, "a/b", &b"rest"[..])));
         assert_eq!(session(&row[..4]), None);
         row[0] = 9;
         assert_eq!(session(&row), None);

@@ -17,6 +17,9 @@ use crate::session::{Due, Life, LoginFailure, Output, Proven, Will};
 use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 
+mod cluster;
+mod cluster_client;
+mod crashes;
 mod keeping;
 mod lines;
 mod retained;

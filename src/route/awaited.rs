@@ -6,7 +6,7 @@
 use slab::Slab;
 
 use super::letter::Letter;
-use super::message::{Completion, Mark, Notice, Reach, Refusal, SessionKey, Ticket};
+use super::message::{Completion, LeftId, Mark, Notice, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
 use crate::time::Instant;
@@ -35,6 +35,8 @@ enum Who {
     Session(SessionKey, Ticket),
     /// The shard that it came from: this one is the home of a group, and others keep it.
     Shard(u16, PublishId),
+    /// Whoever keeps what a session left, on this shard.
+    Left(LeftId),
 }
 
 #[derive(Debug)]
@@ -64,6 +66,11 @@ impl Awaited {
     pub(super) fn relay(&mut self, origin: u16, publish: PublishId) -> PublishId {
         // How long it takes is measured where it came from.
         self.wait(Who::Shard(origin, publish), Instant::default())
+    }
+
+    /// The same for what a session left, until one or several others have it.
+    pub(super) fn leave(&mut self, left: LeftId) -> PublishId {
+        self.wait(Who::Left(left), Instant::default())
     }
 
     fn wait(&mut self, who: Who, since: Instant) -> PublishId {
@@ -158,6 +165,7 @@ impl Router {
             Who::Shard(origin, publish) => {
                 self.answer_publish(port, origin, publish, done.outcome.is_err());
             }
+            Who::Left(left) => port.left_settled(left, done.outcome.is_err()),
         }
     }
 

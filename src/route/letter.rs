@@ -157,6 +157,10 @@ pub(crate) enum Letter {
     Published { publish: PublishId, refused: bool },
     /// On the writing shard are sessions that outlive their connections.
     Keeps,
+    /// The writing shard has taken in all that was kept over a restart, and has told what follows from it.
+    Restored,
+    /// The writing shard has read that of all others.
+    AllRestored,
     /// One of an account, by a hash of its name, came there or ended.
     KeptCount { account: u64, more: bool },
     /// A message on a channel that is retained from now on, or none is any more; to every shard.
@@ -209,8 +213,8 @@ pub(crate) struct ShareSpans {
     pub(crate) channel: Span,
     pub(crate) payload: Span,
     pub(crate) attributes: Span,
-    /// Whom it was offered to, see [`Tried`](super::shared::Tried).
-    pub(crate) tried: Span,
+    /// See [`Course`](super::shared::Course).
+    pub(crate) course: Span,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
     pub(crate) expires: Option<Instant>,
@@ -248,7 +252,7 @@ impl ShareSpans {
     fn move_spans(&mut self, bytes: u32, text: u32) {
         self.sender = self.sender.moved(text);
         self.channel = self.channel.moved(text);
-        for span in [&mut self.payload, &mut self.attributes, &mut self.tried] {
+        for span in [&mut self.payload, &mut self.attributes, &mut self.course] {
             *span = span.moved(bytes);
         }
     }
@@ -284,6 +288,8 @@ impl Letter {
             | Self::InterestRemove { .. }
             | Self::Published { .. }
             | Self::Keeps
+            | Self::Restored
+            | Self::AllRestored
             | Self::Retain { .. }
             | Self::KeptCount { .. }
             | Self::MemberUp { .. }

@@ -41,6 +41,16 @@ pub struct Mark {
     pub again: bool,
 }
 
+/// What a session left when it ended, or when its will was due, and that nobody else has yet: it is stored under the
+/// session's number, or one of its own, and a number of its own there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeftId {
+    /// The session's number.
+    pub number: u64,
+    /// Which of its messages it is.
+    pub seq: u64,
+}
+
 /// How a message is made to last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lasting {

@@ -38,6 +38,7 @@ mod publishing;
 mod receiving;
 mod registering;
 mod requests;
+mod restored;
 mod retained;
 mod revocation;
 mod router;
@@ -56,7 +57,7 @@ pub use awaited::PublishId;
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub use message::{
     Answer, ApiRequest, Authenticate, Bind, ChannelMessage, Command, Completion, Delivery, Direct,
-    DirectOutcome, Lasting, Login, Mark, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal,
+    DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal,
     Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
     SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };

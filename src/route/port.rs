@@ -1,7 +1,7 @@
 //! What the router needs of the shard it lives on.
 
 use super::awaited::PublishId;
-use super::message::{Delivery, Mark, Notice, SessionKey, Undelivered};
+use super::message::{Delivery, LeftId, Mark, Notice, SessionKey, Share, Undelivered};
 use crate::session::Ending;
 use crate::time::Instant;
 
@@ -25,6 +25,25 @@ pub trait Port {
     /// Hands a message to a local session. Must not call back into the router.
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered>;
 
+    /// Hands over, to a member of a group of `app`, a message that is stored as what another session left: what holds it
+    /// goes with the batch in which it has another place.
+    fn deliver_left(
+        &mut self,
+        to: SessionKey,
+        delivery: &Delivery<'_>,
+        left: LeftId,
+        app: &str,
+    ) -> Result<(), Undelivered> {
+        let _ = (left, app);
+        self.deliver(to, delivery)
+    }
+
+    /// Tells what came of what a session left: it is in other hands, or nobody is to have it; or `refused`, it is nowhere
+    /// else yet, and later it may be. Must not call back into the router.
+    fn left_settled(&mut self, left: LeftId, refused: bool) {
+        let _ = (left, refused);
+    }
+
     /// How much has been written down so far of what is to outlive the daemon: if it differs after a delivery, the
     /// message has to be made to last before it is acknowledged.
     fn written(&self) -> u64 {
@@ -47,14 +66,28 @@ pub trait Port {
         let _ = mark;
     }
 
-    /// Until [`Self::marked`], what is delivered is the message of this mark: who gets it is written down with it, and
-    /// if it comes again, who has had it is left out.
+    /// Until [`Self::marked`] or [`Self::unmark`], what is delivered is the message of this mark: who gets it for
+    /// itself is noted, and if it comes again, who has had it is left out.
     fn mark(&mut self, mark: Mark) {
         let _ = mark;
     }
 
-    /// The message of [`Self::mark`] has been delivered.
+    /// A group of `app` has been given the message of [`Self::mark`]: a member wrote it down.
+    fn note_group(&mut self, app: &str, share: &Share<'_>) {
+        let _ = (app, share);
+    }
+
+    /// Whether a group of `app` has had the message of a mark before the restart.
+    fn has_group_had(&self, mark: Mark, app: &str, share: &Share<'_>) -> bool {
+        let _ = (mark, app, share);
+        false
+    }
+
+    /// The message of [`Self::mark`] has been delivered: who has got it is written down.
     fn marked(&mut self) {}
+
+    /// The same, but nobody has to know: it is written down as a whole, or not at all.
+    fn unmark(&mut self) {}
 
     /// Tells a local session what came of something. Must not call back into the router.
     fn notify(&mut self, to: SessionKey, notice: Notice);

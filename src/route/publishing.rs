@@ -1,11 +1,13 @@
 //! Channel messages: from a local block to whoever hears them, on this shard and the others.
 
+use std::num::NonZeroU64;
+
 use super::awaited::{PublishId, Waiter};
 use super::channels::interest::ShardSet;
 use super::channels::matching::{Heard, Published};
 use super::identity::{Identity, Sender, check_channel};
 use super::letter::Letter;
-use super::message::{ChannelMessage, Lasting, Qos, Reach, Refusal, SessionKey, Ticket};
+use super::message::{ChannelMessage, Lasting, LeftId, Mark, Qos, Reach, Refusal, SessionKey, Ticket};
 use super::port::Port;
 use super::router::Router;
 use crate::limits;
@@ -63,15 +65,28 @@ impl Router {
             let waiter = awaited.map(|publish| Waiter { publish, mark });
             router.publish_as(now, port, sender, Some(from), waiter, message)
         });
-        let Sent { outcome, answering } = published.unwrap_or_else(|| Refusal::NotAuthorized.into());
-        let mut left = answering;
+        let sent = published.unwrap_or_else(|| Refusal::NotAuthorized.into());
         let Some(awaited) = awaited else {
-            return Some(outcome);
+            return Some(sent.outcome);
         };
-        if wrote || (port.written(), self.journal.len()) != before {
+        let wrote = wrote || (port.written(), self.journal.len()) != before;
+        self.wait_for(port, awaited, &sent, wrote)
+    }
+
+    /// Waits until a message lasts where it has to: on other shards, and here if it `wrote` something down. What came of it
+    /// if there is nothing to wait for.
+    fn wait_for(
+        &mut self,
+        port: &mut impl Port,
+        awaited: PublishId,
+        sent: &Sent,
+        wrote: bool,
+    ) -> Option<Result<Reach, Refusal>> {
+        let Sent { outcome, answering } = *sent;
+        if wrote {
             port.hold(self.shard, awaited);
-            left += 1;
         }
+        let left = answering + u32::from(wrote);
         if left == 0 {
             self.awaited.withdraw(awaited);
             return Some(outcome);
@@ -94,6 +109,36 @@ impl Router {
     ) -> Result<Reach, Refusal> {
         self.publish_as(now, port, &sender.sender(), None, None, message)
             .outcome
+    }
+
+    /// The same of a will that is stored as what its session left, with a session's number of its own: it is known again by
+    /// that if it comes once more after a restart. [`Port::left_settled`] follows when nobody has to be given it any more.
+    pub fn publish_left(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        sender: &Identity,
+        message: &ChannelMessage<'_>,
+        left: LeftId,
+    ) {
+        let awaited = self.awaited.leave(left);
+        // Who has got it is written down in any case: what holds it is not deleted in the same batch.
+        let mark = NonZeroU64::new(left.number).map(|session| Mark {
+            session,
+            // The only one under this number.
+            exchange: 1,
+            again: true,
+        });
+        let waiter = Waiter {
+            publish: awaited,
+            mark,
+        };
+        let before = (port.written(), self.journal.len());
+        let sent = self.publish_as(now, port, &sender.sender(), None, Some(waiter), message);
+        let wrote = (port.written(), self.journal.len()) != before;
+        if self.wait_for(port, awaited, &sent, wrote).is_some() {
+            port.left_settled(left, false);
+        }
     }
 
     fn publish_as(
@@ -157,7 +202,10 @@ impl Router {
             Ok(passed) => passed,
             Err(refusal) => return refusal.into(),
         };
-        let marked = begin_marked(port, awaited, answering.len() > 0);
+        let mark = awaited.and_then(|waiter| waiter.mark);
+        if let Some(mark) = mark {
+            port.mark(mark);
+        }
         let published = Published {
             message: *message,
             hash,
@@ -167,14 +215,12 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
-        let publish = awaited.map(|waiter| waiter.publish);
-        let (heard, given) = self.share_out(now, port, heard, &published, publish);
-        if marked {
-            port.marked();
-        }
+        let (heard, given) = self.share_out(now, port, heard, &published, awaited);
+        let answering = answering.len() + given;
+        end_marked(port, mark, answering > 0);
         Sent {
             outcome: heard.outcome(passed),
-            answering: answering.len() + given,
+            answering,
         }
     }
 
@@ -247,7 +293,8 @@ impl Router {
             .deliver(&self.sessions, port, &self.metrics, &published);
         let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
         let relay = self.relay(awaited, heard);
-        let (heard, given) = self.share_out(now, port, heard, &published, relay);
+        let share = relay.map(|publish| Waiter { publish, mark });
+        let (heard, given) = self.share_out(now, port, heard, &published, share);
         if mark.is_some() {
             port.marked();
         }
@@ -298,14 +345,14 @@ impl Router {
     }
 }
 
-/// On the shard of its sender: who gets a message of a mark is written down if it goes to other shards, too, or has been
-/// sent before. What stays on one shard is written down as a whole, or not at all. Whether [`Port::marked`] is to follow.
-pub(super) fn begin_marked(port: &mut impl Port, awaited: Option<Waiter>, answered_elsewhere: bool) -> bool {
-    let mark = awaited.and_then(|waiter| waiter.mark);
-    let Some(mark) = mark.filter(|mark| mark.again || answered_elsewhere) else {
-        return false;
-    };
-    port.spread(mark);
-    port.mark(mark);
-    true
+/// On the shard of its sender, when a message has been delivered: who has got it is written down if it went to other shards,
+/// too, or has been sent before. What stays on one shard is written down as a whole, or not at all.
+pub(super) fn end_marked(port: &mut impl Port, mark: Option<Mark>, is_elsewhere: bool) {
+    let Some(mark) = mark else { return };
+    if mark.again || is_elsewhere {
+        port.spread(mark);
+        port.marked();
+    } else {
+        port.unmark();
+    }
 }

@@ -50,6 +50,7 @@ impl Router {
             Letter::Publish { .. } => self.follow_publish(now, port, from, parcel, letter),
             Letter::Published { publish, refused } => self.publish_answered(port, *publish, *refused),
             Letter::Keeps => self.keeping.add(ShardSet::of(from)),
+            Letter::Restored | Letter::AllRestored => self.follow_restored(from, letter),
             Letter::KeptCount { account, more } => self.kept.count(*account, *more),
             Letter::Retain { message, awaited } => {
                 let awaited = awaited.map(|waiter| (from, waiter));

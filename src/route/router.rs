@@ -24,6 +24,7 @@ use super::message::{SessionId, SessionKey, Token};
 use super::parcel::Parcel;
 use super::port::Port;
 use super::requests::Requests;
+use super::restored::Restore;
 use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
@@ -171,6 +172,9 @@ pub struct Router {
     /// Sessions that outlive their connections, on all shards.
     pub(super) kept: KeptCounts,
 
+    /// How far all shards are with what was kept over a restart.
+    pub(super) restore: Restore,
+
     /// Who takes Direct messages under the names at home here.
     pub(super) direct_index: DirectIndex,
 
@@ -225,6 +229,7 @@ impl Router {
             draining: false,
             suspended: VecDeque::new(),
             kept: KeptCounts::new(maps),
+            restore: Restore::default(),
             direct_index: DirectIndex::default(),
             address_scratch: String::new(),
             body_scratch: Vec::new(),

@@ -324,8 +324,9 @@ impl Session for AnySession {
         }
     }
 
-    fn give_back(&mut self) -> Vec<Returned> {
-        self.as_mqtt_mut().map_or_else(Vec::new, Session::give_back)
+    fn give_back(&mut self, now: Now) -> Vec<Returned> {
+        self.as_mqtt_mut()
+            .map_or_else(Vec::new, |session| Session::give_back(session, now))
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

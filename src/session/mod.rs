@@ -7,19 +7,22 @@
 
 pub mod any;
 pub mod mqtt;
+pub(crate) mod rows;
 mod scram;
 #[cfg(test)]
 pub(crate) mod testing;
+mod will;
 pub mod ws;
 pub mod xmpp;
+
+pub use self::will::Will;
 
 use smallvec::SmallVec;
 
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Command, Completion, Delivery, Identity, Mark, Qos, Returned, SubscriptionOptions, Ticket,
-    Undelivered,
+    Bind, Command, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -224,25 +227,6 @@ pub enum Proven<'a> {
     },
 }
 
-/// A message left with the daemon at login, published when the block ends without a good-bye.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Will {
-    /// The channel, checked like any other.
-    pub channel: Box<str>,
-    /// The payload.
-    pub payload: Box<[u8]>,
-    /// See [`crate::route::ChannelMessage::attributes`].
-    pub attributes: Box<[u8]>,
-    /// The sender's guarantee.
-    pub qos: Qos,
-    /// Whether it is to be retained.
-    pub retain: bool,
-    /// Its lifetime from the moment it is published, in seconds.
-    pub expiry_s: Option<u32>,
-    /// How long it waits for the block to come back, if its session outlives its connection, in seconds.
-    pub delay_s: u32,
-}
-
 /// How long a block's session lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -360,8 +344,10 @@ pub trait Session {
         let _ = earlier;
     }
 
-    /// The session ends: the messages that it had as a member of a group and that another member may have.
-    fn give_back(&mut self) -> Vec<Returned> {
+    /// The session ends: the messages that it had as a member of a group and that another member may have. Of one that is
+    /// kept their rows are as they are to be read by [`Self::give_back`] after a restart, once what it writes lasts.
+    fn give_back(&mut self, now: Now) -> Vec<Returned> {
+        let _ = now;
         Vec::new()
     }
 

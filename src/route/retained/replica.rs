@@ -6,13 +6,13 @@ use super::{Retained, Version, rows};
 use crate::journal::{Journal, Table};
 use crate::limits;
 use crate::observe::{DropReason, Stage};
-use crate::route::awaited::{PublishId, Waiter};
+use crate::route::awaited::Waiter;
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::identity::Sender;
 use crate::route::letter::Letter;
 use crate::route::message::{ChannelMessage, Qos, Refusal, SessionKey};
 use crate::route::port::Port;
-use crate::route::publishing::{Sent, begin_marked};
+use crate::route::publishing::{Sent, end_marked};
 use crate::route::router::Router;
 use crate::time::Now;
 
@@ -74,16 +74,17 @@ impl Router {
         }
         let answering = awaited.map_or(0, |_| keeping.len());
         let wanted = self.interest.shards(hash, channel).iter().next().is_some();
-        let marked = begin_marked(port, awaited, answering > 0);
-        let heard = self.hear_retained(now, port, hash, &retained, from);
-        let publish = awaited.map(|waiter| waiter.publish);
-        let (heard, given) = self.share_retained(now, port, heard, &retained, publish);
-        if marked {
-            port.marked();
+        let mark = awaited.and_then(|waiter| waiter.mark);
+        if let Some(mark) = mark {
+            port.mark(mark);
         }
+        let heard = self.hear_retained(now, port, hash, &retained, from);
+        let (heard, given) = self.share_retained(now, port, heard, &retained, awaited);
+        let answering = answering + given;
+        end_marked(port, mark, answering > 0);
         Sent {
             outcome: heard.outcome(wanted),
-            answering: answering + given,
+            answering,
         }
     }
 
@@ -113,7 +114,8 @@ impl Router {
         let heard = self.hear_retained(now, port, hash, retained, None);
         let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
         let relay = self.relay(awaited, heard);
-        let (heard, given) = self.share_retained(now, port, heard, retained, relay);
+        let share = relay.map(|publish| Waiter { publish, mark });
+        let (heard, given) = self.share_retained(now, port, heard, retained, share);
         if mark.is_some() {
             port.marked();
         }
@@ -137,7 +139,7 @@ impl Router {
         port: &mut impl Port,
         heard: Heard,
         retained: &Retained,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
     ) -> (Heard, u32) {
         let published = Published {
             message: retained.message(),

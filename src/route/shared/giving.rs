@@ -1,14 +1,15 @@
 //! Messages of groups on their way: to a member's shard, back from it, and back from a session that ended.
 
 use super::home::Went;
-use super::{GroupId, Returned, Tried};
+use super::{Course, GroupId, Returned};
 use crate::observe::{DropReason, Stage};
-use crate::route::awaited::PublishId;
 use crate::route::channels::matching::Published;
 use crate::route::drops;
 use crate::route::identity::Sender;
 use crate::route::letter::{Letter, ShareSpans};
-use crate::route::message::{ChannelMessage, Delivery, Qos, SessionId, SessionKey, Undelivered};
+use crate::route::message::{
+    ChannelMessage, Delivery, LeftId, Qos, Reach, SessionId, SessionKey, Undelivered,
+};
 use crate::route::parcel::Parcel;
 use crate::route::port::Port;
 use crate::route::router::Router;
@@ -16,19 +17,23 @@ use crate::route::sessions::State;
 use crate::time::Now;
 
 impl ShareSpans {
-    fn put(parcel: &mut Parcel, published: &Published<'_>, awaited: Option<PublishId>, tried: Tried) -> Self {
+    fn put(parcel: &mut Parcel, published: &Published<'_>, course: Course) -> Self {
         let message = &published.message;
         Self {
             sender: parcel.put_sender(&published.sender),
             channel: parcel.put_text(message.channel),
             payload: parcel.put_bytes(message.payload),
             attributes: parcel.put_bytes(message.attributes),
-            tried: parcel.put_bytes(&tried.to_bytes()),
+            course: parcel.put_bytes(&course.to_bytes()),
             qos: message.qos,
             retain: message.retain,
             expires: message.expires,
-            awaited,
+            awaited: course.awaited,
         }
+    }
+
+    fn course(&self, parcel: &Parcel) -> Course {
+        Course::read(parcel.bytes(self.course), self.awaited)
     }
 
     fn read<'p>(&self, parcel: &'p Parcel) -> Published<'p> {
@@ -106,16 +111,24 @@ impl Router {
                 reason,
                 message,
             } => {
-                let mut tried = Tried::read(parcel.bytes(message.tried));
-                if let (Some(place), Some(member)) = (self.groups.find(*group), tried.last()) {
-                    self.passed_over(now, place, member, *reason, &mut tried);
+                let mut course = message.course(parcel);
+                if let (Some(place), Some(member)) = (self.groups.find(*group), course.tried.last()) {
+                    self.passed_over(now, place, member, *reason, &mut course);
                 }
-                let published = message.read(parcel);
-                self.share_again(now, port, *group, &published, (tried, *reason), message.awaited);
+                self.share_again(now, port, *group, &message.read(parcel), course, *reason);
             }
             Letter::ShareReturn { group, message } => {
-                let (published, gone) = (message.read(parcel), (Tried::default(), Undelivered::Gone));
-                self.share_again(now, port, *group, &published, gone, None);
+                let awaited = message.awaited.map(|publish| {
+                    let relay = self.awaited.relay(from, publish);
+                    self.awaited.expect(relay, 1, Ok(Reach::Subscribers));
+                    relay
+                });
+                let course = Course {
+                    awaited,
+                    ..message.course(parcel)
+                };
+                let gone = Undelivered::Gone;
+                self.share_again(now, port, *group, &message.read(parcel), course, gone);
             }
             _ => {}
         }
@@ -132,13 +145,12 @@ impl Router {
         member: SessionId,
         group: GroupId,
         published: &Published<'_>,
-        awaited: Option<PublishId>,
-        mut tried: Tried,
+        mut course: Course,
     ) {
-        tried.add(member);
+        course.tried.add(member);
         self.mesh.write(member.shard, |parcel| Letter::ShareGive {
             group,
-            message: ShareSpans::put(parcel, published, awaited, tried),
+            message: ShareSpans::put(parcel, published, course),
         });
     }
 
@@ -152,6 +164,7 @@ impl Router {
         key: SessionKey,
         group: GroupId,
         published: &Published<'_>,
+        left: Option<LeftId>,
     ) -> Result<(), Undelivered> {
         let entry = self.sessions.present(key).ok_or(Undelivered::Gone)?;
         let mut memberships = entry.memberships().iter();
@@ -173,8 +186,15 @@ impl Router {
             },
             share: Some(membership.group.share.borrowed()),
         };
+        let (app, before) = (&membership.group.app, port.written());
         port.begin_message();
-        port.deliver(key, &delivery)?;
+        match left {
+            Some(left) => port.deliver_left(key, &delivery, left, app)?,
+            None => port.deliver(key, &delivery)?,
+        }
+        if port.written() != before {
+            port.note_group(app, &membership.group.share.borrowed());
+        }
         self.metrics.channel_out.increment();
         Ok(())
     }
@@ -190,23 +210,27 @@ impl Router {
         message: &ShareSpans,
     ) {
         let (published, before) = (message.read(parcel), port.written());
-        let tried = Tried::read(parcel.bytes(message.tried));
-        let to = tried.last();
+        let course = message.course(parcel);
+        if let Some(mark) = course.mark {
+            port.mark(mark);
+        }
         let result = if message.expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
             Ok(())
         } else {
-            to.ok_or(Undelivered::Gone)
-                .and_then(|to| self.give_here(port, to.key, group, &published))
+            let to = course.tried.last().ok_or(Undelivered::Gone);
+            to.and_then(|to| self.give_here(port, to.key, group, &published, course.left))
         };
+        if course.mark.is_some() {
+            port.marked();
+        }
         let unstored = match result {
             Ok(()) => false,
             Err(reason) if self.mesh.has_reserved_room(home, len_bytes(&published)) => {
-                let awaited = message.awaited;
                 return self.mesh.write(home, |parcel| Letter::ShareBack {
                     group,
                     reason,
-                    message: ShareSpans::put(parcel, &published, awaited, tried),
+                    message: ShareSpans::put(parcel, &published, course),
                 });
             }
             Err(reason) => {
@@ -229,16 +253,19 @@ impl Router {
         port: &mut impl Port,
         group: GroupId,
         published: &Published<'_>,
-        (tried, reason): (Tried, Undelivered),
-        awaited: Option<PublishId>,
+        course: Course,
+        reason: Undelivered,
     ) {
         let before = port.written();
+        if let Some(mark) = course.mark {
+            port.mark(mark);
+        }
         let expires = published.message.expires;
         let went = if expires.is_some_and(|expires| expires <= now.instant) {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
             Went::Nowhere { unstored: false }
         } else if let Some(place) = self.groups.find(group) {
-            self.share(now, port, place, published, awaited, tried, Some(reason))
+            self.share(now, port, place, published, course, Some(reason))
         } else {
             self.metrics.dropped(Stage::Channel, DropReason::NoReceiver);
             Went::Nowhere { unstored: false }
@@ -246,7 +273,12 @@ impl Router {
         if !matches!(went, Went::Nowhere { .. }) {
             self.metrics.share_redirected.increment();
         }
-        let Some(publish) = awaited else { return };
+        if course.mark.is_some() {
+            port.marked();
+        }
+        let Some(publish) = course.awaited else {
+            return;
+        };
         match went {
             Went::There => {}
             Went::Here if port.written() != before => port.hold(self.shard, publish),
@@ -256,24 +288,66 @@ impl Router {
     }
 
     /// Takes a message back that a session of `app` had as a member of a group and that it ended with; after it left.
-    pub fn take_back(&mut self, now: Now, port: &mut impl Port, app: &str, returned: &Returned) {
+    /// [`Port::left_settled`] follows for one that is stored as what it `left`.
+    pub fn take_back(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        app: &str,
+        returned: &Returned,
+        left: Option<LeftId>,
+    ) {
         let Ok(sender) = Sender::parse(&returned.sender) else {
             self.metrics.dropped(Stage::Channel, DropReason::Invalid);
+            if let Some(left) = left {
+                port.left_settled(left, false);
+            }
             return;
         };
         let published = published(returned.message(), sender);
         let group = GroupId::of(&self.placement, app, &returned.share.borrowed());
         let home = group.home(&self.placement);
-        let gone = (Tried::default(), Undelivered::Gone);
+        let awaited = left.map(|left| {
+            let awaited = self.awaited.leave(left);
+            self.awaited.expect(awaited, 1, Ok(Reach::Subscribers));
+            awaited
+        });
+        let course = Course {
+            awaited,
+            left,
+            ..Course::default()
+        };
         if home == self.shard {
-            self.share_again(now, port, group, &published, gone, None);
+            self.share_again(now, port, group, &published, course, Undelivered::Gone);
         } else if self.mesh.has_reserved_room(home, len_bytes(&published)) {
             self.mesh.write(home, |parcel| Letter::ShareReturn {
                 group,
-                message: ShareSpans::put(parcel, &published, None, Tried::default()),
+                message: ShareSpans::put(parcel, &published, course),
             });
+        } else if let Some(publish) = awaited {
+            self.publish_answered(port, publish, true);
         } else {
             self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
+        }
+    }
+
+    /// Gives a message that a session left to the member that was chosen for it, now that nothing else holds it; to
+    /// another one if that one is gone.
+    pub fn give_chosen(
+        &mut self,
+        now: Now,
+        port: &mut impl Port,
+        member: SessionKey,
+        app: &str,
+        returned: &Returned,
+    ) {
+        let given = Sender::parse(&returned.sender).is_ok_and(|sender| {
+            let published = published(returned.message(), sender);
+            let group = GroupId::of(&self.placement, app, &returned.share.borrowed());
+            self.give_here(port, member, group, &published, None).is_ok()
+        });
+        if !given {
+            self.take_back(now, port, app, returned, None);
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Group, GroupId, Tried};
+use super::{Course, Group, GroupId};
 use crate::observe::{DropReason, Stage};
-use crate::route::awaited::PublishId;
+use crate::route::awaited::Waiter;
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::channels::subscriptions::Transition;
 use crate::route::drops;
@@ -71,18 +71,27 @@ impl Router {
         port: &mut impl Port,
         mut heard: Heard,
         published: &Published<'_>,
-        awaited: Option<PublishId>,
+        awaited: Option<Waiter>,
     ) -> (Heard, u32) {
         if !heard.grouped {
             return (heard, 0);
         }
         let places = self.subscriptions.take_groups();
+        let course = Course {
+            awaited: awaited.map(|waiter| waiter.publish),
+            mark: awaited.and_then(|waiter| waiter.mark),
+            ..Course::default()
+        };
         let mut given = 0;
         for &place in &places {
             if !self.has_share(place, published) {
                 continue;
             }
-            match self.share(now, port, place, published, awaited, Tried::default(), None) {
+            if self.has_had_share(port, place, &course) {
+                heard.anybody = true;
+                continue;
+            }
+            match self.share(now, port, place, published, course, None) {
                 Went::Here => heard.anybody = true,
                 Went::There => {
                     heard.anybody = true;
@@ -93,6 +102,16 @@ impl Router {
         }
         self.subscriptions.restore_groups(places);
         (heard, given)
+    }
+
+    /// Whether a member of a group has had the message before the restart.
+    fn has_had_share(&mut self, port: &mut impl Port, place: u32, course: &Course) -> bool {
+        let Some(mark) = course.mark.filter(|mark| mark.again) else {
+            return false;
+        };
+        self.groups
+            .at(place)
+            .is_some_and(|home| port.has_group_had(mark, &home.group.app, &home.group.share.borrowed()))
     }
 
     /// Whether a group hears a message of its channels.
@@ -106,42 +125,43 @@ impl Router {
     }
 
     /// Gives a message to a member of a group, one that has not been tried. `failed`: why the last one did not take it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a message, its way so far, and who waits"
-    )]
     pub(super) fn share(
         &mut self,
         now: Now,
         port: &mut impl Port,
         place: u32,
         published: &Published<'_>,
-        awaited: Option<PublishId>,
-        mut tried: Tried,
+        mut course: Course,
         failed: Option<Undelivered>,
     ) -> Went {
         let (mut reason, mut is_unreachable) = (failed, false);
         let offline = self.draining && failed.is_some();
         while let Some(home) = self.groups.at(place)
-            && let Some(member) = home.choose(now.instant, published.message.qos, &tried, offline)
+            && let Some(member) = home.choose(now.instant, published.message.qos, &course.tried, offline)
         {
             let group = home.group.id;
             if member.shard != self.shard {
                 if self.has_room_for(member.shard, published) {
-                    self.hand_to(member, group, published, awaited, tried);
+                    self.hand_to(member, group, published, course);
                     return Went::There;
                 }
                 is_unreachable = true;
-                tried.add(member);
+                course.tried.add(member);
                 continue;
             }
-            match self.give_here(port, member.key, group, published) {
+            match self.give_here(port, member.key, group, published, course.left) {
                 Ok(()) => return Went::Here,
                 Err(why) => {
-                    self.passed_over(now, place, member, why, &mut tried);
+                    self.passed_over(now, place, member, why, &mut course);
                     reason = Some(why);
                 }
             }
+        }
+        let is_left = course.left.is_some();
+        // What is stored is not given up because the daemon stops.
+        let unstored = is_unreachable || reason == Some(Undelivered::NotStored) || (self.draining && is_left);
+        if is_left && unstored {
+            return Went::Nowhere { unstored };
         }
         if is_unreachable {
             self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
@@ -149,7 +169,6 @@ impl Router {
             let reason = reason.map_or(DropReason::NoReceiver, drops::reason);
             self.metrics.dropped(Stage::Channel, reason);
         }
-        let unstored = is_unreachable || reason == Some(Undelivered::NotStored);
         Went::Nowhere {
             unstored: unstored && published.message.qos != Qos::AtMostOnce,
         }
@@ -163,14 +182,14 @@ impl Router {
         place: u32,
         member: SessionId,
         reason: Undelivered,
-        tried: &mut Tried,
+        course: &mut Course,
     ) {
         let home = self.groups.at(place);
         let is_news =
             reason == Undelivered::QueueFull && home.is_some_and(|home| home.mark_full(now.instant, member));
         // Who has become full just now is passed over by that alone.
         if !is_news || member.shard != self.shard {
-            tried.add(member);
+            course.tried.add(member);
         }
     }
 }

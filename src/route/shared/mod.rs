@@ -5,18 +5,20 @@
 //! member that is gone: that one's shard sends the message back, and the home chooses another. Whoever waits for the
 //! message to last is answered once, by the home, whichever member has it in the end.
 
+mod course;
 mod giving;
 mod groups;
 mod home;
 mod members;
 
+pub(crate) use self::course::Course;
+use self::course::Tried;
 pub(super) use self::groups::Groups;
 pub(super) use self::members::{Membership, Memberships};
 use super::channels::subscriptions::Pattern;
 use super::hashes::Placement;
 use super::identity::Sender;
-use super::message::{ChannelMessage, Qos, SessionId, SessionKey, Share};
-use crate::limits;
+use super::message::{ChannelMessage, Qos, Share};
 use crate::time::Instant;
 
 /// Stands for a group in letters and tables: a keyed hash of its app, its name, its filter, whom it hears and its form.
@@ -109,9 +111,26 @@ pub struct Returned {
     pub retain: bool,
     /// When it is no longer worth delivering.
     pub expires: Option<Instant>,
+    /// Its number among those that are stored of the session; none if it is not.
+    pub seq: Option<u64>,
 }
 
 impl Returned {
+    /// What a member of a group is to be given later.
+    pub fn new(message: &ChannelMessage<'_>, sender: &Sender<'_>, share: Share<'_>) -> Self {
+        Self {
+            share: share.into(),
+            sender: sender.address().into(),
+            channel: message.channel.into(),
+            payload: message.payload.into(),
+            attributes: message.attributes.into(),
+            qos: message.qos,
+            retain: message.retain,
+            expires: message.expires,
+            seq: None,
+        }
+    }
+
     pub(super) fn message(&self) -> ChannelMessage<'_> {
         ChannelMessage {
             channel: &self.channel,
@@ -124,88 +143,9 @@ impl Returned {
     }
 }
 
-/// Members that a message was offered to: in vain, but for the last one of a message on its way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tried {
-    members: [Option<SessionId>; limits::SHARE_TRIES_MAX],
-}
-
-impl Tried {
-    /// It is offered to one more.
-    fn add(&mut self, member: SessionId) {
-        if !self.contains(member)
-            && let Some(free) = self.members.iter_mut().find(|place| place.is_none())
-        {
-            *free = Some(member);
-        }
-    }
-
-    fn last(&self) -> Option<SessionId> {
-        self.members.iter().flatten().last().copied()
-    }
-
-    fn contains(&self, member: SessionId) -> bool {
-        self.members.contains(&Some(member))
-    }
-
-    /// No other member is offered it.
-    fn is_full(&self) -> bool {
-        self.members.iter().all(Option::is_some)
-    }
-
-    /// As bytes of a parcel.
-    fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for member in self.members.into_iter().flatten() {
-            bytes.extend_from_slice(&member.shard.to_le_bytes());
-            bytes.extend_from_slice(&member.key.slot.to_le_bytes());
-            bytes.extend_from_slice(&member.key.generation.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn read(mut bytes: &[u8]) -> Self {
-        let mut tried = Self::default();
-        while let Some((shard, rest)) = bytes.split_first_chunk()
-            && let Some((slot, rest)) = rest.split_first_chunk()
-            && let Some((generation, rest)) = rest.split_first_chunk()
-        {
-            tried.add(SessionId {
-                shard: u16::from_le_bytes(*shard),
-                key: SessionKey {
-                    slot: u32::from_le_bytes(*slot),
-                    generation: u32::from_le_bytes(*generation),
-                },
-            });
-            bytes = rest;
-        }
-        tried
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_was_tried_crosses_the_mesh() {
-        let member = |n: u16| SessionId {
-            shard: n,
-            key: SessionKey {
-                slot: 70_000 + u32::from(n),
-                generation: 9,
-            },
-        };
-        let mut tried = Tried::default();
-        for n in 0..3 {
-            assert!(!tried.is_full() && !tried.contains(member(n)));
-            tried.add(member(n));
-            tried.add(member(n));
-            assert_eq!(tried.last(), Some(member(n)));
-            assert_eq!(Tried::read(&tried.to_bytes()), tried);
-        }
-        assert!(tried.is_full() && tried.contains(member(1)) && !tried.contains(member(3)));
-    }
 
     #[test]
     fn nexus_2_3_groups_are_per_app_name_filter_and_form() {

@@ -355,6 +355,7 @@ fn returned(payload: &str, sender: &str) -> Returned {
         qos: QOS1,
         retain: false,
         expires: None,
+        seq: None,
     }
 }
 
@@ -369,9 +370,9 @@ fn mqtt5_4_8_2_what_an_ended_session_had_goes_to_another_member() {
         net.leave(members[0]);
         net.on(members[0].shard, |router, now, port| {
             for payload in ["1", "2"] {
-                router.take_back(now, port, "etest", &returned(payload, &sender));
+                router.take_back(now, port, "etest", &returned(payload, &sender), None);
             }
-            router.take_back(now, port, "web", &returned("another app's", &sender));
+            router.take_back(now, port, "web", &returned("another app's", &sender), None);
         });
         net.run();
         assert_eq!(count(&mut net, &members[1..]), [1, 1]);
@@ -423,7 +424,7 @@ fn mqtt5_4_8_2_what_expired_with_an_ended_session_goes_to_nobody() {
                 expires,
                 ..returned("old", &sender)
             };
-            router.take_back(now, port, "etest", &old);
+            router.take_back(now, port, "etest", &old, None);
         });
         net.run();
         assert_eq!(count(&mut net, &members[1..]), [0]);

@@ -6,12 +6,10 @@
 
 use super::subscribe::ReplyFilter;
 use crate::codec::mqtt::packet::Version;
-use crate::route::Qos;
 use crate::session::Will;
+use crate::session::rows::{self, Cursor};
 
 const FORMAT: u8 = 1;
-const RETAIN: u8 = 1 << 2;
-const EXPIRES: u8 = 1 << 3;
 
 /// What is known of a session that is kept.
 #[derive(Debug)]
@@ -51,14 +49,14 @@ impl Description<'_> {
         match self.will {
             Some(will) => {
                 row.push(1);
-                put_will(row, will);
+                will.append_to(row);
             }
             None => row.push(0),
         }
         for filter in self.replies {
-            row.push(number(filter.qos));
+            row.push(rows::number(filter.qos));
             row.extend_from_slice(&filter.identifier.to_be_bytes());
-            put_bytes(row, filter.filter.as_bytes());
+            rows::put_bytes(row, filter.filter.as_bytes());
         }
     }
 
@@ -72,7 +70,7 @@ impl Description<'_> {
         let since = u64::from_be_bytes(cursor.array()?);
         let will = match cursor.array()? {
             [0] => None,
-            [1] => Some(Box::new(will(&mut cursor)?)),
+            [1] => Some(Box::new(Will::read(&mut cursor)?)),
             _ => return None,
         };
         let mut replies = Vec::new();
@@ -80,7 +78,7 @@ impl Description<'_> {
             let [qos_number] = cursor.array()?;
             let identifier = u32::from_be_bytes(cursor.array()?);
             replies.push(ReplyFilter {
-                qos: qos(qos_number)?,
+                qos: rows::qos(qos_number)?,
                 identifier,
                 filter: cursor.text()?.into(),
             });
@@ -99,81 +97,10 @@ impl Description<'_> {
     }
 }
 
-fn put_will(row: &mut Vec<u8>, will: &Will) {
-    let retain = if will.retain { RETAIN } else { 0 };
-    let expires = if will.expiry_s.is_some() { EXPIRES } else { 0 };
-    row.push(number(will.qos) | retain | expires);
-    row.extend_from_slice(&will.delay_s.to_be_bytes());
-    row.extend_from_slice(&will.expiry_s.unwrap_or(0).to_be_bytes());
-    put_bytes(row, will.channel.as_bytes());
-    put_bytes(row, &will.payload);
-    put_bytes(row, &will.attributes);
-}
-
-fn will(cursor: &mut Cursor<'_>) -> Option<Will> {
-    let [flags] = cursor.array()?;
-    let delay_s = u32::from_be_bytes(cursor.array()?);
-    let expiry_s = u32::from_be_bytes(cursor.array()?);
-    Some(Will {
-        channel: cursor.text()?.into(),
-        payload: cursor.bytes()?.into(),
-        attributes: cursor.bytes()?.into(),
-        qos: qos(flags & 3)?,
-        retain: flags & RETAIN != 0,
-        expiry_s: (flags & EXPIRES != 0).then_some(expiry_s),
-        delay_s,
-    })
-}
-
-const fn number(qos: Qos) -> u8 {
-    match qos {
-        Qos::AtMostOnce => 0,
-        Qos::AtLeastOnce => 1,
-        Qos::ExactlyOnce => 2,
-    }
-}
-
-const fn qos(number: u8) -> Option<Qos> {
-    match number {
-        0 => Some(Qos::AtMostOnce),
-        1 => Some(Qos::AtLeastOnce),
-        2 => Some(Qos::ExactlyOnce),
-        _ => None,
-    }
-}
-
-fn put_bytes(row: &mut Vec<u8>, bytes: &[u8]) {
-    // A CONNECT is far shorter.
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    row.extend_from_slice(&len.to_be_bytes());
-    row.extend_from_slice(bytes);
-}
-
-/// What is left to read.
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(u32::from_be_bytes(self.array()?)).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Qos;
 
     fn example() -> (Will, Vec<ReplyFilter>) {
         let will = Will {

@@ -221,8 +221,8 @@ impl crate::session::Session for Session {
         self.take_up(earlier);
     }
 
-    fn give_back(&mut self) -> Vec<Returned> {
-        self.returned()
+    fn give_back(&mut self, now: Now) -> Vec<Returned> {
+        self.returned(now)
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

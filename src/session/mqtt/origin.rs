@@ -7,8 +7,9 @@
 
 use super::Session;
 use super::control::FORM_SENDER;
-use super::message::{self, Message};
+use super::message::{self, Message, UNNUMBERED};
 use crate::route::{ChannelMessage, OwnedShare, Qos, Returned, Role, Sender, SenderPattern, Share, Uid};
+use crate::time::Now;
 
 /// Where a message of a group came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,19 +118,19 @@ impl Message {
             qos: origin.qos,
             retain: origin.retain,
             expires: self.expires,
+            seq: (self.seq != UNNUMBERED).then_some(self.seq),
         })
     }
 }
 
 impl Session {
     /// The session ends: what it had as a member of a group and another one may have.
-    pub(super) fn returned(&mut self) -> Vec<Returned> {
-        let messages = self.messages.as_mut();
-        messages
-            .into_iter()
-            .flat_map(|messages| messages.outbound.give_back())
-            .filter_map(|message| message.returned())
-            .collect()
+    pub(super) fn returned(&mut self, now: Now) -> Vec<Returned> {
+        let Some(messages) = &mut self.messages else {
+            return Vec::new();
+        };
+        let given = messages.outbound.give_back(now, messages.kept.as_deref_mut());
+        given.filter_map(|message| message.returned()).collect()
     }
 }
 

@@ -442,18 +442,29 @@ impl Outbound {
     }
 
     /// The session ends: the messages it had as a member of a group that another one may have, in order. Those of QoS 2
-    /// are not among them once they may have been sent \[MQTT-4.8.2-5\].
-    pub(super) fn give_back(&mut self) -> impl Iterator<Item = Message> {
+    /// are not among them once they may have been sent \[MQTT-4.8.2-5\]; of the others it is written down that they were not.
+    pub(super) fn give_back(
+        &mut self,
+        now: Now,
+        mut kept: Option<&mut Kept>,
+    ) -> impl Iterator<Item = Message> {
         let Self {
             in_flight, waiting, ..
         } = std::mem::take(self);
-        let unanswered = in_flight.into_iter().filter_map(|sent| {
+        let unanswered = in_flight.into_iter().filter_map(move |sent| {
             let may_be_had = match sent.phase {
                 Phase::Acknowledge => true,
                 Phase::Receive => !sent.may_be_answered(),
                 Phase::Complete => false,
             };
-            sent.message.filter(|_| may_be_had).map(|message| *message)
+            let message = sent.message.filter(|_| may_be_had)?;
+            if sent.phase == Phase::Receive
+                && message.origin.is_some()
+                && let Some(kept) = kept.as_deref_mut()
+            {
+                kept.put(now, State::Waiting, &message);
+            }
+            Some(*message)
         });
         unanswered
             .chain(waiting)

@@ -52,6 +52,9 @@ impl World {
             let place = usize::from(home(session.stored.address().unwrap()));
             self.shards[place].restore(now, &session);
         }
+        for shard in &mut self.shards {
+            shard.hub.restored(&mut shard.machine, now);
+        }
         for place in 0..self.shards.len() {
             self.settle(place);
         }

@@ -40,7 +40,7 @@ fn ack(number: u16, code: u8) -> Ack<'static> {
 }
 
 fn returned(session: &mut Session) -> Vec<Returned> {
-    crate::session::Session::give_back(session)
+    crate::session::Session::give_back(session, Now::default())
 }
 
 fn channels(session: &mut Session) -> Vec<String> {
@@ -156,6 +156,25 @@ fn nexus_3_another_member_gets_it_as_the_sender_sent_it() {
             assert_eq!((message.qos, message.retain), (Qos::ExactlyOnce, true));
         }
     }
+}
+
+#[test]
+fn what_is_given_back_is_so_after_a_restart_too() {
+    let (mut client, mut disk) = (kept(), Disk::default());
+    deliver(&mut client, "plant/1", Qos::ExactlyOnce);
+    flush(&mut client, &mut disk);
+    for (channel, qos) in [("plant/2", Qos::AtLeastOnce), ("plant/3", Qos::ExactlyOnce)] {
+        deliver(&mut client, channel, qos);
+    }
+    assert_eq!(client.packets().len(), 2, "the last one waits for the disk");
+    let given = returned(&mut client.peer.session);
+    let seqs: Vec<_> = given.iter().map(|message| message.seq).collect();
+    assert_eq!(seqs, [Some(1), Some(2)]);
+    flush(&mut client, &mut disk);
+    let (state, damaged) = disk.crash(Now::default());
+    let again = returned(&mut offline(Box::new(state)));
+    assert_eq!(damaged, 0);
+    assert_eq!(format!("{given:?}"), format!("{again:?}"));
 }
 
 #[test]

@@ -1,0 +1,222 @@
+//! Crashes at any moment of what goes from one session to another, or from one shard to several.
+
+use super::cluster::Cluster;
+use super::cluster_client::Login;
+use crate::codec::mqtt::packet::QoS;
+use crate::journal::Table;
+
+const GROUP: &str = "$share/g/a";
+
+/// Everybody comes back and gets what is for them.
+fn come_back(cluster: &mut Cluster) {
+    cluster.settle();
+    for client in 0..cluster.clients.len() {
+        if cluster.clients[client].connection().is_none() {
+            cluster.connect(client);
+        }
+    }
+    cluster.settle();
+}
+
+fn some_steps(cluster: &mut Cluster, most: u32) {
+    use rand::Rng;
+    for _ in 0..cluster.random.random_range(0..most) {
+        cluster.step();
+    }
+}
+
+/// Times that any of these heard a text.
+fn times(cluster: &Cluster, among: &[usize], text: &str) -> usize {
+    among
+        .iter()
+        .map(|&client| cluster.clients[client].times(text))
+        .sum()
+}
+
+/// A member is owed messages and begins anew: the others get them.
+fn redirected(shards: usize, seed: u64, others: &Login) -> Cluster {
+    let mut cluster = Cluster::new(shards, seed);
+    let publisher = cluster.client(Login::LASTING);
+    let first = cluster.client(Login::LASTING);
+    cluster.connect(publisher);
+    cluster.connect(first);
+    cluster.settle();
+    cluster.clients[first].subscribes(GROUP, QoS::ExactlyOnce);
+    cluster.settle();
+    cluster.break_off(first);
+    for n in 0..6 {
+        let qos = if n % 2 == 0 {
+            QoS::AtLeastOnce
+        } else {
+            QoS::ExactlyOnce
+        };
+        cluster.clients[publisher].publishes("a", &n.to_string(), qos);
+    }
+    cluster.settle();
+    assert!(cluster.clients[publisher].is_quiet());
+    for _ in 0..3 {
+        let member = cluster.client(others.clone());
+        cluster.connect(member);
+        cluster.settle();
+        cluster.clients[member].subscribes(GROUP, QoS::ExactlyOnce);
+    }
+    cluster.settle();
+    // One of them is away when it happens.
+    if others.expiry_s > 0 {
+        cluster.break_off(4);
+    }
+    cluster.settle();
+    cluster.clients[first].login = Login::PASSING;
+    cluster.clients[first].forgets_filters();
+    cluster.connect(first);
+    some_steps(&mut cluster, 80);
+    cluster.crash();
+    // If it had not ended, it has its messages.
+    cluster.clients[first].login = Login::LASTING;
+    come_back(&mut cluster);
+    cluster
+}
+
+#[test]
+fn mqtt5_4_8_2_what_an_ended_session_had_reaches_a_member_whatever_crashes() {
+    let (mut doubled, mut redirected_by_others) = (0, 0);
+    for seed in 0..600 {
+        let shards = 1 + usize::try_from(seed % 4).unwrap();
+        let cluster = redirected(shards, seed, &Login::LASTING);
+        for n in 0..6 {
+            let text = n.to_string();
+            let heard = times(&cluster, &[1, 2, 3, 4], &text);
+            if n % 2 == 0 {
+                assert!(heard > 0, "seed {seed}: {text} of QoS 1 is lost");
+                doubled += usize::from(heard > 1);
+            } else {
+                assert_eq!(heard, 1, "seed {seed}: {text} of QoS 2");
+            }
+            redirected_by_others += times(&cluster, &[2, 3, 4], &text);
+        }
+        assert_eq!(cluster.stored(Table::Outbound), 0, "seed {seed}");
+        let sessions = cluster.stored(Table::Sessions);
+        assert_eq!(sessions, 5, "seed {seed}: nothing is left of what ended");
+    }
+    assert!(redirected_by_others > 600);
+    println!("{doubled} of QoS 1 came twice");
+}
+
+#[test]
+fn mqtt5_4_8_2_5_members_that_end_with_the_daemon_get_qos_2_once_at_most() {
+    for seed in 0..300 {
+        let shards = 1 + usize::try_from(seed % 4).unwrap();
+        let cluster = redirected(shards, seed, &Login::PASSING);
+        for n in [1, 3, 5] {
+            let heard = times(&cluster, &[1, 2, 3, 4], &n.to_string());
+            assert!(heard <= 1, "seed {seed}: {n} of QoS 2 came {heard} times");
+        }
+        assert_eq!(cluster.stored(Table::Outbound), 0, "seed {seed}");
+    }
+}
+
+/// Three members of a group, the last of whom hears the channel for itself, too, and one who only does that.
+fn shared(shards: usize, seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(shards, seed);
+    let publisher = cluster.client(Login::LASTING);
+    for n in 0..4 {
+        let client = cluster.client(Login::LASTING);
+        if n < 3 {
+            cluster.clients[client].subscribes(GROUP, QoS::ExactlyOnce);
+        }
+        if n > 1 {
+            cluster.clients[client].subscribes("a", QoS::ExactlyOnce);
+        }
+    }
+    for client in 0..5 {
+        cluster.connect(client);
+        cluster.settle();
+    }
+    for n in 0..4 {
+        cluster.clients[publisher].publishes("a", &n.to_string(), QoS::ExactlyOnce);
+    }
+    cluster
+}
+
+#[test]
+fn mqtt5_4_3_3_a_group_gets_qos_2_once_whatever_crashes() {
+    let mut repeated = 0;
+    for seed in 0..800 {
+        let mut cluster = shared(1 + usize::try_from(seed % 4).unwrap(), seed);
+        some_steps(&mut cluster, 100);
+        repeated += u32::from(!cluster.clients[0].is_quiet());
+        cluster.crash();
+        come_back(&mut cluster);
+        assert!(cluster.clients[0].is_quiet());
+        for n in 0..4 {
+            let text = n.to_string();
+            assert_eq!(times(&cluster, &[4], &text), 1, "seed {seed}: {text} for itself");
+            // Once for the group, once for the member that hears it for itself.
+            let members = times(&cluster, &[1, 2, 3], &text);
+            assert_eq!(members, 2, "seed {seed}: {text} for the group");
+            assert!(times(&cluster, &[3], &text) > 0, "seed {seed}: {text}");
+        }
+        assert_eq!(cluster.stored(Table::Inbound), 0, "seed {seed}");
+    }
+    assert!(repeated > 200);
+}
+
+/// A client whose will it is, and receivers that last.
+fn bereaved(shards: usize, seed: u64, qos: QoS) -> Cluster {
+    let mut cluster = Cluster::new(shards, seed);
+    let will = ("a".to_owned(), "gone".to_owned(), qos);
+    let owner = cluster.client(Login {
+        will: Some(will),
+        ..Login::LASTING
+    });
+    for n in 0..5 {
+        let client = cluster.client(Login::LASTING);
+        let filter = if n < 3 { "a" } else { GROUP };
+        cluster.clients[client].subscribes(filter, QoS::ExactlyOnce);
+        cluster.connect(client);
+        cluster.settle();
+    }
+    cluster.connect(owner);
+    cluster.settle();
+    cluster.break_off(1);
+    cluster.settle();
+    cluster.break_off(owner);
+    cluster
+}
+
+#[test]
+fn mqtt5_3_1_3_2_a_will_comes_once_whatever_crashes() {
+    let mut doubled = 0;
+    for seed in 0..800 {
+        let qos = if seed % 3 == 0 {
+            QoS::AtLeastOnce
+        } else {
+            QoS::ExactlyOnce
+        };
+        let mut cluster = bereaved(1 + usize::try_from(seed % 4).unwrap(), seed, qos);
+        for _ in 0..2 {
+            some_steps(&mut cluster, 60);
+            cluster.crash();
+        }
+        come_back(&mut cluster);
+        let group = times(&cluster, &[4, 5], "gone");
+        for (heard, who) in (1..4)
+            .map(|client| (cluster.clients[client].times("gone"), client))
+            .chain([(group, 4)])
+        {
+            assert!(heard > 0, "seed {seed}: {who} has not heard the will");
+            assert!(
+                heard == 1 || qos == QoS::AtLeastOnce,
+                "seed {seed}: {who} heard it {heard} times"
+            );
+            doubled += usize::from(heard > 1);
+        }
+        assert_eq!(
+            cluster.stored(Table::Sessions),
+            6,
+            "seed {seed}: nothing is left of it"
+        );
+        assert_eq!(cluster.stored(Table::Inbound), 0, "seed {seed}");
+    }
+    println!("{doubled} of QoS 1 came twice");
+}
