@@ -8,16 +8,14 @@ use std::time::Duration;
 
 use super::Hub;
 use super::io::Io;
-use super::rows::{self, Kind};
-use super::table::{Entry, Prelogin, State};
+use super::rows::{self};
+use super::table::{Entry, State};
 use crate::journal::Table;
 use crate::limits;
 use crate::route::{
-    Account, ChannelMessage, Grants, Identity, Qos, Refusal, Registration, Returned, SessionKey,
-    Unregistration,
+    ChannelMessage, Grants, Identity, Qos, Refusal, Registration, Returned, SessionKey, Unregistration,
 };
 use crate::session::{Due, Ending, Session, Will};
-use crate::store::{Admitted, LoginProof};
 use crate::time::Now;
 
 /// What becomes of a session whose connection ends.
@@ -42,28 +40,6 @@ pub(super) enum Kept {
     TooMany,
 }
 
-/// A connection and its session on their way to another shard.
-#[derive(Debug)]
-pub struct Luggage<P> {
-    /// The session.
-    pub session: Box<P>,
-    prelogin: Box<Prelogin>,
-}
-
-/// A row of a table: its key and its value.
-pub type Row = (Box<[u8]>, Box<[u8]>);
-
-/// A session as it was written down, and what it had registered.
-#[derive(Debug)]
-pub struct Stored {
-    /// Its number.
-    pub number: u64,
-    /// Its row in [`Table::Sessions`].
-    pub row: Box<[u8]>,
-    /// Its rows in [`Table::Registrations`]: keys without the session's number, and values.
-    pub registrations: Vec<Row>,
-}
-
 /// A will as it is published now.
 pub(super) fn will_message(now: Now, will: &Will) -> ChannelMessage<'_> {
     ChannelMessage {
@@ -73,19 +49,6 @@ pub(super) fn will_message(now: Now, will: &Will) -> ChannelMessage<'_> {
         qos: will.qos,
         retain: will.retain,
         expires: will.expiry_s.map(|s| now.instant + Duration::from_secs(s.into())),
-    }
-}
-
-/// Whose address it is.
-pub(super) fn identity(address: &str) -> Option<Identity> {
-    let (account, resource) = address.split_once('/')?;
-    Identity::new(&Account::parse(account).ok()?, resource).ok()
-}
-
-impl Stored {
-    /// The address it has, if its row can be read.
-    pub fn address(&self) -> Option<&str> {
-        rows::session(&self.row).map(|(_, address, _)| address)
     }
 }
 
@@ -421,154 +384,5 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 journal.delete_all(table, &key);
             }
         });
-    }
-
-    /// Takes a session in that was kept over a restart. `None` if it does not belong here or cannot be read; nothing of
-    /// it is left then. Otherwise how many of its registrations could not be read.
-    pub fn restore<I>(
-        &mut self,
-        io: &mut I,
-        now: Now,
-        stored: &Stored,
-        revive: impl FnOnce(&[u8]) -> Option<P>,
-    ) -> Option<usize>
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        self.next_number = self.next_number.max(first_number(self.shard, stored.number));
-        self.restoring();
-        if let Some((kind @ (Kind::Ended | Kind::Will), address, rest)) = rows::session(&stored.row) {
-            let is_taken = match kind {
-                Kind::Will => self.restore_will(stored.number, address, rest),
-                _ => self.restore_left(now, stored.number, address, revive(rest)),
-            };
-            if !is_taken {
-                self.forget(stored.number);
-            }
-            return is_taken.then_some(0);
-        }
-        let key = self.revive(now, stored, revive, I::NOWHERE);
-        let Some(key) = key else {
-            self.forget(stored.number);
-            return None;
-        };
-        let mut unread = 0;
-        for (name, value) in &stored.registrations {
-            let registered = rows::registration(name, value).is_some_and(|registration| {
-                let registered = self.route(io, now, |router, port| {
-                    router.register(now, port, key, &registration)
-                });
-                registered.is_ok()
-            });
-            unread += usize::from(!registered);
-        }
-        self.router.tell_keeping();
-        self.rearm(io, key);
-        self.settle(io, now);
-        Some(unread)
-    }
-
-    fn revive(
-        &mut self,
-        now: Now,
-        stored: &Stored,
-        revive: impl FnOnce(&[u8]) -> Option<P>,
-        conn: C,
-    ) -> Option<SessionKey> {
-        let (_, address, described) = rows::session(&stored.row)?;
-        let identity = identity(address)?;
-        let session = revive(described)?;
-        let key = self.table.insert(Entry {
-            kept: true,
-            ..Entry::new(session, conn, State::Offline)
-        })?;
-        if !self.router.restore(now, key, identity.clone()) {
-            self.table.remove(key);
-            return None;
-        }
-        self.router.count_kept(&identity, true);
-        Some(key)
-    }
-
-    /// Takes in who had got the message of an exchange before the restart, from a row of [`Table::Inbound`] whose key is
-    /// longer than that of an exchange; the key without the session's number. Before there are connections, on every
-    /// shard. False: it cannot be read.
-    pub fn restore_received(&mut self, session: u64, key: &[u8], value: &[u8]) -> bool {
-        let Some((exchange, receivers)) = rows::received(key, value) else {
-            return false;
-        };
-        self.batch.restore_received(session, exchange, receivers);
-        true
-    }
-
-    /// No session that is kept from now on gets a number up to `last`.
-    pub fn numbered_up_to(&mut self, last: u64) {
-        self.next_number = self.next_number.max(first_number(self.shard, last));
-    }
-
-    /// Has a connection whose proof was accepted go to the shard that its session lives on.
-    pub(super) fn move_home<I>(&mut self, io: &mut I, key: SessionKey, home: u16, admitted: Admitted)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self.table.get_mut(key) else {
-            return;
-        };
-        let Some(prelogin) = entry.prelogin.as_mut() else {
-            return;
-        };
-        prelogin.proven = Some(Box::new(admitted));
-        entry.state = State::Moving;
-        io.hand_over(entry.conn, home);
-    }
-
-    /// A connection goes to the shard that it was to be handed over to. Called in place of [`Hub::closed`].
-    pub fn leaving<I>(&mut self, io: &mut I, slot: u32, conn: C) -> Option<Luggage<P>>
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let key = self.key_of(slot, conn)?;
-        let mut entry = self.table.remove(key)?;
-        self.metrics.connections_closed.increment();
-        if let Some(timer) = entry.timer.take() {
-            io.cancel(timer);
-        }
-        let prelogin = entry.prelogin?;
-        self.pooled_bytes -= prelogin.pooled;
-        let session = Box::new(entry.session);
-        Some(Luggage { session, prelogin })
-    }
-
-    /// A connection came from another shard, and is held. Returns the slot that names it; `None`: close it. What it
-    /// proved there is confirmed once more: what was revoked on its way would not be looked for any more.
-    pub fn handed<I>(&mut self, io: &mut I, now: Now, conn: C, luggage: Luggage<P>) -> Option<u32>
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        if self.draining {
-            return None;
-        }
-        let Luggage {
-            session,
-            mut prelogin,
-        } = luggage;
-        let admitted = prelogin.proven.take()?;
-        let (account, resource) = (prelogin.account.clone(), prelogin.resource.clone());
-        self.pooled_bytes += prelogin.pooled;
-        let key = self.table.insert(Entry {
-            prelogin: Some(prelogin),
-            ..Entry::new(*session, conn, State::Moving)
-        })?;
-        self.metrics.connections_opened.increment();
-        self.rearm(io, key);
-        let proof = LoginProof::Proven {
-            credential: admitted.grants.credential,
-            expires_unix_ms: admitted.grants.expires_unix_ms,
-        };
-        if !self.ask(io, key, &account, Some(resource), proof) {
-            self.decided(io, now, key, Err(crate::session::LoginFailure::Unavailable));
-        }
-        self.settle(io, now);
-        Some(key.slot)
     }
 }

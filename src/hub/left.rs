@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::Hub;
 use super::io::Io;
-use super::keeping::{identity, will_message};
+use super::keeping::will_message;
+use super::restoring::identity;
 use super::rows::{self, Kind};
 use super::table::{Entry, State};
 use crate::journal::Table;

@@ -5,12 +5,16 @@
 //! session that was attached leaves the router exactly once, before its slot is freed; the router is never
 //! called while it calls (what it says about sessions waits in a queue until its call returns).
 
+mod commands;
 mod durable;
+mod ending;
 mod io;
 mod keeping;
 mod left;
 mod local;
 mod login;
+mod moving;
+mod restoring;
 mod rows;
 mod table;
 #[cfg(test)]
@@ -22,22 +26,22 @@ use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use smallvec::SmallVec;
 
 use self::durable::Batch;
 pub use self::io::{HubTimer, Io};
 use self::keeping::Fate;
-pub use self::keeping::{Luggage, Row, Stored};
 use self::left::LeftBehind;
 use self::local::{Local, Owner, Pending, is_of_generation};
-use self::table::{Entry, Prelogin, State, Table, Timer};
+pub use self::moving::Luggage;
+pub use self::restoring::{Row, Stored};
+use self::table::{Entry, Prelogin, State, Table};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
 use crate::observe::system::Value;
 use crate::route::{
-    Audience, Change, Command, Completion, Identity, Lasting, Notice, Parcel, Refusal, Registration,
-    Retained, RootWildcard, Router, RouterConfig, RouterLimits, SessionKey, Ticket, Unregistration,
+    Audience, Change, Completion, Identity, Notice, Parcel, Retained, RootWildcard, Router, RouterConfig,
+    RouterLimits, SessionKey,
 };
 use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
 use crate::store::login::LoginVerdict;
@@ -421,157 +425,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         done
     }
 
-    /// Does what a session asks for; it `wrote` something down with it that has to outlive the daemon.
-    fn execute<I>(&mut self, io: &mut I, now: Now, key: SessionKey, command: &Command<'_>, wrote: bool)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let (ticket, completion) = match command {
-            Command::Login(login) => return self.login(io, now, key, login),
-            Command::Authenticate(claim) => return self.authenticate(io, now, key, claim),
-            Command::Bind(bind) => return self.bind(io, now, key, bind),
-            Command::DirectToAccount {
-                account,
-                text,
-                attributes,
-            } => {
-                return self.route(io, now, |router, port| {
-                    router.direct_to_account(now, port, key, account, text, attributes);
-                });
-            }
-            Command::Leave => return self.good_bye(io, now, key),
-            Command::Publish { message, ticket } => {
-                let lasting = Lasting {
-                    wrote,
-                    mark: ticket.and_then(|ticket| self.table.get_mut(key)?.session.mark(ticket)),
-                };
-                let ended = self.route(io, now, |router, port| {
-                    router.publish(now, port, key, message, *ticket, lasting)
-                });
-                let Some(taken) = ended else { return };
-                (*ticket, Completion::Published(taken))
-            }
-            Command::Direct { direct, ticket } => {
-                let ended = self.route(io, now, |router, port| {
-                    router.direct(now, port, key, direct, *ticket)
-                });
-                let Some(outcome) = ended else { return };
-                (*ticket, Completion::Direct(outcome))
-            }
-            Command::Request { request, ticket } => {
-                // Taken before its outcome is known: the acknowledgement precedes the reply.
-                self.complete(io, now, key, *ticket, &Completion::Requested);
-                return self.route(io, now, |router, port| router.request(now, port, key, request));
-            }
-            Command::Answer { answer, ticket } => {
-                self.route(io, now, |router, port| router.answer(now, port, key, answer));
-                (*ticket, Completion::Answered)
-            }
-            Command::Register { wanted, ticket } => return self.register(io, now, key, wanted, *ticket),
-            Command::Unregister { unwanted, ticket } => {
-                return self.unregister(io, now, key, unwanted, *ticket);
-            }
-        };
-        self.complete(io, now, key, ticket, &completion);
-    }
-
-    fn register<I>(
-        &mut self,
-        io: &mut I,
-        now: Now,
-        key: SessionKey,
-        wanted: &[Registration<'_>],
-        ticket: Ticket,
-    ) where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let is_refused = self.batch.is_full() && self.table.get_mut(key).is_some_and(|entry| entry.kept);
-        let results: SmallVec<_> = wanted
-            .iter()
-            .map(|one| match one {
-                Registration::Decided(result) => *result,
-                // It could not be made to last. What is there already stays.
-                _ if is_refused => Err(Refusal::QuotaExceeded),
-                _ => self.route(io, now, |router, port| router.register(now, port, key, one)),
-            })
-            .collect();
-        let lasting = self.write_registered(now, key, wanted, &results);
-        let completion = Completion::Registered(results);
-        if lasting {
-            return self.batch.complete(key, ticket, completion);
-        }
-        self.registered(io, now, key, ticket, completion);
-    }
-
-    /// What came of registrations lasts where it has to: the session is told, once all shards have been.
-    fn registered<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ticket: Ticket, completion: Completion)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        if let Some(completion) = self.router.hold_registered(key, ticket, completion) {
-            self.complete(io, now, key, Some(ticket), &completion);
-            self.deliver_retained(io, now, key);
-        }
-    }
-
-    fn unregister<I>(
-        &mut self,
-        io: &mut I,
-        now: Now,
-        key: SessionKey,
-        unwanted: &[Unregistration<'_>],
-        ticket: Ticket,
-    ) where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let results: SmallVec<_> = unwanted
-            .iter()
-            .map(|one| self.route(io, now, |router, port| router.unregister(now, port, key, one)))
-            .collect();
-        let lasting = self.write_unregistered(key, unwanted, &results);
-        let completion = Completion::Unregistered(results);
-        if lasting {
-            return self.batch.complete(key, ticket, completion);
-        }
-        self.complete(io, now, key, Some(ticket), &completion);
-    }
-
-    /// What is retained follows the acknowledgement of a subscription.
-    fn deliver_retained<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        if self.router.has_retained_newcomers() {
-            self.route(io, now, |router, port| router.deliver_retained(now, port, key));
-        }
-    }
-
-    fn complete<I>(
-        &mut self,
-        io: &mut I,
-        now: Now,
-        key: SessionKey,
-        ticket: Option<Ticket>,
-        completion: &Completion,
-    ) where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(ticket) = ticket else { return };
-        let Some(entry) = self.table.get_mut(key) else {
-            return;
-        };
-        let out = if entry.state == State::Attached {
-            io.output(entry.conn)
-        } else {
-            None
-        };
-        match out {
-            Some(mut out) => entry.session.completed(now, ticket, completion, &mut out),
-            None => entry.session.missed(ticket, completion),
-        }
-        self.batch.drain(key, entry);
-    }
-
     /// Carries out what the router said about sessions, until it says nothing more.
     fn settle<I>(&mut self, io: &mut I, now: Now)
     where
@@ -602,131 +455,5 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Pending::Left(left, refused) => self.left_settled(now, left, refused),
             }
         }
-    }
-
-    /// Ends a session that did nothing wrong, or its connection alone if it may go on without.
-    fn end<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ending: Ending)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let fate = match ending {
-            Ending::TakenOver | Ending::Revoked => Fate::Discard,
-            Ending::ProofEnded | Ending::Shutdown | Ending::SlowReceiver => Fate::Keep,
-        };
-        self.end_as(io, now, key, ending, fate);
-    }
-
-    fn end_as<I>(&mut self, io: &mut I, now: Now, key: SessionKey, ending: Ending, fate: Fate)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self.table.get_mut(key) else {
-            return;
-        };
-        match entry.state {
-            State::Closing => {}
-            State::Offline if fate == Fate::Keep => {}
-            State::Offline => {
-                self.part(io, now, key, fate);
-                self.table.remove(key);
-            }
-            _ => {
-                if let Some(mut out) = io.output(entry.conn) {
-                    entry.session.end(now, ending, &mut out);
-                }
-                let remains = self.part(io, now, key, fate);
-                self.close(io, remains);
-            }
-        }
-    }
-
-    /// Ends a session by its peer's fault.
-    fn disconnect<I>(&mut self, io: &mut I, now: Now, key: SessionKey, reason: Disconnect)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        self.metrics.disconnected(reason);
-        self.good_bye(io, now, key);
-        self.settle(io, now);
-    }
-
-    fn good_bye<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let remains = self.part(io, now, key, Fate::Keep);
-        self.close(io, remains);
-    }
-
-    /// Closes the connection of a session that has left, after what is queued has been sent.
-    fn close<I>(&mut self, io: &mut I, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self.table.get_mut(key) else {
-            return;
-        };
-        entry.state = State::Closing;
-        if let Some(timer) = entry.timer.take() {
-            io.cancel(timer);
-        }
-        if let Some(prelogin) = entry.prelogin.take() {
-            self.pooled_bytes -= prelogin.pooled;
-        }
-        io.close(entry.conn);
-    }
-
-    fn session_timer<I>(&mut self, io: &mut I, now: Now, slot: u32)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(key) = self.table.key(slot) else { return };
-        let Some(entry) = self.table.get_mut(key) else {
-            return;
-        };
-        // It has fired.
-        entry.timer.take();
-        match entry.state {
-            State::Closing => return,
-            State::Offline => return self.offline_timer(io, now, key),
-            _ => {}
-        }
-        if entry.session.next_timeout().is_some_and(|at| at <= now.instant) {
-            let Some(mut out) = io.output(entry.conn) else {
-                return;
-            };
-            let result = entry.session.timeout(now, &mut out);
-            drop(out);
-            self.batch.drain(key, entry);
-            if let Err(reason) = result {
-                return self.disconnect(io, now, key, reason);
-            }
-        }
-        self.rearm(io, key);
-    }
-
-    /// Arms the session's timer if its next time-out is earlier than what is armed. A later one is found when
-    /// the timer fires: activity moves time-outs all the time, and costs nothing this way.
-    fn rearm<I>(&mut self, io: &mut I, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(entry) = self
-            .table
-            .get_mut(key)
-            .filter(|entry| entry.state != State::Closing)
-        else {
-            return;
-        };
-        let Some(at) = entry.session.next_timeout() else {
-            return;
-        };
-        if let Some((armed, timer)) = entry.timer.get() {
-            if armed <= at {
-                return;
-            }
-            io.cancel(timer);
-        }
-        entry.timer = Timer::armed(at, io.arm(at, HubTimer::of_session(key)));
     }
 }

@@ -6,7 +6,7 @@
 //! session's number, a kind, a form, whom it hears, the name or filter; of a share the group, a `/`, and the filter), the
 //! value says how it is served. Numbers are big endian. Rows that this version does not understand read as nothing.
 
-use super::keeping::Row;
+use super::restoring::Row;
 use crate::journal::{Journal, Table};
 use crate::route::{
     LeftId, Mark, Qos, Registration, RetainHandling, Role, SenderPattern, Share, SubscriptionOptions, Uid,

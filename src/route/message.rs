@@ -3,11 +3,18 @@
 //! Everything borrowed here lives in the buffer it was read from (a receive buffer, a parcel); nothing is
 //! copied until a receiver's frame is encoded or a parcel for another shard is filled.
 
+mod credentials;
+mod registration;
+
 use std::num::NonZeroU64;
 
 use smallvec::SmallVec;
 
-use super::identity::{Role, Sender, Uid};
+pub use self::credentials::{Authenticate, Bind, Login, Proof, ScramHash};
+pub use self::registration::{
+    Registration, RetainHandling, SenderPattern, Share, SubscriptionOptions, Unregistration,
+};
+use super::identity::Sender;
 use crate::time::Instant;
 
 /// A session on its own shard. The generation moves on when the slot is reused, so that a stale key never
@@ -201,139 +208,6 @@ pub struct Answer<'a> {
     pub qos: Qos,
 }
 
-/// Which senders a channel subscription hears; `None` is any.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct SenderPattern<'a> {
-    /// The sender's app.
-    pub app: Option<&'a str>,
-    /// The sender's user.
-    pub uid: Option<Uid>,
-    /// The sender's role.
-    pub role: Option<Role>,
-    /// The sender's resource.
-    pub resource: Option<&'a str>,
-}
-
-/// Subscribers of one app of whom one gets each message (MQTT 5.0, 4.8.2). In another app the same names another group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Share<'a> {
-    /// The group's name.
-    pub name: &'a str,
-    /// The filter of channels.
-    pub filter: &'a str,
-    /// Whom it hears.
-    pub from: SenderPattern<'a>,
-    /// See [`SubscriptionOptions::form`].
-    pub form: u8,
-}
-
-/// Whether a subscription is sent the retained messages that match it (MQTT 5.0, 3.8.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RetainHandling {
-    /// Each time it is made.
-    Always,
-    /// If it did not exist before.
-    IfNew,
-    /// Not at all.
-    #[default]
-    Never,
-}
-
-/// How a subscriber wants its deliveries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SubscriptionOptions {
-    /// The most it takes.
-    pub qos: Qos,
-    /// Its own messages are not for it.
-    pub no_local: bool,
-    /// Keep the sender's retain flag.
-    pub retain_as_published: bool,
-    /// Whether it is sent what is retained.
-    pub retained: RetainHandling,
-    /// Named in each delivery; 0 is none.
-    pub identifier: u32,
-    /// The form its protocol delivers in. Opaque to the router, but part of a subscription's identity:
-    /// the same filter in two forms is two subscriptions.
-    pub form: u8,
-}
-
-/// Something a block wants to hear.
-#[derive(Clone, Copy, Debug)]
-pub enum Registration<'a> {
-    /// Messages on the channels that match a filter (checked syntax, wildcards allowed).
-    Channel {
-        /// The filter.
-        filter: &'a str,
-        /// Whom it hears.
-        from: SenderPattern<'a>,
-        /// How it is served.
-        options: SubscriptionOptions,
-    },
-    /// A share of the messages on the channels that match the filter of a group. Again: the last options win.
-    Shared {
-        /// The group; its filter is of checked syntax.
-        share: Share<'a>,
-        /// How it is served.
-        options: SubscriptionOptions,
-    },
-    /// Requests for a command: makes the block a worker. Again: the last options win.
-    Listen {
-        /// The command.
-        cmd: &'a str,
-        /// How it is served.
-        options: SubscriptionOptions,
-    },
-    /// Direct messages. Again: the last options win.
-    Direct {
-        /// How it is served.
-        options: SubscriptionOptions,
-    },
-    /// What the daemon tells operators about itself.
-    System {
-        /// The filter, beginning with `$SYS`; grammar not yet checked.
-        filter: &'a str,
-        /// How it is served.
-        options: SubscriptionOptions,
-    },
-    /// Decided by the session itself; keeps its place among the others.
-    Decided(Result<Qos, Refusal>),
-}
-
-/// Something a block no longer wants to hear.
-#[derive(Clone, Copy, Debug)]
-pub enum Unregistration<'a> {
-    /// See [`Registration::Channel`].
-    Channel {
-        /// The filter.
-        filter: &'a str,
-        /// Whom it heard.
-        from: SenderPattern<'a>,
-        /// The form it was registered in.
-        form: u8,
-    },
-    /// See [`Registration::Shared`].
-    Shared {
-        /// The group.
-        share: Share<'a>,
-    },
-    /// See [`Registration::Listen`].
-    Listen {
-        /// The command.
-        cmd: &'a str,
-    },
-    /// See [`Registration::Direct`].
-    Direct,
-    /// See [`Registration::System`].
-    System {
-        /// The filter.
-        filter: &'a str,
-        /// The form it was registered in.
-        form: u8,
-    },
-    /// Decided by the session itself: whether there was anything to end.
-    Decided(Result<bool, Refusal>),
-}
-
 /// Why something a block asked for was not done. Each protocol maps it to its own code in one function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -453,88 +327,6 @@ pub enum Command<'a> {
     },
     /// The block said good-bye; everything it was owed has been written.
     Leave,
-}
-
-/// A claim to be an account, with its proof.
-#[derive(Clone, Copy)]
-pub struct Login<'a> {
-    /// The account's name; grammar not yet checked, any domain already cut off.
-    pub account: &'a str,
-    /// The resource asked for (checked); empty: the daemon makes one up.
-    pub resource: &'a str,
-    /// The secret, as it came.
-    pub password: &'a [u8],
-}
-
-impl std::fmt::Debug for Login<'_> {
-    /// Without the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login")
-            .field("account", &self.account)
-            .field("resource", &self.resource)
-            .finish()
-    }
-}
-
-/// A claim to be an account, with a proof, before it is known under which resource.
-#[derive(Clone, Copy, Debug)]
-pub struct Authenticate<'a> {
-    /// The account's name; grammar not yet checked, any domain already cut off.
-    pub account: &'a str,
-    /// The proof.
-    pub proof: Proof<'a>,
-}
-
-/// An address to take, of the account that was proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bind<'a> {
-    /// The resource asked for (checked); empty: the daemon makes one up.
-    pub resource: &'a str,
-    /// It takes no part in a fight for the address. Else it takes over always, as MQTT has it.
-    pub damped: bool,
-    /// It may prove itself anew once it is attached.
-    pub renewable: bool,
-}
-
-/// The hash of a SCRAM mechanism.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ScramHash {
-    /// SCRAM-SHA-1 (RFC 5802).
-    Sha1,
-    /// SCRAM-SHA-256 (RFC 7677).
-    Sha256,
-}
-
-/// How a block proves that it is an account.
-#[derive(Clone, Copy)]
-pub enum Proof<'a> {
-    /// The secret or a token, as it came.
-    Password(&'a [u8]),
-    /// SCRAM begins: the challenge is asked for.
-    ScramFirst(ScramHash),
-    /// SCRAM ends.
-    Scram {
-        /// Of which mechanism.
-        hash: ScramHash,
-        /// AuthMessage (RFC 5802 section 3).
-        auth_message: &'a [u8],
-        /// ClientProof, decoded.
-        client_proof: &'a [u8],
-    },
-}
-
-impl std::fmt::Debug for Proof<'_> {
-    /// Without what it proves by.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Password(_) => f.write_str("Password(…)"),
-            Self::ScramFirst(hash) => f.debug_tuple("ScramFirst").field(hash).finish(),
-            Self::Scram { hash, .. } => f
-                .debug_struct("Scram")
-                .field("hash", hash)
-                .finish_non_exhaustive(),
-        }
-    }
 }
 
 /// What reaches a block.

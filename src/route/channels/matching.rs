@@ -1,6 +1,7 @@
 //! Who on this shard hears a message, and how often: each session once per form, whatever it subscribed to.
 
-use super::subscriptions::{Detail, List, Subscriber, Subscriptions, has_wildcard};
+use super::subscribers::{Detail, List, Subscriber};
+use super::subscriptions::{Subscriptions, has_wildcard};
 use crate::observe::{ShardMetrics, Stage};
 use crate::route::drops;
 use crate::route::identity::Sender;

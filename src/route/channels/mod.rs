@@ -2,5 +2,6 @@
 
 pub(crate) mod interest;
 pub(crate) mod matching;
+pub(crate) mod subscribers;
 pub(crate) mod subscriptions;
 pub(crate) mod trie;

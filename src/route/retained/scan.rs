@@ -10,7 +10,7 @@ use super::filter::{Step, step};
 use super::{Retained, Store};
 use crate::limits;
 use crate::route::channels::matching::Published;
-use crate::route::channels::subscriptions::Pattern;
+use crate::route::channels::subscribers::Pattern;
 use crate::route::message::{SenderPattern, SessionKey, Undelivered};
 use crate::route::port::Port;
 use crate::route::router::Router;

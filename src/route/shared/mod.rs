@@ -15,7 +15,7 @@ pub(crate) use self::course::Course;
 use self::course::Tried;
 pub(super) use self::groups::Groups;
 pub(super) use self::members::{Membership, Memberships};
-use super::channels::subscriptions::Pattern;
+use super::channels::subscribers::Pattern;
 use super::hashes::Placement;
 use super::identity::Sender;
 use super::message::{ChannelMessage, Qos, Share};
