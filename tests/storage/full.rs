@@ -131,6 +131,9 @@ fn a_log_that_may_not_grow_is_folded_into_the_database_and_used_again() {
         assert_eq!(kept.message().text(), text(number));
     };
     (0..40).for_each(turn);
+    eventually("all of it is written", || {
+        house.metric("nexus_mqtt_in_flight") + house.metric("nexus_storage_queue_bytes") == 0
+    });
     let log = fs::metadata(house.file("sessions.db-wal")).unwrap().len();
     house.lives.limit_files(Some(log));
     // Many times what is left: messages come and go.
