@@ -150,3 +150,20 @@ fn what_is_no_database_is_told_kept_aside_and_begun_anew() {
     assert_eq!(house.kept_aside().len(), 1);
     assert_eq!(heard(&house, &keeper), (Vec::new(), false));
 }
+
+#[test]
+fn a_database_that_is_gone_is_told_and_begun_anew() {
+    let (mut house, keeper) = with_messages(1);
+    house.lives.kill();
+    fs::remove_file(house.file("sessions.db")).unwrap();
+    house.lives.start();
+    let told = house.told("is gone from beside its log");
+    assert_eq!(told.len(), 1, "{}", house.lives.log());
+    assert!(told[0].contains("begun anew"), "{told:?}");
+    assert_eq!((house.kept_aside().len(), house.metric(FILES)), (1, 1));
+    assert_eq!(heard(&house, &keeper), (Vec::new(), false));
+    // What it keeps from now on is not mixed with what is aside.
+    house.lives.kill();
+    house.lives.start();
+    assert!(house.lodger(PAHO_311, &keeper, "k").1);
+}
