@@ -84,7 +84,12 @@ fn a_log_whose_end_is_damaged_loses_that_end_and_nothing_before() {
             // It is told once.
             house.lives.kill();
             house.lives.start();
-            assert_eq!((house.told("dropped").len(), house.metric(FILES)), (1, 0));
+            assert_eq!(
+                (house.told("dropped").len(), house.metric(FILES)),
+                (1, 0),
+                "{}",
+                house.lives.log()
+            );
         });
     }
 }
