@@ -81,7 +81,10 @@ fn a_log_whose_end_is_damaged_loses_that_end_and_nothing_before() {
             // The last commit is damaged, and it alone.
             let wanted: Vec<usize> = (0..MESSAGES - 1).collect();
             assert_eq!(heard(&house, &keeper), (wanted, true));
-            // It is told once.
+            // It is told once. A kill while something is written leaves an end that is incomplete.
+            for (series, value) in [("nexus_sessions_offline", 1), ("nexus_storage_queue_bytes", 0)] {
+                eventually(series, || house.metric(series) == value);
+            }
             house.lives.kill();
             house.lives.start();
             assert_eq!(
