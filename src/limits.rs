@@ -318,6 +318,8 @@ pub const STORAGE_DAMAGED_MAX: usize = 3;
 pub const STORAGE_CACHE_KIB: i64 = 64 * 1_024;
 /// The write-ahead log is folded into the database when it has as many bytes.
 pub const STORAGE_LOG_BYTES: i64 = 64 * 1_024 * 1_024;
+/// Less free space than this is warned of: the write-ahead log may grow to twice its size before it is folded.
+pub const STORAGE_FREE_BYTES_MIN: u64 = 128 * 1_024 * 1_024;
 /// What a shard takes in at a time of what was kept over a restart.
 pub const RESTORE_PORTION_BYTES: usize = 256 * 1_024;
 /// Portions that wait for a shard; the reader waits beyond.

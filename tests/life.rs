@@ -308,7 +308,7 @@ fn check_reports_on_the_machine() {
     let (out, err) = texts(&output);
     assert!(matches!(output.status.code(), Some(0 | 1)), "{out}{err}");
     let all = format!("{out}{err}").to_lowercase();
-    for word in ["linux", "io_uring", "lock", "files", "cores"] {
+    for word in ["linux", "io_uring", "lock", "files", "cores", "mib are free"] {
         assert!(all.contains(word), "{word}: {all}");
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::serve::{self, read_config};
-use super::{Fault, control};
-use crate::config::Config;
+use super::{Fault, control, storage};
+use crate::config::{Config, Durability};
 
 /// Prints a line a finding; fails if one of them keeps the daemon from running.
 pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
@@ -17,6 +17,7 @@ pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
     }];
     if let Ok(config) = &config {
         lines.push(store(config));
+        lines.extend(space(config));
         lines.extend(addresses(config));
         lines.extend(certificates(config));
     }
@@ -92,6 +93,21 @@ fn certificates(config: &Config) -> Option<Line> {
         Ok(Some(_)) => Some(Line::good("tls.certificates")),
         Err(fault) => Some(Line::bad("tls", fault.to_string())),
     }
+}
+
+/// Whether there is room for what outlives the daemon, if that goes to the disk.
+fn space(config: &Config) -> Option<Line> {
+    if config.storage.durability == Durability::Memory {
+        return None;
+    }
+    let what = format!("space for {}", config.data_dir.display());
+    Some(match storage::free_bytes(&config.data_dir) {
+        Ok(free) => match storage::shortage(&config.data_dir, free) {
+            None => Line::good(format!("{what}: {} MiB are free", free >> 20)),
+            Some(short) => Line::bad(what, short),
+        },
+        Err(error) => Line::bad(what, format!("cannot be told: {error}; see to its file system")),
+    })
 }
 
 /// Whether each address can be listened on.

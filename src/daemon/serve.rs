@@ -16,7 +16,7 @@ use super::control::{Control, ControlConfig, ControlHandle, ControlPort, TokenKe
 use super::http::{Http, Sources};
 use super::restore::{self, Found};
 use super::shard::{Entrance, Face, Parts, Shard, Updates};
-use super::storage::{Storage, StorageConfig, StorageHandle, StoragePort};
+use super::storage::{self, Storage, StorageConfig, StorageHandle, StoragePort};
 use super::{system, tls};
 use crate::config::{Config, Durability, RootWildcard};
 use crate::limits;
@@ -231,6 +231,13 @@ impl Blank {
         })?;
         for report in storage.reports() {
             tracing::warn!("{report}");
+        }
+        let dir = &self.config.data_dir;
+        if let Some(short) = storage::free_bytes(dir)
+            .ok()
+            .and_then(|free| storage::shortage(dir, free))
+        {
+            tracing::warn!("{short}");
         }
         self.storage = Some(storage.port());
         Ok(Some(storage))

@@ -3,27 +3,29 @@
 //! Invariant: nothing here decides anything about a message; it translates between [`shards::Plane`] and
 //! [`Hub`].
 
+mod io;
+mod lasting;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use shards::{App, Close, ConnId, Plane, Shared, TimerId};
+use shards::{App, Close, ConnId, Plane, Shared};
 
 use super::control::{ControlMessage, ControlPort};
-use super::restore::{Found, Portion, StoredSession};
+use super::restore::Found;
 use super::serve;
 use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
-use crate::codec::mqtt::packet::PacketId;
 use crate::config::Config;
-use crate::hub::{Hub, HubTimer, Io, Luggage, Next};
+use crate::hub::{Hub, HubTimer, Luggage, Next};
 use crate::observe::ShardMetrics;
-use crate::route::port::TimerHandle;
 use crate::route::{Audience, Parcel, RouterConfig};
 use crate::session::any::{AnySession, Opening};
-use crate::session::{Output, Passwords, mqtt, xmpp};
-use crate::store::login::LoginRequest;
+use crate::session::{Passwords, mqtt, xmpp};
 use crate::time::{Instant, Now};
+use io::ShardIo;
+use lasting::Restored;
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,17 +94,6 @@ pub struct Shard {
     has_more: bool,
 }
 
-/// How far the taking in of what was kept over a restart is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Restored {
-    /// Under way.
-    Under,
-    /// Done; the other shards are not told everything yet.
-    Telling,
-    /// Done and told.
-    Told,
-}
-
 /// The key of the shard's own timer; the hub's use other values.
 const TICK: u64 = u64::MAX;
 const TICK_NS: u64 = 10_000_000;
@@ -169,126 +160,6 @@ impl Shard {
             metrics: &self.metrics,
         };
         self.hub.publish_system(&mut io, now, to, &values);
-    }
-
-    /// Takes in what was kept over a restart.
-    fn restore(&mut self, plane: &mut Plane<Parcel>) {
-        let Some(found) = self.found.clone() else { return };
-        while let Some(portion) = found.take(plane.shard()) {
-            match portion {
-                Portion::Retained(messages) => {
-                    for message in messages.iter() {
-                        self.hub.restore_retained(Arc::clone(message));
-                    }
-                }
-                Portion::Sessions(sessions) => self.restore_sessions(plane, sessions),
-                Portion::Received(rows) => {
-                    for (number, (key, value)) in rows.iter() {
-                        if !self.hub.restore_received(*number, key, value) {
-                            tracing::warn!("a row of who had got a message could not be read");
-                        }
-                    }
-                }
-                Portion::Orphans(numbers) => numbers.into_iter().for_each(|number| self.hub.forget(number)),
-                Portion::End { last_number } => {
-                    self.hub.numbered_up_to(last_number);
-                    self.restored = Restored::Telling;
-                }
-            }
-        }
-        if found.is_taken() {
-            let now = now(plane);
-            let mut io = ShardIo {
-                plane,
-                control: &self.control,
-                metrics: &self.metrics,
-            };
-            self.hub.restored(&mut io, now);
-            self.accept_when_restored(plane);
-        }
-    }
-
-    /// Begins to accept connections as soon as all shards know all that was kept.
-    fn accept_when_restored(&mut self, plane: &mut Plane<Parcel>) {
-        if self.found.is_some() && self.hub.is_restored() {
-            self.found = None;
-            plane.release_accepts();
-        }
-    }
-
-    fn restore_sessions(&mut self, plane: &mut Plane<Parcel>, sessions: Vec<StoredSession>) {
-        let (now, opening) = (now(plane), self.opening(Passwords::Refused));
-        let mut io = ShardIo {
-            plane,
-            control: &self.control,
-            metrics: &self.metrics,
-        };
-        let (mut lost, mut damaged) = (0, 0);
-        for session in sessions {
-            let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
-            let ids = session.inbound.iter();
-            let ids = ids.filter_map(|(id, spread)| Some((PacketId::new(*id)?, *spread)));
-            let (messages, unread) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
-            damaged += unread;
-            let revive = |described: &[u8]| AnySession::restored(&opening, now, described, messages);
-            match self.hub.restore(&mut io, now, &session.stored, revive) {
-                Some(unread) => damaged += unread,
-                None => lost += 1,
-            }
-        }
-        if lost + damaged > 0 {
-            tracing::warn!(
-                sessions = lost,
-                rows = damaged,
-                "what could not be read was left out"
-            );
-        }
-    }
-
-    /// Tells that everything has been taken in, once the other shards have what follows for them.
-    fn tell_restored(&mut self) {
-        if self.restored == Restored::Telling
-            && let Some(found) = &self.found
-        {
-            self.restored = Restored::Told;
-            found.taken();
-        }
-    }
-
-    /// Hands what changed to the storage thread. Without one it lasts as long as the daemon, from now on.
-    fn store(&mut self, plane: &mut Plane<Parcel>) {
-        let Some((number, journal)) = self.hub.take_batch() else {
-            return;
-        };
-        let Some(storage) = &self.storage else {
-            self.hub.recycle_journal(journal);
-            return self.stored(plane, number);
-        };
-        while let Some(emptied) = storage.spare(plane.shard()) {
-            self.hub.recycle_journal(emptied);
-        }
-        if let Err(journal) = storage.submit(plane.shard(), number, journal) {
-            self.hub.keep_batch(number, journal);
-            self.has_more = true;
-        }
-    }
-
-    /// All batches up to this one last.
-    fn stored(&mut self, plane: &mut Plane<Parcel>, batch: u64) {
-        let now = now(plane);
-        let mut io = ShardIo {
-            plane,
-            control: &self.control,
-            metrics: &self.metrics,
-        };
-        self.hub.committed(&mut io, now, batch);
-    }
-
-    fn hear_from_storage(&mut self, plane: &mut Plane<Parcel>) {
-        let Some(storage) = &self.storage else { return };
-        self.hub.refuse_durable(storage.is_refusing());
-        let batch = storage.committed(plane.shard());
-        self.stored(plane, batch);
     }
 
     fn take_from_control(&mut self, plane: &mut Plane<Parcel>) {
@@ -515,93 +386,5 @@ fn is_loopback(peer: IpAddr) -> bool {
     match peer {
         IpAddr::V4(ip) => ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback()),
-    }
-}
-
-/// The data plane as the hub sees it.
-struct ShardIo<'a> {
-    plane: &'a mut Plane<Parcel>,
-    control: &'a ControlPort,
-    metrics: &'a ShardMetrics,
-}
-
-impl Io for ShardIo<'_> {
-    type Conn = ConnId;
-    type Shared = Shared;
-    type Output<'a>
-        = PlaneOutput<'a>
-    where
-        Self: 'a;
-    const NOWHERE: ConnId = ConnId::NONE;
-
-    fn output(&mut self, conn: ConnId) -> Option<PlaneOutput<'_>> {
-        self.plane.buffer(conn)?;
-        Some(PlaneOutput {
-            plane: self.plane,
-            metrics: self.metrics,
-            conn,
-        })
-    }
-
-    fn close(&mut self, conn: ConnId) {
-        self.plane.close(conn, Close::AfterFlush);
-    }
-
-    fn resume(&mut self, conn: ConnId) {
-        self.plane.resume(conn);
-    }
-
-    fn retag(&mut self, conn: ConnId, slot: u32) {
-        self.plane.retag(conn, slot);
-    }
-
-    fn hand_over(&mut self, conn: ConnId, to: u16) {
-        // If it cannot go, it is ending already.
-        self.plane.hand_over(conn, usize::from(to));
-    }
-
-    fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {
-        self.control.login(request)
-    }
-
-    fn arm(&mut self, at: Instant, timer: HubTimer) -> TimerHandle {
-        TimerHandle(self.plane.arm(at.as_nanos(), timer.0).to_bits())
-    }
-
-    fn cancel(&mut self, timer: TimerHandle) {
-        self.plane.cancel(TimerId::from_bits(timer.0));
-    }
-}
-
-/// A connection's send queue.
-struct PlaneOutput<'a> {
-    plane: &'a mut Plane<Parcel>,
-    metrics: &'a ShardMetrics,
-    conn: ConnId,
-}
-
-impl Output for PlaneOutput<'_> {
-    type Shared = Shared;
-    const FRAMING: u8 = 0;
-
-    fn write(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(buffer) = self.plane.buffer(self.conn) {
-            buffer.reserve(len);
-            encode(buffer);
-            self.metrics.frames_out.increment();
-        }
-    }
-
-    fn share(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Shared {
-        self.plane.share(len, encode)
-    }
-
-    fn push(&mut self, frame: &Shared) {
-        self.plane.push(self.conn, frame);
-        self.metrics.frames_out.increment();
-    }
-
-    fn queued(&self) -> usize {
-        self.plane.queued(self.conn)
     }
 }

@@ -81,10 +81,18 @@ fn a_log_whose_end_is_damaged_loses_that_end_and_nothing_before() {
             // The last commit is damaged, and it alone.
             let wanted: Vec<usize> = (0..MESSAGES - 1).collect();
             assert_eq!(heard(&house, &keeper), (wanted, true));
-            // It is told once.
+            // It is told once. A kill while something is written leaves an end that is incomplete.
+            for (series, value) in [("nexus_sessions_offline", 1), ("nexus_storage_queue_bytes", 0)] {
+                eventually(series, || house.metric(series) == value);
+            }
             house.lives.kill();
             house.lives.start();
-            assert_eq!((house.told("dropped").len(), house.metric(FILES)), (1, 0));
+            assert_eq!(
+                (house.told("dropped").len(), house.metric(FILES)),
+                (1, 0),
+                "{}",
+                house.lives.log()
+            );
         });
     }
 }
@@ -149,4 +157,21 @@ fn what_is_no_database_is_told_kept_aside_and_begun_anew() {
     assert!(told[0].contains("begun anew"), "{told:?}");
     assert_eq!(house.kept_aside().len(), 1);
     assert_eq!(heard(&house, &keeper), (Vec::new(), false));
+}
+
+#[test]
+fn a_database_that_is_gone_is_told_and_begun_anew() {
+    let (mut house, keeper) = with_messages(1);
+    house.lives.kill();
+    fs::remove_file(house.file("sessions.db")).unwrap();
+    house.lives.start();
+    let told = house.told("is gone from beside its log");
+    assert_eq!(told.len(), 1, "{}", house.lives.log());
+    assert!(told[0].contains("begun anew"), "{told:?}");
+    assert_eq!((house.kept_aside().len(), house.metric(FILES)), (1, 1));
+    assert_eq!(heard(&house, &keeper), (Vec::new(), false));
+    // What it keeps from now on is not mixed with what is aside.
+    house.lives.kill();
+    house.lives.start();
+    assert!(house.lodger(PAHO_311, &keeper, "k").1);
 }

@@ -119,6 +119,49 @@ fn a_full_disk_lets_sessions_that_are_there_go_on_and_takes_no_new_ones() {
 }
 
 #[test]
+fn a_kill_while_the_disk_is_full_loses_nothing_that_was_acknowledged_before() {
+    parallel(&SHARD_COUNTS, |&shards| {
+        let mut house = House::new(shards);
+        let (keeper, account) = (house.account(), house.account());
+        let forms = [PAHO_311, PAHO_5];
+        for form in forms {
+            let (kept, _) = house.lodger(form, &keeper, &format!("k{form:?}"));
+            kept.hear("kept/#", 2);
+            kept.disconnect();
+        }
+        let sender = house.guest(PAHO_5, &account, "s");
+        let mut wanted = Vec::new();
+        for qos in [1, 2] {
+            for number in 0..20 {
+                let text = format!("{qos}.{number}");
+                assert_eq!(publish(&sender, "kept/a", &text, qos), 0);
+                wanted.push((text, qos));
+            }
+        }
+        let retained = sender.publish(&Publish::new("state/a", "before").qos(1).retained());
+        assert_eq!(sender.puback(retained), 0x10);
+
+        let _waits = fill(&house, &sender);
+        for number in 0..20 {
+            assert_eq!(publish(&sender, "kept/a", &format!("refused {number}"), 1), 0x97);
+        }
+        let retained = sender.publish(&Publish::new("state/a", "refused").qos(1).retained());
+        assert_eq!(sender.puback(retained), 0x97);
+        house.lives.kill();
+        house.lives.start();
+        assert_eq!(house.metric(REFUSING), 0);
+        for form in forms {
+            let (kept, present) = house.lodger(form, &keeper, &format!("k{form:?}"));
+            assert!(present, "{form:?}");
+            assert_eq!(texts(&kept, 40), wanted, "{form:?}");
+            assert_no_more(&kept);
+            kept.hear("state/+", 0);
+            assert_eq!(kept.message().text(), "before");
+        }
+    });
+}
+
+#[test]
 fn a_log_that_may_not_grow_is_folded_into_the_database_and_used_again() {
     let mut house = House::new(1);
     let (keeper, account) = (house.account(), house.account());
@@ -131,6 +174,9 @@ fn a_log_that_may_not_grow_is_folded_into_the_database_and_used_again() {
         assert_eq!(kept.message().text(), text(number));
     };
     (0..40).for_each(turn);
+    eventually("all of it is written", || {
+        house.metric("nexus_mqtt_in_flight") + house.metric("nexus_storage_queue_bytes") == 0
+    });
     let log = fs::metadata(house.file("sessions.db-wal")).unwrap().len();
     house.lives.limit_files(Some(log));
     // Many times what is left: messages come and go.

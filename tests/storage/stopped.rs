@@ -6,6 +6,7 @@ use crate::harness::clock::Moment;
 use crate::harness::matrix::{PAHO_5, PAHO_311, SHARD_COUNTS};
 use crate::harness::mqtt::{self, Packet, Raw};
 use crate::harness::{parallel, world};
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 /// How long a stop may take: the drain time, and what a busy machine adds.
@@ -270,6 +271,10 @@ fn a_start_that_can_keep_nothing_is_refused_with_one_line() {
     );
     fs::rename(&dir, &elsewhere).unwrap();
     fs::write(&dir, "").unwrap();
+    refused(false, &["data/sessions", "storage.durability"]);
+    fs::remove_file(&dir).unwrap();
+    // A directory in which nobody may make a file, root included.
+    symlink("/proc/sys", &dir).unwrap();
     refused(false, &["data/sessions", "storage.durability"]);
     fs::remove_file(&dir).unwrap();
     fs::rename(&elsewhere, &dir).unwrap();

@@ -290,10 +290,15 @@ impl Engine {
             .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
     }
 
+    /// Folds the log into the database and leaves nothing of it.
+    pub(super) fn empty_log(&self) -> rusqlite::Result<()> {
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
     /// Folds the log into the database and closes both.
     pub(super) fn close(self) -> rusqlite::Result<()> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.empty_log()?;
         self.connection.close().map_err(|(_, error)| error)
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::port::StoragePort;
+use super::space::free_bytes;
 use crate::observe::Counter;
 use crate::observe::exposition::head;
 use crate::observe::histogram::{self, Histogram};
@@ -85,6 +86,11 @@ pub fn render(text: &mut String, port: &StoragePort) {
         "How long commits to the disk took.",
         std::iter::once(&metrics.latency),
     );
+    render_state(text, port);
+}
+
+/// How it stands with what waits and with the disk.
+fn render_state(text: &mut String, port: &StoragePort) {
     for (name, help, value) in [
         (
             "nexus_storage_queue_bytes",
@@ -100,6 +106,14 @@ pub fn render(text: &mut String, port: &StoragePort) {
         head(text, name, "gauge", help);
         let _ = writeln!(text, "{name} {value}");
     }
+    if let Ok(free) = free_bytes(port.dir()) {
+        let (name, help) = (
+            "nexus_storage_free_bytes",
+            "Bytes that are free where the files are.",
+        );
+        head(text, name, "gauge", help);
+        let _ = writeln!(text, "{name} {free}");
+    }
 }
 
 #[cfg(test)]
@@ -108,7 +122,7 @@ mod tests {
 
     #[test]
     fn commits_are_told_by_how_long_they_took() {
-        let port = StoragePort::new(1);
+        let port = StoragePort::new(1, std::env::temp_dir());
         for us in [250, 251, 2_000_000] {
             port.metrics().committed(Duration::from_micros(us));
         }
@@ -128,6 +142,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        assert!(text.contains("\nnexus_storage_free_bytes "), "{text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').unwrap();
             assert!(

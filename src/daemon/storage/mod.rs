@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod port;
 mod recovery;
+mod space;
 mod thread;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use thread::{Commit, Worker};
 pub use engine::VisitRow;
 pub use metrics::{StorageMetrics, render};
 pub use port::StoragePort;
+pub use space::{free_bytes, shortage};
 
 /// What storage needs to know.
 pub struct StorageConfig {
@@ -66,7 +68,7 @@ impl Storage {
     /// [`Storage::reports`]; a fault is that the machine refuses the files.
     pub fn open(config: StorageConfig) -> Result<Self, Fault> {
         let (engine, damage) = recovery::open(&config.dir)?;
-        let port = Arc::new(StoragePort::new(config.shards));
+        let port = Arc::new(StoragePort::new(config.shards, config.dir.clone()));
         let metrics = port.metrics();
         metrics.damaged_files.add(damage.reports.len() as u64);
         metrics.damaged_rows.add(damage.rows);
@@ -118,17 +120,12 @@ impl Storage {
 
     /// Starts the thread.
     pub fn start(self) -> Result<StorageHandle, Fault> {
-        start(self.engine, self.config.dir, self.port, self.config.wake)
+        start(self.engine, self.port, self.config.wake)
     }
 }
 
-fn start(
-    commit: impl Commit + 'static,
-    dir: PathBuf,
-    port: Arc<StoragePort>,
-    wake: Wake,
-) -> Result<StorageHandle, Fault> {
-    let worker = Worker::new(commit, dir, Arc::clone(&port), wake);
+fn start(commit: impl Commit + 'static, port: Arc<StoragePort>, wake: Wake) -> Result<StorageHandle, Fault> {
+    let worker = Worker::new(commit, Arc::clone(&port), wake);
     let thread = std::thread::Builder::new()
         .name("nexus-storage".to_owned())
         .spawn(move || worker.run())

@@ -4,6 +4,7 @@
 //! because another one told it so comes after what that one wrote before. The bytes of a batch count against its shard's
 //! share from its submission until it is durable, so that what waits for a disk that fails is bounded, too.
 
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -42,10 +43,12 @@ pub struct StoragePort {
     stopping: AtomicBool,
     refusing: AtomicBool,
     metrics: StorageMetrics,
+    /// Where the files are.
+    dir: PathBuf,
 }
 
 impl StoragePort {
-    pub(super) fn new(shards: usize) -> Self {
+    pub(super) fn new(shards: usize, dir: PathBuf) -> Self {
         let lane = |_| Lane {
             batches: AtomicUsize::new(0),
             spare: ArrayQueue::new(limits::STORAGE_SPARE_JOURNALS_MAX),
@@ -60,6 +63,7 @@ impl StoragePort {
             stopping: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             metrics: StorageMetrics::default(),
+            dir,
         }
     }
 
@@ -118,6 +122,11 @@ impl StoragePort {
             .iter()
             .map(|lane| lane.bytes.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Where the files are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(super) fn shards(&self) -> usize {

@@ -37,10 +37,16 @@ pub(super) fn open(dir: &Path) -> Result<(Engine, Damage), Fault> {
 
 fn open_place(place: &Place<'_>, damage: &mut Damage) -> Result<Engine, Fault> {
     place.make(&mut damage.reports)?;
-    place.look_at_log(&mut damage.reports)?;
+    let is_cut = place.look_at_log(&mut damage.reports)?;
     let path = place.database()?;
     let why = match open_whole(&path) {
-        Ok(Some(engine)) => return Ok(engine),
+        Ok(Some(engine)) => {
+            if is_cut {
+                // What was dropped lies there until it is overwritten. Without room for this it is told once more.
+                let _no_room = engine.empty_log();
+            }
+            return Ok(engine);
+        }
         Ok(None) => "rows are missing or changed".to_owned(),
         Err(error) if is_damage(&error) => {
             place.check_version()?;
@@ -100,7 +106,8 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn look_at_log(&self, reports: &mut Vec<String>) -> Result<(), Fault> {
+    /// Tells whether something of the log will be dropped.
+    fn look_at_log(&self, reports: &mut Vec<String>) -> Result<bool, Fault> {
         let dropped = log::look(&self.path(LOG)).map_err(|error| self.file_fault("read", &error))?;
         let name = self.path(LOG);
         let name = name.display();
@@ -113,7 +120,7 @@ impl Place<'_> {
                 "the beginning of {name} is incomplete or damaged: all of its {bytes} bytes are dropped"
             )),
         }
-        Ok(())
+        Ok(dropped != Dropped::Nothing)
     }
 
     /// The database's file; SQLite would make it readable for others.

@@ -1,6 +1,5 @@
 //! The storage thread: gathers what all shards have submitted, commits it at once, and tells them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,8 +76,6 @@ pub(super) enum Turn {
 /// The state of the thread.
 pub(super) struct Worker<C> {
     commit: C,
-    /// Where the files are, for the log.
-    dir: PathBuf,
     port: Arc<StoragePort>,
     wake: Wake,
     clock: Clock,
@@ -108,10 +105,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(limits::STORAGE_RETRY_MS_MIN);
 const PAUSE_MAX: Duration = Duration::from_millis(limits::STORAGE_RETRY_MS_MAX);
 
 impl<C: Commit> Worker<C> {
-    pub(super) fn new(commit: C, dir: PathBuf, port: Arc<StoragePort>, wake: Wake) -> Self {
+    pub(super) fn new(commit: C, port: Arc<StoragePort>, wake: Wake) -> Self {
         Self {
             commit,
-            dir,
             port,
             wake,
             clock: Clock::start(),
@@ -150,7 +146,7 @@ impl<C: Commit> Worker<C> {
         tracing::error!(
             bytes = self.port.queued_bytes(),
             "stopped with changes that could not be stored in {}: they are lost, those of messages were not acknowledged",
-            self.dir.display()
+            self.port.dir().display()
         );
     }
 
@@ -203,7 +199,7 @@ impl<C: Commit> Worker<C> {
             tracing::info!(
                 hushed = self.hushed,
                 "changes can be stored again in {}",
-                self.dir.display()
+                self.port.dir().display()
             );
             self.hushed = 0;
         }
@@ -221,7 +217,7 @@ impl<C: Commit> Worker<C> {
             let spacing = Duration::from_millis(limits::STORAGE_LOG_MS);
             if self.logged.is_none_or(|logged| now - logged >= spacing) {
                 self.logged = Some(now);
-                let (dir, remedy) = (self.dir.display(), remedy(error));
+                let (dir, remedy) = (self.port.dir().display(), remedy(error));
                 tracing::error!("changes cannot be stored in {dir}: {error}; {remedy}; it is tried again");
             } else {
                 self.hushed += 1;

@@ -83,6 +83,48 @@ fn a_log_that_is_cut_off_loses_its_end_alone_and_tells() {
 }
 
 #[test]
+fn what_was_dropped_of_a_log_is_told_once_however_soon_the_next_crash_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, crashed) = (dir.path().join("base"), dir.path().join("copy"));
+    let handle = open(&source).start().unwrap();
+    let mut large = Journal::new();
+    for number in 0..500 {
+        let key = key(0, number);
+        large.put(Table::Outbound, &key, &value(&key));
+    }
+    let port = handle.port();
+    submit(&port, 0, 1, batch(0, 1));
+    wait_for(&port, 0, 1);
+    submit(&port, 0, 2, large);
+    wait_for(&port, 0, 2);
+    copy(&source, &crashed);
+    handle.stop();
+    let log = crashed.join("sessions.db-wal");
+    let bytes = fs::read(&log).unwrap();
+    fs::write(&log, &bytes[..bytes.len() - 100]).unwrap();
+
+    // It crashes before it writes anything, then after a little, of which the end of the log is not overwritten.
+    let cut = open(&crashed);
+    assert_eq!(cut.reports().len(), 1, "{:?}", cut.reports());
+    let again = dir.path().join("again");
+    copy(&crashed, &again);
+    let storage = open(&again);
+    assert_eq!(storage.reports(), [] as [String; 0]);
+    assert_eq!(batches(&storage), [1, 0]);
+    drop(storage);
+
+    let handle = cut.start().unwrap();
+    submit(&handle.port(), 0, 1, batch(0, 2));
+    wait_for(&handle.port(), 0, 1);
+    fs::remove_dir_all(&again).unwrap();
+    copy(&crashed, &again);
+    handle.stop();
+    let storage = open(&again);
+    assert_eq!(storage.reports(), [] as [String; 0]);
+    assert_eq!(batches(&storage), [2, 0]);
+}
+
+#[test]
 fn a_log_with_changed_bytes_loses_what_follows_and_tells() {
     let dir = tempfile::tempdir().unwrap();
     with_log(dir.path());

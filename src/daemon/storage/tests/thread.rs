@@ -36,13 +36,16 @@ fn journal(bytes: usize) -> Journal {
 }
 
 fn by_hand(shards: usize) -> (Disk, Arc<StoragePort>, Worker<Disk>, Arc<AtomicUsize>) {
-    let (disk, port) = (Disk::default(), Arc::new(StoragePort::new(shards)));
+    let (disk, port) = (
+        Disk::default(),
+        Arc::new(StoragePort::new(shards, PathBuf::new())),
+    );
     let woken = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&woken);
     let wake: Wake = Arc::new(move |shard| {
         counter.fetch_or(1 << shard, Ordering::SeqCst);
     });
-    let worker = Worker::new(disk.clone(), PathBuf::new(), Arc::clone(&port), wake);
+    let worker = Worker::new(disk.clone(), Arc::clone(&port), wake);
     (disk, port, worker, woken)
 }
 
@@ -145,8 +148,7 @@ fn a_running_thread_gets_over_a_disk_that_fails_for_a_while() {
     let disk = Disk::default();
     let handle = start(
         disk.clone(),
-        PathBuf::new(),
-        Arc::new(StoragePort::new(SHARDS)),
+        Arc::new(StoragePort::new(SHARDS, PathBuf::new())),
         config(Path::new("")).wake,
     )
     .unwrap();
@@ -172,8 +174,7 @@ fn no_submission_is_slept_over() {
     let disk = Disk::default();
     let handle = start(
         disk.clone(),
-        PathBuf::new(),
-        Arc::new(StoragePort::new(SHARDS)),
+        Arc::new(StoragePort::new(SHARDS, PathBuf::new())),
         config(Path::new("")).wake,
     )
     .unwrap();
