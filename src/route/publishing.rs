@@ -172,8 +172,12 @@ impl Router {
         if marked {
             port.marked();
         }
+        let outcome = heard.outcome(passed);
+        if outcome == Ok(Reach::Nobody) {
+            self.metrics.channel_unheard.increment();
+        }
         Sent {
-            outcome: heard.outcome(passed),
+            outcome,
             answering: answering.len() + given,
         }
     }
