@@ -10,6 +10,8 @@
     reason = "test code: a failed expectation is a failed test"
 )]
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/scan.rs"]
 mod scan;
 

@@ -28,6 +28,42 @@ pub(super) fn render(
             }
         }
     }
+    let metrics = control.metrics();
+    for (name, help, counter) in [
+        (
+            "nexus_logins_accepted_total",
+            "Proofs of accounts that were found good.",
+            &metrics.accepted,
+        ),
+        (
+            "nexus_logins_wrong_total",
+            "Proofs of accounts that were found wrong.",
+            &metrics.denied,
+        ),
+        (
+            "nexus_logins_undecided_total",
+            "Logins that could not be decided: too many waited, or the database failed.",
+            &metrics.undecided,
+        ),
+        (
+            "nexus_logins_throttled_total",
+            "Logins that had to wait because of failed ones before.",
+            &metrics.throttled,
+        ),
+        (
+            "nexus_store_changes_total",
+            "Changes of accounts, secrets, services and apps that the daemon has taken up.",
+            &metrics.changes,
+        ),
+        (
+            "nexus_store_faults_total",
+            "Failures of the database of accounts.",
+            &metrics.faults,
+        ),
+    ] {
+        head(text, name, "counter", help);
+        let _ = writeln!(text, "{name} {}", counter.get());
+    }
     head(
         text,
         "nexus_logins_waiting",

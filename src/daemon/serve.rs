@@ -367,6 +367,7 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
         queued_messages_max: config.mqtt.queued_messages_max,
         queued_bytes_max: config.mqtt.queued_bytes_max,
         publish_rate_max: config.mqtt.publish_rate_max,
+        filters_max: config.channels.subscriptions_per_block_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,
         metrics: Arc::clone(metrics),
     }

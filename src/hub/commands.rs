@@ -90,6 +90,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 _ => self.route(io, now, |router, port| router.register(now, port, key, one)),
             })
             .collect();
+        let refused = results
+            .iter()
+            .filter(|result: &&Result<_, Refusal>| result.is_err())
+            .count();
+        self.metrics.subscriptions_refused.add(refused as u64);
         let lasting = self.write_registered(now, key, wanted, &results);
         let completion = Completion::Registered(results);
         if lasting {

@@ -40,11 +40,13 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     {
         let key = self.key_of(slot, conn)?;
         let mut entry = self.table.remove(key)?;
-        self.metrics.connections_closed.increment();
         if let Some(timer) = entry.timer.take() {
             io.cancel(timer);
         }
-        let prelogin = entry.prelogin?;
+        let Some(prelogin) = entry.prelogin else {
+            self.metrics.connections_closed.increment();
+            return None;
+        };
         self.pooled_bytes -= prelogin.pooled;
         let session = Box::new(entry.session);
         Some(Luggage { session, prelogin })
@@ -53,6 +55,18 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     /// A connection came from another shard, and is held. Returns the slot that names it; `None`: close it. What it
     /// proved there is confirmed once more: what was revoked on its way would not be looked for any more.
     pub fn handed<I>(&mut self, io: &mut I, now: Now, conn: C, luggage: Luggage<P>) -> Option<u32>
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let slot = self.take_over(io, now, conn, luggage);
+        // It was counted as opened where it was accepted.
+        if slot.is_none() {
+            self.metrics.connections_closed.increment();
+        }
+        slot
+    }
+
+    fn take_over<I>(&mut self, io: &mut I, now: Now, conn: C, luggage: Luggage<P>) -> Option<u32>
     where
         I: Io<Conn = C, Shared = S>,
     {
@@ -70,7 +84,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             prelogin: Some(prelogin),
             ..Entry::new(*session, conn, State::Moving)
         })?;
-        self.metrics.connections_opened.increment();
         self.rearm(io, key);
         let proof = LoginProof::Proven {
             credential: admitted.grants.credential,

@@ -70,6 +70,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.subscriptions,
     ),
     (
+        "nexus_subscriptions_refused_total",
+        "counter",
+        "Filters and listeners that blocks asked for and were refused.",
+        |m| &m.subscriptions_refused,
+    ),
+    (
         "nexus_mqtt_in_flight",
         "gauge",
         "QoS 1 and 2 messages sent to clients and not acknowledged.",
@@ -113,6 +119,12 @@ const PLAIN: &[Plain] = &[
         "counter",
         "Channel messages taken from blocks.",
         |m| &m.channel_in,
+    ),
+    (
+        "nexus_channel_unheard_total",
+        "counter",
+        "Channel messages that nobody was subscribed to.",
+        |m| &m.channel_unheard,
     ),
     (
         "nexus_channel_out_total",

@@ -232,6 +232,8 @@ pub struct ShardMetrics {
     pub frames_out: Counter,
     /// Subscriptions to channels and to `$SYS` now (a gauge).
     pub subscriptions: Counter,
+    /// Filters and listeners that blocks asked for and were refused.
+    pub subscriptions_refused: Counter,
     /// Groups of shared subscriptions at home here now (a gauge).
     pub share_groups: Counter,
     /// Messages of such groups that went to another member than the one that was chosen first.
@@ -242,6 +244,8 @@ pub struct ShardMetrics {
     pub retained_bytes: Counter,
     /// Channel messages taken from local blocks.
     pub channel_in: Counter,
+    /// Those of them that nobody was subscribed to when they came.
+    pub channel_unheard: Counter,
     /// Channel deliveries to local blocks, those of `$SYS` included.
     pub channel_out: Counter,
     /// Direct messages taken from local blocks; one to an account counts for each block it is sent on to, where

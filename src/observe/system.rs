@@ -62,14 +62,16 @@ const TOTALS: [Total; 8] = [
 /// A sum over all shards under `$SYS/nexus/`.
 type Own = (&'static str, fn(&ShardMetrics) -> &Counter);
 
-const OWN: [Own; 7] = [
+const OWN: [Own; 9] = [
     ("channel/received", |m| &m.channel_in),
     ("channel/sent", |m| &m.channel_out),
+    ("channel/unheard", |m| &m.channel_unheard),
     ("direct/received", |m| &m.direct_in),
     ("direct/sent", |m| &m.direct_out),
     ("api/requests/received", |m| &m.requests_in),
     ("api/requests/sent", |m| &m.requests_out),
     ("logins/denied", |m| &m.logins_denied),
+    ("subscriptions/refused", |m| &m.subscriptions_refused),
 ];
 
 /// What is known of all shards: their counters, and what has to be remembered from one interval to the next.

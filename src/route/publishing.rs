@@ -218,10 +218,11 @@ impl Router {
         let (heard, given) = self.share_out(now, port, heard, &published, awaited);
         let answering = answering.len() + given;
         end_marked(port, mark, answering > 0);
-        Sent {
-            outcome: heard.outcome(passed),
-            answering,
+        let outcome = heard.outcome(passed);
+        if outcome == Ok(Reach::Nobody) {
+            self.metrics.channel_unheard.increment();
         }
+        Sent { outcome, answering }
     }
 
     /// Writes the message to the shards that want it. Whether there are any.

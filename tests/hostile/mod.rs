@@ -1,5 +1,6 @@
 //! Bad input over raw sockets: the protocol's own reason, the connection closed, a neighbour undisturbed.
 
+mod floods;
 mod packets;
 mod prelogin;
 mod websocket;

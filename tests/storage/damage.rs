@@ -70,7 +70,7 @@ fn a_log_whose_end_is_damaged_loses_that_end_and_nothing_before() {
                 }
             });
             house.lives.start();
-            let told = house.told("sessions.db-wal");
+            let told = house.await_told("sessions.db-wal");
             assert_eq!(told.len(), 1, "{}", house.lives.log());
             assert!(
                 told[0].contains("the last whole commit") && told[0].contains("dropped"),
@@ -88,7 +88,7 @@ fn a_log_whose_end_is_damaged_loses_that_end_and_nothing_before() {
             house.lives.kill();
             house.lives.start();
             assert_eq!(
-                (house.told("dropped").len(), house.metric(FILES)),
+                (house.await_told("dropped").len(), house.metric(FILES)),
                 (1, 0),
                 "{}",
                 house.lives.log()
@@ -115,7 +115,7 @@ fn a_database_that_is_damaged_inside_gives_back_what_is_whole() {
             before.clone_from(bytes);
         });
         house.lives.start();
-        let told = house.told("sessions.db is damaged");
+        let told = house.await_told("sessions.db is damaged");
         assert_eq!(told.len(), 1, "{}", house.lives.log());
         let aside = house.kept_aside();
         let named = aside.iter().find(|name| name.starts_with("sessions.db.damaged-"));
@@ -135,7 +135,10 @@ fn a_database_that_is_damaged_inside_gives_back_what_is_whole() {
         assert_eq!(guest.message().text(), "retained");
         house.lives.stop();
         house.lives.start();
-        assert_eq!((house.told("is damaged").len(), house.metric(FILES)), (1, 0));
+        assert_eq!(
+            (house.await_told("is damaged").len(), house.metric(FILES)),
+            (1, 0)
+        );
     });
 }
 
@@ -152,7 +155,7 @@ fn what_is_no_database_is_told_kept_aside_and_begun_anew() {
     house.lives.stop();
     change(&house, "sessions.db", |bytes| *bytes = b"something else".to_vec());
     house.lives.start();
-    let told = house.told("sessions.db cannot be read");
+    let told = house.await_told("sessions.db cannot be read");
     assert_eq!(told.len(), 1, "{}", house.lives.log());
     assert!(told[0].contains("begun anew"), "{told:?}");
     assert_eq!(house.kept_aside().len(), 1);
@@ -165,7 +168,7 @@ fn a_database_that_is_gone_is_told_and_begun_anew() {
     house.lives.kill();
     fs::remove_file(house.file("sessions.db")).unwrap();
     house.lives.start();
-    let told = house.told("is gone from beside its log");
+    let told = house.await_told("is gone from beside its log");
     assert_eq!(told.len(), 1, "{}", house.lives.log());
     assert!(told[0].contains("begun anew"), "{told:?}");
     assert_eq!((house.kept_aside().len(), house.metric(FILES)), (1, 1));

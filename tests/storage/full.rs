@@ -58,13 +58,18 @@ fn a_full_disk_refuses_what_has_to_last_and_nothing_else() {
             }
             assert!(qos == 0 || sender.puback(sent) == 0);
         }
-        assert_eq!(house.told("cannot be stored").len(), 1, "{}", house.lives.log());
+        assert_eq!(
+            house.await_told("cannot be stored").len(),
+            1,
+            "{}",
+            house.lives.log()
+        );
 
         house.lives.limit_files(None);
         assert_eq!(v5.puback(waits), 0, "what waited is on the disk now");
         eventually("what has to last is taken on", || house.metric(REFUSING) == 0);
         assert_eq!(publish(&v5, "kept/a", "three", 2), 0);
-        house.await_told("can be stored again");
+        let _again = house.await_told("can be stored again");
 
         house.lives.kill();
         house.lives.start();
@@ -207,7 +212,7 @@ fn a_daemon_that_is_stopped_on_a_full_disk_ends_and_says_what_is_lost() {
     let _waits = fill(&house, &sender);
     house.lives.stop();
     assert_eq!(
-        house.told("could not be stored").len(),
+        house.await_told("could not be stored").len(),
         1,
         "{}",
         house.lives.log()

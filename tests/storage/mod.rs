@@ -90,10 +90,11 @@ impl House {
         lines.map(str::to_owned).collect()
     }
 
-    /// Waits until a line of the log has this word.
+    /// The same, as soon as there is one.
     #[track_caller]
-    fn await_told(&self, word: &str) {
+    fn await_told(&self, word: &str) -> Vec<String> {
         eventually(word, || !self.told(word).is_empty());
+        self.told(word)
     }
 }
 

@@ -370,6 +370,7 @@ impl Engine {
     /// Where a slow hash may have been part of it, all denials are answered at multiples of one time.
     fn deny(&mut self, now: Now, login: &Login) {
         let request = &login.request;
+        tracing::debug!(account = ?request.account, from = %request.peer, "login refused: no such account, or a wrong secret");
         let guesser = self.throttle.guesser(&request.account, request.peer);
         self.throttle.failed(now.instant, guesser);
         if self.weak || Exchange::of(&request.proof).is_some() {

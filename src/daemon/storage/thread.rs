@@ -214,6 +214,8 @@ impl<C: Commit> Worker<C> {
     fn failed(&mut self, error: &rusqlite::Error, now: Instant) -> Duration {
         self.port.metrics().failures.increment();
         if self.port.refuse(true) {
+            // First, so that they take on nothing more that would wait.
+            (0..self.port.shards()).for_each(|shard| (self.wake)(shard));
             let spacing = Duration::from_millis(limits::STORAGE_LOG_MS);
             if self.logged.is_none_or(|logged| now - logged >= spacing) {
                 self.logged = Some(now);
@@ -222,7 +224,6 @@ impl<C: Commit> Worker<C> {
             } else {
                 self.hushed += 1;
             }
-            (0..self.port.shards()).for_each(|shard| (self.wake)(shard));
         }
         let pause = self.pause;
         self.pause = (2 * pause).min(PAUSE_MAX);

@@ -346,6 +346,12 @@ fn a_connection_goes_to_the_shard_that_its_session_lives_on() {
         }
     }
     assert!(there > 2 && here > 2, "{there} {here}");
+    let metrics = &world.hub.metrics;
+    assert_eq!(metrics.connections_opened.get(), 20, "each was accepted once");
+    for conn in 0..20 {
+        world.closed(conn);
+    }
+    assert_eq!(world.hub.metrics.connections_closed.get(), 20);
 }
 
 #[test]

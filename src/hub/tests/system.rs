@@ -32,6 +32,7 @@ fn the_values_of_sys_come_after_the_grant_and_then_to_all() {
     }
     world.closed(1);
     assert!(!world.hub.has_system_subscribers());
+    assert_eq!(world.hub.metrics.subscriptions_refused.get(), 2);
     // Two log-ins, three subscriptions.
     assert_eq!(world.hub.metrics.frames_in.get(), 5);
 }

@@ -172,16 +172,20 @@ impl Subscriptions {
         None
     }
 
-    /// A group begins to share a filter.
-    pub(crate) fn add_group(&mut self, filter: &str, group: u32) -> Transition {
+    /// A group begins to share a filter. Where it stands among those that do: [`Self::remove_group`] asks for it.
+    pub(crate) fn add_group(&mut self, filter: &str, group: u32) -> (Transition, u32) {
         let hash = self.placement.channel(filter);
         let (list, transition) = match self.find(hash, filter) {
             Some(list) => (list, Transition::None),
             None => (self.open(hash, filter, Subscribers::none()), Transition::Edge),
         };
+        let mut index = 0;
         if let Some(list) = self.lists.get_mut(list) {
             match self.grouped.get_mut(list.subscribers.groups() as usize) {
-                Some(groups) => groups.push(group),
+                Some(groups) => {
+                    index = id(groups.len());
+                    groups.push(group);
+                }
                 None => {
                     let groups = id(self.grouped.insert(smallvec![group]));
                     let details = &self.details;
@@ -190,19 +194,23 @@ impl Subscriptions {
                 }
             }
         }
-        transition
+        (transition, index)
     }
 
-    /// A group ceases to share a filter.
-    pub(crate) fn remove_group(&mut self, filter: &str, group: u32) -> Transition {
+    /// The group that stands there ceases to share a filter. The group that stands there from now on, if any does.
+    pub(crate) fn remove_group(&mut self, filter: &str, index: u32) -> (Transition, Option<u32>) {
         let Some(at) = self.find(self.placement.channel(filter), filter) else {
-            return Transition::None;
+            return (Transition::None, None);
         };
+        let mut moved = None;
         if let Some(list) = self.lists.get_mut(at)
             && let at = list.subscribers.groups() as usize
             && let Some(groups) = self.grouped.get_mut(at)
         {
-            groups.retain(|other| *other != group);
+            if (index as usize) < groups.len() {
+                groups.swap_remove(index as usize);
+            }
+            moved = groups.get(index as usize).copied();
             if groups.is_empty() {
                 self.grouped.remove(at);
                 let details = &self.details;
@@ -210,10 +218,11 @@ impl Subscriptions {
                     .set_groups(NONE, |one| is_patterned(details, one));
             }
         }
-        match self.close(at) {
+        let transition = match self.close(at) {
             Some(_) => Transition::Edge,
             None => Transition::None,
-        }
+        };
+        (transition, moved)
     }
 
     /// A session's subscription as it is now, if there is one.

@@ -60,6 +60,8 @@ impl Ring {
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) group: Arc<Group>,
+    /// Where it stands among the groups that share its filter.
+    index: u32,
     online: Ring,
     offline: Ring,
 }
@@ -154,6 +156,7 @@ impl Groups {
         let place = known.unwrap_or_else(|| {
             let place = id(self.homes.insert(Home {
                 group: Arc::clone(group),
+                index: 0,
                 online: Ring::default(),
                 offline: Ring::default(),
             }));
@@ -171,7 +174,14 @@ impl Groups {
         (place, known.is_none())
     }
 
-    /// It is none any more. The group and its place, if it was the last one.
+    /// Where a group stands among those that share its filter.
+    pub(super) fn stands_at(&mut self, place: u32, index: u32) {
+        if let Some(home) = self.homes.get_mut(place as usize) {
+            home.index = index;
+        }
+    }
+
+    /// It is none any more. The group and where it stands among those that share its filter, if it was the last one.
     pub(super) fn down(&mut self, group: GroupId, session: SessionId) -> Option<(u32, Arc<Group>)> {
         let place = self.find(group)?;
         let home = self.homes.get_mut(place as usize)?;
@@ -180,7 +190,8 @@ impl Groups {
             return None;
         }
         self.by_id.remove(&group);
-        Some((place, self.homes.remove(place as usize).group))
+        let home = self.homes.remove(place as usize);
+        Some((home.index, home.group))
     }
 
     /// A member lost its connection, or has one again.

@@ -32,7 +32,9 @@ impl Router {
         if is_new {
             self.metrics.share_groups.increment();
             let filter = &group.share.filter;
-            if self.subscriptions.add_group(filter, place) == Transition::Edge {
+            let (transition, index) = self.subscriptions.add_group(filter, place);
+            self.groups.stands_at(place, index);
+            if transition == Transition::Edge {
                 self.tell_interest(filter);
             }
         }
@@ -53,12 +55,16 @@ impl Router {
 
     /// A session is a member no more.
     pub(super) fn member_down(&mut self, session: SessionId, group: GroupId) {
-        let Some((place, group)) = self.groups.down(group, session) else {
+        let Some((index, group)) = self.groups.down(group, session) else {
             return;
         };
         self.metrics.share_groups.decrement();
         let filter = &group.share.filter;
-        if self.subscriptions.remove_group(filter, place) == Transition::Edge {
+        let (transition, moved) = self.subscriptions.remove_group(filter, index);
+        if let Some(moved) = moved {
+            self.groups.stands_at(moved, index);
+        }
+        if transition == Transition::Edge {
             self.tell_no_interest(filter);
         }
     }

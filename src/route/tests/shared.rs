@@ -348,6 +348,31 @@ fn nexus_2_3_there_are_as_many_members_as_there_may_be() {
     assert_eq!(groups(&net), 0);
 }
 
+#[test]
+fn groups_that_share_a_filter_come_and_go_in_any_order() {
+    on_any_shards(|mut net| {
+        let members = users(&mut net, 7);
+        for (n, &member) in members.iter().enumerate() {
+            join(&mut net, member, &format!("g{n}"), "a");
+        }
+        let publisher = user(&mut net, 90);
+        let mut left: Vec<usize> = (0..members.len()).collect();
+        for leaves in [2, 6, 0, 3, 5, 1, 4] {
+            assert!(part(&mut net, members[leaves], &format!("g{leaves}"), "a"));
+            left.retain(|&one| one != leaves);
+            say(&mut net, publisher, "a", 1);
+            let expected: Vec<usize> = (0..members.len())
+                .map(|n| usize::from(left.contains(&n)))
+                .collect();
+            assert_eq!(count(&mut net, &members), expected, "without {leaves}");
+        }
+        assert_eq!(groups(&net), 0);
+        join(&mut net, members[0], "again", "a");
+        say(&mut net, publisher, "a", 1);
+        assert_eq!(count(&mut net, &members[..1]), [1]);
+    });
+}
+
 fn returned(payload: &str, sender: &str) -> Returned {
     Returned {
         share: share("g", "a").into(),

@@ -41,6 +41,8 @@ pub(super) enum Reason {
     TooManySessions,
     /// More messages in a second than are allowed.
     MessageRate,
+    /// More filters in a packet than a block may subscribe to.
+    TooManyFilters,
     /// A bound of the session, such as QoS 2 exchanges left open.
     QuotaExceeded,
     /// A QoS 1 message that nobody subscribes to; no failure (5.0, 3.4.2.1).
@@ -94,7 +96,10 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::TopicAliasInvalid, _) => 0x94,
         (Reason::ClientTakesTooLittle, _) => 0x95,
         (Reason::MessageRate, _) => 0x96,
-        (Reason::SlowReceiver | Reason::QuotaExceeded | Reason::TooManySessions, _) => 0x97,
+        (
+            Reason::SlowReceiver | Reason::QuotaExceeded | Reason::TooManyFilters | Reason::TooManySessions,
+            _,
+        ) => 0x97,
         (Reason::PayloadFormatInvalid, _) => 0x99,
         (Reason::Refused(Refusal::NotAuthorized), _) => 0x87,
         (Reason::Refused(Refusal::InvalidName), Carrier::SubAck | Carrier::UnsubAck) => 0x8F,
@@ -162,6 +167,7 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         Reason::ClientTakesTooLittle => Disconnect::TooLarge,
         Reason::ReceiveMaximumExceeded
         | Reason::QuotaExceeded
+        | Reason::TooManyFilters
         | Reason::TooManySessions
         | Reason::MessageRate => Disconnect::QuotaExceeded,
         Reason::KeepAliveTimeout | Reason::LoginTimeout => Disconnect::TimedOut,
@@ -195,6 +201,7 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::SlowReceiver => "does not read what it is sent",
         Reason::TooManySessions => "too many sessions that outlive their connections",
         Reason::MessageRate => "too many messages in a second",
+        Reason::TooManyFilters => "more filters in a packet than a block may subscribe to",
         Reason::QuotaExceeded => "too many exchanges left open",
         Reason::Refused(Refusal::InvalidName) => "a name in the topic breaks its grammar",
         Reason::Refused(Refusal::NotSupported) => "not offered in this form",

@@ -28,6 +28,8 @@ pub struct Settings {
     pub queued_bytes_max: usize,
     /// Messages a client may publish in a second, in bursts of as many; 0 is any number.
     pub publish_rate_max: u32,
+    /// Filters that one SUBSCRIBE or UNSUBSCRIBE may name: as many as a block may subscribe to.
+    pub filters_max: usize,
     /// Whether 3.1.1 clients may subscribe to channels with plain filters, whose deliveries hide the sender.
     pub v3_plain_channels: bool,
     /// The counters of the shard.
@@ -54,6 +56,7 @@ impl Default for Settings {
             queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
             publish_rate_max: 0,
+            filters_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
             v3_plain_channels: true,
             metrics: Arc::default(),
         }

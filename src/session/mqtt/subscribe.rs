@@ -38,8 +38,8 @@ impl Session {
         let mut wanted = Vec::new();
         for filter in subscribe.filters {
             // A packet of more filters than a block may hold cannot succeed, and its answer would cost memory.
-            if wanted.len() >= limits::SUBSCRIPTIONS_PER_BLOCK_MAX {
-                return Err(Reason::QuotaExceeded);
+            if wanted.len() >= self.settings.filters_max {
+                return Err(Reason::TooManyFilters);
             }
             let registration = self.registration(&filter, identifier);
             wanted.push(registration.unwrap_or_else(|refusal| Registration::Decided(Err(refusal))));
@@ -174,8 +174,8 @@ impl Session {
     pub(super) fn unsubscribe<'a>(&mut self, unsubscribe: &Unsubscribe<'a>) -> Result<Command<'a>, Reason> {
         let mut unwanted = Vec::new();
         for filter in unsubscribe.filters {
-            if unwanted.len() >= limits::SUBSCRIPTIONS_PER_BLOCK_MAX {
-                return Err(Reason::QuotaExceeded);
+            if unwanted.len() >= self.settings.filters_max {
+                return Err(Reason::TooManyFilters);
             }
             unwanted.push(match control::wanted(filter) {
                 Ok(Wanted::Channel { filter, from, form }) => Unregistration::Channel { filter, from, form },

@@ -165,3 +165,24 @@ fn p2_4_messages_of_one_sender_keep_their_order_whatever_the_delays() {
         }
     }
 }
+
+#[test]
+fn a_message_that_nobody_is_subscribed_to_is_counted() {
+    on_any_shards(|mut net| {
+        let unheard =
+            |net: &Net| -> u64 { net.metrics.iter().map(|shard| shard.channel_unheard.get()).sum() };
+        let publisher = user(&mut net, 1);
+        assert_eq!(say(&mut net, publisher, "a", "1"), Ok(Reach::Nobody));
+        assert_eq!(unheard(&net), 1);
+        for n in 2..6 {
+            let listener = user(&mut net, n);
+            net.subscribe(listener, "a").unwrap();
+            net.run();
+            assert_eq!(say(&mut net, publisher, "a", "2"), Ok(Reach::Subscribers));
+            assert_eq!(payloads(&mut net, listener), ["2"]);
+            net.leave(listener);
+            net.run();
+        }
+        assert_eq!(unheard(&net), 1);
+    });
+}

@@ -343,6 +343,13 @@ fn a_packet_of_more_filters_than_a_block_may_hold_ends_the_session() {
     let mut client = Client::attached(V5);
     let (disconnect, told) = client.offend(&subscription(&filters, &[]));
     assert_eq!((disconnect, code(&told[0])), (Disconnect::QuotaExceeded, 0x97));
+    let Packet::Disconnect(told) = &told[0] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        told.properties.reason_string(),
+        Some("more filters in a packet than a block may subscribe to")
+    );
     let mut client = Client::attached(V5);
     let most = &filters[..limits::SUBSCRIPTIONS_PER_BLOCK_MAX];
     assert_eq!(
