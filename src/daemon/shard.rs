@@ -231,6 +231,7 @@ impl App for Shard {
         tag: u32,
         bytes: &mut [u8],
     ) -> shards::Progress {
+        self.heed_refusal();
         let now = now(plane);
         let mut io = ShardIo {
             plane,
@@ -299,6 +300,7 @@ impl App for Shard {
     fn parcel(&mut self, plane: &mut Plane<Parcel>, from: usize, mut parcel: Parcel) {
         let Ok(shard) = u16::try_from(from) else { return };
         self.start_ticking(plane);
+        self.heed_refusal();
         let now = now(plane);
         self.hub.parcel(
             &mut ShardIo {

@@ -137,9 +137,16 @@ impl Shard {
         self.hub.committed(&mut io, now, batch);
     }
 
+    /// Sees whether anything new can be stored: as soon as it cannot, what would have to wait for room is refused.
+    pub(super) fn heed_refusal(&mut self) {
+        if let Some(storage) = &self.storage {
+            self.hub.refuse_durable(storage.is_refusing());
+        }
+    }
+
     pub(super) fn hear_from_storage(&mut self, plane: &mut Plane<Parcel>) {
+        self.heed_refusal();
         let Some(storage) = &self.storage else { return };
-        self.hub.refuse_durable(storage.is_refusing());
         let batch = storage.committed(plane.shard());
         self.stored(plane, batch);
     }
