@@ -153,6 +153,8 @@ pub struct Mqtt {
     pub queued_messages_max: usize,
     /// Their bytes.
     pub queued_bytes_max: usize,
+    /// Bytes of what all clients have waiting or in flight; each shard has an equal part.
+    pub queued_bytes_total_max: usize,
     /// Sessions that outlive their connections.
     pub sessions_max: usize,
     /// Those of one account; 0 is as many as there may be at all.
@@ -288,6 +290,7 @@ impl Default for Mqtt {
             inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
             queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
+            queued_bytes_total_max: limits::QUEUED_BYTES_MAX,
             sessions_max: limits::KEPT_SESSIONS_MAX,
             sessions_per_account_max: 0,
             publish_rate_max: 0,
@@ -400,6 +403,11 @@ impl Config {
             ("mqtt", "inflight_max", mqtt.inflight_max.into()),
             ("mqtt", "queued_messages_max", mqtt.queued_messages_max as u64),
             ("mqtt", "queued_bytes_max", mqtt.queued_bytes_max as u64),
+            (
+                "mqtt",
+                "queued_bytes_total_max",
+                mqtt.queued_bytes_total_max as u64,
+            ),
             ("mqtt", "sessions_max", mqtt.sessions_max as u64),
             (
                 "mqtt",

@@ -67,6 +67,9 @@ pub const SHARE_NAME_BYTES_MAX: usize = 128;
 pub const SHARES_PER_SHARD_MAX: usize = 65_536;
 /// Members of one group among the sessions of one shard.
 pub const SHARE_MEMBERS_PER_SHARD_MAX: usize = 4_096;
+/// Groups that one session may be a member of, within [`SUBSCRIPTIONS_PER_BLOCK_MAX`] or what an operator allows in its
+/// place: they are sought one by one.
+pub const SHARES_PER_SESSION_MAX: usize = 1_024;
 /// Members that a message is offered to in vain; then it is dropped. Members known to be full are not counted: they are
 /// passed over.
 pub const SHARE_TRIES_MAX: usize = 3;
@@ -149,6 +152,8 @@ pub const QUEUED_PER_SESSION_MAX: usize = 1_024;
 
 /// Bytes of the messages that wait, and as many of those in flight that are kept to be sent again, per session.
 pub const QUEUED_BYTES_PER_SESSION_MAX: usize = SEND_QUEUE_BYTES_MAX;
+/// The same of all sessions of the daemon, divided evenly over its shards.
+pub const QUEUED_BYTES_MAX: usize = 4 * 1_024 * 1_024 * 1_024;
 
 // MQTT.
 /// QoS 2 exchanges of one 3.1.1 client between PUBLISH and PUBREL. 3.1.1 has no way to announce a bound, and
@@ -338,6 +343,8 @@ pub const MQTT_INFLIGHT_CEILING: u16 = 16_384;
 pub const MQTT_QUEUED_MESSAGES_CEILING: usize = 1_048_576;
 /// The same in bytes.
 pub const MQTT_QUEUED_BYTES_CEILING: usize = 1_024 * 1_024 * 1_024;
+/// The same of all sessions.
+pub const MQTT_QUEUED_BYTES_TOTAL_CEILING: usize = 1_024 * QUEUED_BYTES_MAX;
 /// The most retained messages an operator may allow.
 pub const RETAINED_CEILING: usize = 1_000_000_000;
 /// The most bytes for them.

@@ -91,6 +91,10 @@ const KEYS: Keys = &[
                 Kind::Number(1_024, limits::MQTT_QUEUED_BYTES_CEILING as u64),
             ),
             (
+                "queued_bytes_total_max",
+                Kind::Number(1_024, limits::MQTT_QUEUED_BYTES_TOTAL_CEILING as u64),
+            ),
+            (
                 "sessions_max",
                 Kind::Number(0, limits::KEPT_SESSIONS_CEILING as u64),
             ),

@@ -275,7 +275,7 @@ impl Blank {
         Parts {
             router,
             entrances: Arc::clone(&self.entrances),
-            mqtt: mqtt_settings(&self.config, &metrics),
+            mqtt: mqtt_settings(&self.config, usize::from(self.shards), &metrics),
             xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
             control: Arc::clone(&self.control),
@@ -351,7 +351,7 @@ pub(super) fn router_limits(config: &Config) -> RouterLimits {
 }
 
 /// The MQTT face's settings.
-pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqtt::Settings {
+pub(super) fn mqtt_settings(config: &Config, shards: usize, metrics: &Arc<ShardMetrics>) -> mqtt::Settings {
     mqtt::Settings {
         domains: config
             .domains
@@ -366,6 +366,7 @@ pub(super) fn mqtt_settings(config: &Config, metrics: &Arc<ShardMetrics>) -> mqt
         inflight_max: config.mqtt.inflight_max,
         queued_messages_max: config.mqtt.queued_messages_max,
         queued_bytes_max: config.mqtt.queued_bytes_max,
+        held_bytes_max: (config.mqtt.queued_bytes_total_max / shards.max(1)) as u64,
         publish_rate_max: config.mqtt.publish_rate_max,
         filters_max: config.channels.subscriptions_per_block_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,

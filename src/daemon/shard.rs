@@ -132,7 +132,7 @@ impl Shard {
 
     /// Takes a configuration that was reread: it holds for the connections that come from now on.
     fn reconfigure(&mut self, config: &Config) {
-        self.mqtt = Arc::new(serve::mqtt_settings(config, &self.metrics));
+        self.mqtt = Arc::new(serve::mqtt_settings(config, self.updates.len(), &self.metrics));
         self.xmpp = Arc::new(serve::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         self.hub

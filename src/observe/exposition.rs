@@ -94,6 +94,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.mqtt_queued_bytes,
     ),
     (
+        "nexus_mqtt_held_bytes",
+        "gauge",
+        "Bytes of the messages that wait for clients or may have to be sent to them again.",
+        |m| &m.mqtt_held_bytes,
+    ),
+    (
         "nexus_share_groups",
         "gauge",
         "Groups of shared subscriptions.",

@@ -212,6 +212,8 @@ pub struct ShardMetrics {
     pub mqtt_queued: Counter,
     /// Their bytes (a gauge).
     pub mqtt_queued_bytes: Counter,
+    /// Bytes of the messages that wait for them or may have to be sent to them again (a gauge).
+    pub mqtt_held_bytes: Counter,
     /// Connections accepted.
     pub connections_opened: Counter,
     /// Connections ended.

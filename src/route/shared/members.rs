@@ -106,7 +106,9 @@ impl Router {
                 Arc::clone(&membership.group)
             }
             None => {
-                if entry.subscription_count() >= self.limits.subscriptions_per_block_max {
+                let is_full = entry.subscription_count() >= self.limits.subscriptions_per_block_max
+                    || entry.memberships().len() >= limits::SHARES_PER_SESSION_MAX;
+                if is_full {
                     return Err(Refusal::QuotaExceeded);
                 }
                 let group = self.memberships.add(id, entry.identity.sender().app(), share)?;

@@ -349,6 +349,23 @@ fn nexus_2_3_there_are_as_many_members_as_there_may_be() {
 }
 
 #[test]
+fn a_session_is_in_as_many_groups_as_it_may_whatever_else_it_may_subscribe_to() {
+    let mut net = Net::configured(1, 1, |config| {
+        config.limits.subscriptions_per_block_max = 2 * limits::SHARES_PER_SESSION_MAX;
+    });
+    let block = user(&mut net, 1);
+    for n in 0..limits::SHARES_PER_SESSION_MAX {
+        assert_eq!(
+            join_as(&mut net, block, share(&format!("g{n}"), "a"), QOS1),
+            Ok(QOS1)
+        );
+    }
+    let more = join_as(&mut net, block, share("more", "a"), QOS1);
+    assert_eq!(more, Err(Refusal::QuotaExceeded));
+    assert!(net.subscribe(block, "a").is_ok());
+}
+
+#[test]
 fn groups_that_share_a_filter_come_and_go_in_any_order() {
     on_any_shards(|mut net| {
         let members = users(&mut net, 7);

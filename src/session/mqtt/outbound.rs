@@ -57,6 +57,7 @@ impl Outbound {
             in_flight: self.in_flight.len(),
             waiting: self.waiting.len(),
             waiting_bytes: self.waiting_bytes,
+            held_bytes: self.waiting_bytes + self.in_flight_bytes,
         }
     }
 
@@ -246,6 +247,13 @@ impl Outbound {
         kept: Option<&mut Kept>,
         out: Option<&mut O>,
     ) -> Result<(), Undelivered> {
+        let settings = link.settings;
+        let held = settings.metrics.mqtt_held_bytes.get();
+        let is_full = held.saturating_add(message.len_bytes() as u64) > settings.held_bytes_max;
+        // Whoever is there and acknowledges goes on, message by message, whatever others let pile up.
+        if is_full && (out.is_none() || !self.in_flight.is_empty()) {
+            return Err(Undelivered::QueueFull);
+        }
         if let Some(out) = out
             && (kept.is_some() || message.origin.is_some())
             && message.qos() != QoS::AtMostOnce
@@ -255,7 +263,6 @@ impl Outbound {
             self.start(now, message, link, kept, out);
             return Ok(());
         }
-        let settings = link.settings;
         let bytes = self.waiting_bytes + message.len_bytes();
         if self.waiting.len() >= settings.queued_messages_max || bytes > settings.queued_bytes_max {
             return Err(Undelivered::QueueFull);

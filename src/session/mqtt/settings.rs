@@ -26,6 +26,8 @@ pub struct Settings {
     pub queued_messages_max: usize,
     /// Bytes of those that wait, and of those in flight that are kept to be sent again.
     pub queued_bytes_max: usize,
+    /// Bytes of what all sessions of the shard have waiting or may have to send again.
+    pub held_bytes_max: u64,
     /// Messages a client may publish in a second, in bursts of as many; 0 is any number.
     pub publish_rate_max: u32,
     /// Filters that one SUBSCRIBE or UNSUBSCRIBE may name: as many as a block may subscribe to.
@@ -55,6 +57,7 @@ impl Default for Settings {
             inflight_max: limits::INFLIGHT_PER_SESSION_MAX,
             queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
+            held_bytes_max: limits::QUEUED_BYTES_MAX as u64,
             publish_rate_max: 0,
             filters_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
             v3_plain_channels: true,

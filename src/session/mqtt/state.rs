@@ -41,6 +41,8 @@ pub(super) struct Backlog {
     pub(super) waiting: usize,
     /// Their bytes.
     pub(super) waiting_bytes: usize,
+    /// Bytes of all that is kept: what waits, and what may have to be sent again.
+    pub(super) held_bytes: usize,
 }
 
 impl Told {
@@ -55,6 +57,7 @@ impl Told {
                 before.waiting_bytes,
                 now.waiting_bytes,
             ),
+            (&metrics.mqtt_held_bytes, before.held_bytes, now.held_bytes),
         ] {
             if from != to {
                 gauge.replace(from as u64, to as u64);

@@ -177,3 +177,41 @@ fn what_waits_for_a_client_is_bounded_as_configured() {
         assert_eq!(client.packets().len(), sent);
     }
 }
+
+#[test]
+fn what_waits_for_all_clients_of_a_shard_is_bounded() {
+    let bounded = || Settings {
+        held_bytes_max: 2_000,
+        ..settings()
+    };
+    let large = "x".repeat(700);
+    let message = ChannelMessage {
+        payload: large.as_bytes(),
+        ..on("a", Qos::AtLeastOnce)
+    };
+    let plain = options(Qos::AtLeastOnce, FORM_PLAIN);
+    // In flight or waiting, of whichever session: all of it is held.
+    let mut online = kept_with(V5, bounded(), &[]);
+    assert_eq!(channel(&mut online, message, plain, &[]), Ok(()));
+    let shared = Arc::clone(&online.settings);
+    let mut away = Session::new(&shared, Passwords::Taken, Now::default());
+    away.give_exchange(kept_with(V5, bounded(), &[]).peer.session.take_exchange());
+    assert_eq!(queue(&mut away, message), Ok(()));
+    assert_eq!(queue(&mut away, message), Err(Undelivered::QueueFull));
+    assert_eq!(
+        channel(&mut online, message, plain, &[]),
+        Err(Undelivered::QueueFull)
+    );
+    // Who acknowledges goes on, one message at a time.
+    for id in 1..4 {
+        online.packets();
+        online.send(&Packet::PubAck(ack(id))).unwrap();
+        assert_eq!(channel(&mut online, message, plain, &[]), Ok(()));
+        assert_eq!(queue(&mut away, message), Err(Undelivered::QueueFull));
+    }
+    let held = || shared.metrics.mqtt_held_bytes.get();
+    assert!((1_400..2_000).contains(&held()), "{}", held());
+    drop(away);
+    online.send(&Packet::PubAck(ack(4))).unwrap();
+    assert_eq!(held(), 0);
+}
