@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::serve::{self, read_config};
+use super::serve::read_config;
+use super::settings;
 use super::{Fault, control, storage};
 use crate::config::{Config, Durability};
 
@@ -21,7 +22,7 @@ pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
         lines.extend(addresses(config));
         lines.extend(certificates(config));
     }
-    let machine = config.as_ref().map(serve::machine).unwrap_or_default();
+    let machine = config.as_ref().map(settings::machine).unwrap_or_default();
     for finding in shards::preflight(&machine) {
         lines.push(Line {
             is_good: finding.ok,

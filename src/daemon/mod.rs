@@ -9,6 +9,7 @@ pub mod http;
 mod machine_metrics;
 pub mod restore;
 pub mod serve;
+mod settings;
 pub mod shard;
 pub mod storage;
 pub mod system;

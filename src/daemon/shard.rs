@@ -14,7 +14,7 @@ use shards::{App, Close, ConnId, Plane, Shared};
 
 use super::control::{ControlMessage, ControlPort};
 use super::restore::Found;
-use super::serve;
+use super::settings;
 use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
 use crate::config::Config;
@@ -132,11 +132,11 @@ impl Shard {
 
     /// Takes a configuration that was reread: it holds for the connections that come from now on.
     fn reconfigure(&mut self, config: &Config) {
-        self.mqtt = Arc::new(serve::mqtt_settings(config, self.updates.len(), &self.metrics));
-        self.xmpp = Arc::new(serve::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
+        self.mqtt = Arc::new(settings::mqtt_settings(config, self.updates.len(), &self.metrics));
+        self.xmpp = Arc::new(settings::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         self.hub
-            .reconfigure(serve::root_wildcard(config), serve::router_limits(config));
+            .reconfigure(settings::root_wildcard(config), settings::router_limits(config));
         self.system.reconfigure(config.sys.interval_s);
         self.hub.serve_system(self.system.is_served());
     }

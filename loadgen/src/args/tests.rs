@@ -1,0 +1,85 @@
+//! The command line: what goes together and what does not.
+
+use super::*;
+
+fn common(extra: &[&str]) -> Common {
+    let line = ["nexus-loadgen", "pairs", "--server", "127.0.0.1:1883"];
+    let cli = Cli::try_parse_from(line.iter().chain(extra)).unwrap();
+    let ScenarioArgs::Pairs { common, .. } = cli.scenario else {
+        panic!()
+    };
+    common
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    <Cli as clap::CommandFactory>::command().debug_assert();
+    assert_eq!(common(&[]).settings(1).unwrap().load, Load::Closed { window: 1 });
+    assert_eq!(
+        common(&["--rate", "5"]).settings(1).unwrap().load,
+        Load::Open { rate_hz: 5.0 }
+    );
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused() {
+    for extra in [
+        &["--version", "4"][..],
+        &["--payload", "23"],
+        &["--rate", "0"],
+        &["--raw", "--threads", "2"],
+        &["--protocol", "xmpp"],
+    ] {
+        assert!(common(extra).settings(1).is_err(), "{extra:?}");
+    }
+    let line = [
+        "nexus-loadgen",
+        "idle",
+        "--server",
+        "127.0.0.1:1883",
+        "--returning",
+    ];
+    assert!(Cli::try_parse_from(line).is_err(), "of which run?");
+    let both = [
+        "nexus-loadgen",
+        "pairs",
+        "--server",
+        "a:1",
+        "--rate",
+        "5",
+        "--window",
+        "2",
+    ];
+    assert!(Cli::try_parse_from(both).is_err());
+}
+
+#[test]
+fn workers_may_speak_another_protocol_elsewhere() {
+    let mqtt = common(&[]);
+    assert_eq!(mqtt.worker_endpoint(Protocol::Mqtt, None), Ok(None));
+    assert!(mqtt.worker_endpoint(Protocol::Xmpp, None).is_err());
+    let there = mqtt
+        .worker_endpoint(Protocol::Xmpp, Some("127.0.0.1:5"))
+        .unwrap()
+        .unwrap();
+    assert_eq!((there.wire, there.ws_path.as_deref()), (Wire::Xmpp, Some("/ws")));
+    let xmpp = common(&["--protocol", "xmpp"]);
+    let there = xmpp
+        .worker_endpoint(Protocol::Mqtt, Some("127.0.0.1:5"))
+        .unwrap()
+        .unwrap();
+    assert_eq!((there.wire, there.ws_path), (Wire::Mqtt(Version::V3), None));
+    assert_eq!(xmpp.endpoint(Wire::Xmpp).unwrap().ws_path.as_deref(), Some("/ws"));
+}
+
+#[test]
+fn a_raw_message_is_as_long_as_the_publish_it_stands_for() {
+    let wire = common(&["--raw"]).settings(1).unwrap().wire;
+    assert_eq!(
+        wire,
+        Wire::Raw {
+            frame_bytes: 2 + 2 + 20 + 100,
+            payload_bytes: 100
+        }
+    );
+}
