@@ -284,8 +284,8 @@ impl Play {
             let until = self.world.elapsed_ns() + ms(200);
             self.run(until);
         }
-        // Whatever is still on its way arrives, too.
-        let until = self.world.elapsed_ns() + 4 * self.world.settle_ns();
+        // Whatever is still on its way arrives, too; what the storage had no room for does at a later tick.
+        let until = self.world.elapsed_ns() + ms(500) + 4 * self.world.settle_ns();
         self.run(until);
         self.judge.check();
         for player in &self.players {
