@@ -76,6 +76,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if !self.table.get_mut(holder).is_some_and(is_kept) {
             return self.new_if_allowed(identity);
         }
+        // Its time may be up, or that of its will; after a restart its client may be faster than its timer.
+        self.follow_due(io, now, holder);
+        if self.table.get_mut(holder).is_none() {
+            return self.new_if_allowed(identity);
+        }
         if fresh && self.batch.is_full() {
             // What is there stays: nothing could take its place.
             return Kept::TooMany;
@@ -130,11 +135,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(mut newcomer) = self.table.remove(newcomer) else {
             return;
         };
-        // Who comes back in time has no will to be published; after a restart its client may be faster than its timer.
-        if let Some(Due::Will(will)) = self.table.get_mut(key).and_then(|entry| entry.session.due(now)) {
-            let identity = self.router.identity(key).cloned();
-            self.publish_will(io, now, identity, Some(will), true);
-        }
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
@@ -283,6 +283,15 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if self.draining || self.waits_for_restore(key) {
             return;
         }
+        self.follow_due(io, now, key);
+        self.settle(io, now);
+    }
+
+    /// What is due by now of a session without a connection happens; of one that has its connection nothing is.
+    fn follow_due<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
         let due = self.table.get_mut(key).and_then(|entry| entry.session.due(now));
         match due {
             Some(Due::Will(will)) => {
@@ -298,7 +307,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             }
             None => self.rearm(io, key),
         }
-        self.settle(io, now);
     }
 
     /// Writes down a session that is kept, as it is now.

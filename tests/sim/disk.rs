@@ -1,7 +1,7 @@
 //! The disk under the simulated daemon: batches of all shards in one queue, committed together after a while, in
 //! order, each group as a whole. What is not committed at a crash is gone; the group on its way may be either.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nexus::codec::mqtt::packet::PacketId;
 use nexus::hub::{Row, Stored};
@@ -78,7 +78,39 @@ impl Disk {
         })
     }
 
-    /// All sessions.
+    fn numbers(&self, table: Table) -> impl Iterator<Item = u64> {
+        let number = |key: &[u8]| u64::from_be_bytes(key[..8].try_into().unwrap());
+        self.of(table).map(move |(key, _)| number(key))
+    }
+
+    /// The highest number that a session has, or had of which rows are left.
+    pub(crate) fn last_number(&self) -> u64 {
+        let all = [Table::Sessions, Table::Outbound, Table::Inbound];
+        all.into_iter()
+            .flat_map(|table| self.numbers(table))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Sessions that were over before it was written who had got a message of theirs.
+    pub(crate) fn orphans(&self) -> BTreeSet<u64> {
+        let sessions: BTreeSet<u64> = self.numbers(Table::Sessions).collect();
+        let numbers = self.numbers(Table::Inbound);
+        numbers.filter(|number| !sessions.contains(number)).collect()
+    }
+
+    /// How many sessions there are, and rows of messages on their way to and from those.
+    pub(crate) fn left(&self) -> [usize; 3] {
+        let orphans = self.orphans();
+        let inbound = self.numbers(Table::Inbound);
+        [
+            self.numbers(Table::Sessions).count(),
+            self.numbers(Table::Outbound).count(),
+            inbound.filter(|number| !orphans.contains(number)).count(),
+        ]
+    }
+
+    /// All sessions. That an exchange was begun may not have lasted where it has who had got its message.
     pub(crate) fn sessions(&self) -> Vec<Session> {
         let mut all: Vec<Session> = Vec::new();
         for (key, row) in self.of(Table::Sessions) {
@@ -103,9 +135,11 @@ impl Disk {
                 session.outbound.push((seq, row));
             }
             for (id, value) in self.of(Table::Inbound).filter_map(own) {
-                if let Ok(id) = id[..].try_into() {
-                    let id = PacketId::new(u16::from_be_bytes(id)).unwrap();
-                    session.inbound.push((id, !value.is_empty()));
+                let is_begun = id.len() == 2;
+                let id = PacketId::new(u16::from_be_bytes([id[0], id[1]])).unwrap();
+                match session.inbound.last_mut() {
+                    Some((last, spread)) if *last == id => *spread = true,
+                    _ => session.inbound.push((id, !is_begun || !value.is_empty())),
                 }
             }
         }

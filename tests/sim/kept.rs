@@ -2,8 +2,22 @@
 //! addresses over and come back on any shard, and a daemon that crashes with all that is not on its disk.
 //!
 //! Invariants: what was acknowledged at QoS 1 or 2 reaches whoever had subscribed, QoS 2 once, each sender's messages
-//! in order; a session that was told anything is there when its client comes back; nobody has two; what is retained is
-//! the last message that was acknowledged.
+//! in order; QoS 0 comes once at most, in order, and is lost only with a connection; a session that was told anything is
+//! there when its client comes back; nobody has two; what is retained is the last message that was acknowledged; when all
+//! is said, nothing is left on the disk but the sessions and what is retained.
+//!
+//! What is left to `src/hub/tests/crashes.rs`: groups, wills, and sessions that expire.
+//!
+//! Faults that were put into the core to see whether they are found, each within 300 seeds:
+//!
+//! * here: the row of a message deleted when it is sent, or at PUBREC; a QoS 2 PUBLISH sent before its row lasts; PUBREL
+//!   in another order after a restart; PUBACK and PUBREC before the batch lasts, on the sender's shard or on another;
+//!   PUBCOMP before it lasts that the exchange is over; an exchange, a subscription or who has received not written down;
+//!   a batch dropped that the storage had no room for; versions of retained messages compared the wrong way; QoS 0 that
+//!   overtakes QoS 2;
+//! * there: a group that has received not written down; a member's shard that answers before its row lasts; the row of a
+//!   will deleted at once, or never; a will that waits lost at a restart, published though its client is back, or published
+//!   twice; the time that a session was away forgotten, or not written down.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,6 +117,9 @@ impl Play {
                     self.crashes += 1;
                     let shards = self.world.random.random_range(1..5);
                     self.world.crash(shards);
+                    for player in 0..self.players.len() {
+                        self.judge.loses(player);
+                    }
                     self.down_until = self.world.elapsed_ns() + self.world.settle_ns();
                 }
                 Heard::Act(player) => self.act(player),
@@ -119,6 +136,7 @@ impl Play {
         if let Some(player) = self.player_of(conn) {
             self.players[player].client.lost();
             self.players[player].conn = None;
+            self.judge.loses(player);
         }
     }
 
@@ -166,6 +184,7 @@ impl Play {
         let own = &mut self.players[player];
         own.conn = Some(conn);
         let bytes = own.client.connect(clean);
+        self.judge.loses(player);
         if clean {
             self.judge.forgets(player);
             self.judge.sender_forgets(player);
@@ -190,6 +209,7 @@ impl Play {
                 let conn = own.conn.take().unwrap();
                 own.client.lost();
                 self.world.break_off(conn);
+                self.judge.loses(player);
             }
             15..=25 => self.subscribe(player),
             _ => self.publish(player),
@@ -224,7 +244,7 @@ impl Play {
         let qos = if retain {
             1 + u8::from(player.is_multiple_of(2))
         } else {
-            self.world.random.random_range(1..3)
+            [0, 1, 1, 2, 2][self.world.random.random_range(0..5_usize)]
         };
         let known = self.world.elapsed_ns().saturating_sub(self.world.settle_ns());
         let mut owed = Vec::new();
@@ -235,6 +255,14 @@ impl Play {
             }
         }
         let (mark, text) = self.judge.sends(player, &topic, qos, retain, owed);
+        for (away, _) in self
+            .players
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| !other.client.is_attached())
+        {
+            self.judge.loses(away);
+        }
         let bytes = self.players[player]
             .client
             .publish(mark, &topic, qos, retain, &text);
@@ -256,10 +284,18 @@ impl Play {
             let until = self.world.elapsed_ns() + ms(200);
             self.run(until);
         }
-        // Whatever is still on its way arrives, too.
-        let until = self.world.elapsed_ns() + 4 * self.world.settle_ns();
+        // Whatever is still on its way arrives, too; what the storage had no room for does at a later tick.
+        let until = self.world.elapsed_ns() + ms(500) + 4 * self.world.settle_ns();
         self.run(until);
         self.judge.check();
+        for player in &self.players {
+            assert!(player.client.is_quiet(), "{:?} waits for ever", player.client);
+        }
+        assert_eq!(
+            self.world.left_on_disk(),
+            [self.players.len(), 0, 0],
+            "what is left on the disk"
+        );
         let attached = self.world.sum(|shard| shard.sessions.get());
         let offline = self.world.sum(|shard| shard.sessions_offline.get());
         assert_eq!((attached, offline), (self.players.len() as u64, 0), "sessions");

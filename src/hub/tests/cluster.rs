@@ -32,16 +32,20 @@ pub(super) struct Cluster {
     queue: VecDeque<(usize, u64, Journal)>,
     /// Parcels on their way, by the shards they come from and go to.
     paths: BTreeMap<(usize, usize), VecDeque<Parcel>>,
+    /// Batches wait long for the disk: more is said before they last.
+    is_disk_slow: bool,
     now: Now,
     next_conn: u32,
 }
 
 impl Cluster {
     pub(super) fn new(shards: usize, seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
         let mut cluster = Self {
             places: Vec::new(),
             clients: Vec::new(),
-            random: StdRng::seed_from_u64(seed),
+            is_disk_slow: random.random_bool(0.5),
+            random,
             rows: Rows::new(),
             queue: VecDeque::new(),
             paths: BTreeMap::new(),
@@ -160,6 +164,12 @@ impl Cluster {
             }
             while self.carry() {}
         }
+    }
+
+    /// The clock goes on; nothing happens meanwhile.
+    pub(super) fn pass(&mut self, seconds: u64) {
+        self.now.instant = self.now.instant + Duration::from_secs(seconds);
+        self.now.unix_ms += 1_000 * seconds;
     }
 
     /// What happened on a shard leaves it: first what has to last, then what others are told.
@@ -286,6 +296,7 @@ impl Cluster {
                 self.flush(shard);
             }
             1 => drop(self.carry()),
+            2 if self.is_disk_slow && self.random.random_bool(0.8) => {}
             2 => drop(self.commit()),
             _ => {
                 let client = self.random.random_range(0..self.clients.len());
@@ -294,26 +305,30 @@ impl Cluster {
         }
     }
 
+    /// What is due by now happens.
+    pub(super) fn tick(&mut self) {
+        for place in &mut self.places {
+            place.hub.tick(&mut place.machine, self.now);
+            let due: Vec<u64> = place
+                .machine
+                .timers
+                .iter()
+                .filter(|(_, (at, _))| *at <= self.now.instant)
+                .map(|(id, _)| *id)
+                .collect();
+            for id in due {
+                if let Some((_, timer)) = place.machine.timers.remove(&id) {
+                    place.hub.timer(&mut place.machine, self.now, timer);
+                }
+            }
+        }
+    }
+
     /// Everything happens until nothing is left, over some ticks.
     pub(super) fn settle(&mut self) {
         for _ in 0..3 {
-            self.now.instant = self.now.instant + Duration::from_millis(1_000);
-            self.now.unix_ms += 1_000;
-            for place in &mut self.places {
-                place.hub.tick(&mut place.machine, self.now);
-                let due: Vec<u64> = place
-                    .machine
-                    .timers
-                    .iter()
-                    .filter(|(_, (at, _))| *at <= self.now.instant)
-                    .map(|(id, _)| *id)
-                    .collect();
-                for id in due {
-                    if let Some((_, timer)) = place.machine.timers.remove(&id) {
-                        place.hub.timer(&mut place.machine, self.now, timer);
-                    }
-                }
-            }
+            self.pass(1);
+            self.tick();
             loop {
                 let mut any = false;
                 for shard in 0..self.places.len() {

@@ -18,6 +18,8 @@ pub(super) struct Login {
     pub(super) expiry_s: u32,
     /// Topic, payload and QoS.
     pub(super) will: Option<(String, String, QoS)>,
+    /// How long its will waits for it to come back, in seconds.
+    pub(super) delay_s: u32,
 }
 
 impl Login {
@@ -25,11 +27,13 @@ impl Login {
         clean: false,
         expiry_s: u32::MAX,
         will: None,
+        delay_s: 0,
     };
     pub(super) const PASSING: Self = Self {
         clean: true,
         expiry_s: 0,
         will: None,
+        delay_s: 0,
     };
 }
 
@@ -50,6 +54,8 @@ pub(super) struct Client {
     pub(super) login: Login,
     connection: Option<(usize, u32)>,
     attached: bool,
+    /// Session Present, when it came in last.
+    pub(super) resumed: bool,
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     last_id: u16,
@@ -72,6 +78,7 @@ impl Client {
             login,
             connection: None,
             attached: false,
+            resumed: false,
             inbox: Vec::new(),
             outbox: Vec::new(),
             last_id: 0,
@@ -120,12 +127,13 @@ impl Client {
         self.lost();
         self.connection = Some((shard, conn));
         let (account, login) = (self.account(), self.login.clone());
+        let delay = [Property::WillDelayInterval(login.delay_s)];
         let will = login.will.as_ref().map(|(topic, payload, qos)| Will {
             topic,
             payload: payload.as_bytes(),
             qos: *qos,
             retain: false,
-            properties: Properties::EMPTY,
+            properties: Properties::list(&delay),
         });
         self.say(&Packet::Connect(Connect {
             version: VERSION,
@@ -244,7 +252,7 @@ impl Client {
     }
 
     fn came_in(&mut self, present: bool) {
-        self.attached = true;
+        (self.attached, self.resumed) = (true, present);
         if !present {
             self.taken.clear();
             self.sent.retain(|sent| !sent.received);

@@ -220,3 +220,147 @@ fn mqtt5_3_1_3_2_a_will_comes_once_whatever_crashes() {
     }
     println!("{doubled} of QoS 1 came twice");
 }
+
+/// Seconds that a will waits, and that a session lasts, where they do not begin at once or last for good.
+const WAITS_S: u32 = 100;
+
+/// Crashes after some steps each, over at most 60 seconds.
+fn crashes(cluster: &mut Cluster) {
+    use rand::Rng;
+    for _ in 0..2 {
+        some_steps(cluster, 40);
+        let seconds = cluster.random.random_range(0..30);
+        cluster.pass(seconds);
+        cluster.crash();
+    }
+}
+
+/// More than all have to wait passes, in two steps with crashes between.
+fn overdue(cluster: &mut Cluster) {
+    for _ in 0..2 {
+        cluster.pass(2 * u64::from(WAITS_S));
+        cluster.tick();
+        some_steps(cluster, 60);
+        cluster.crash();
+    }
+    cluster.settle();
+    cluster.pass(2 * u64::from(WAITS_S));
+    cluster.settle();
+}
+
+/// A client whose will waits, one who hears it, and a group of two.
+fn mourned(shards: usize, seed: u64, qos: QoS) -> Cluster {
+    let mut cluster = Cluster::new(shards, seed);
+    let owner = cluster.client(Login {
+        will: Some(("a".to_owned(), "gone".to_owned(), qos)),
+        delay_s: WAITS_S,
+        ..Login::LASTING
+    });
+    for filter in ["a", GROUP, GROUP] {
+        let client = cluster.client(Login::LASTING);
+        cluster.clients[client].subscribes(filter, QoS::ExactlyOnce);
+        cluster.connect(client);
+        cluster.settle();
+    }
+    cluster.connect(owner);
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn mqtt5_3_1_3_2_2_a_will_that_waits_comes_once_unless_its_client_is_back_in_time() {
+    for seed in 0..600 {
+        let qos = if seed % 3 == 0 {
+            QoS::AtLeastOnce
+        } else {
+            QoS::ExactlyOnce
+        };
+        let is_back_in_time = seed % 2 == 0;
+        let mut cluster = mourned(1 + usize::try_from(seed % 4).unwrap(), seed, qos);
+        cluster.break_off(0);
+        crashes(&mut cluster);
+        if is_back_in_time {
+            // It leaves no other will.
+            cluster.clients[0].login.will = None;
+            come_back(&mut cluster);
+            cluster.break_off(0);
+            overdue(&mut cluster);
+        } else {
+            for client in 1..4 {
+                cluster.connect(client);
+            }
+            cluster.settle();
+            assert_eq!(times(&cluster, &[1, 2, 3], "gone"), 0, "seed {seed}: too early");
+            overdue(&mut cluster);
+        }
+        come_back(&mut cluster);
+        for among in [&[1][..], &[2, 3]] {
+            let heard = times(&cluster, among, "gone");
+            assert!(
+                heard > 0 || is_back_in_time,
+                "seed {seed}: {among:?} have not heard the will"
+            );
+            let most = match (is_back_in_time, qos) {
+                (true, _) => 0,
+                (false, QoS::ExactlyOnce) => 1,
+                (false, _) => usize::MAX,
+            };
+            assert!(heard <= most, "seed {seed}: {among:?} heard it {heard} times");
+        }
+        assert_eq!(cluster.stored(Table::Sessions), 4, "seed {seed}: of the will");
+        assert_eq!(cluster.stored(Table::Inbound), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn mqtt5_3_1_2_11_2_a_session_lasts_as_long_as_it_asked_for_whatever_crashes() {
+    for seed in 0..400 {
+        let mut cluster = Cluster::new(1 + usize::try_from(seed % 4).unwrap(), seed);
+        let publisher = cluster.client(Login::LASTING);
+        let away = cluster.client(Login {
+            expiry_s: WAITS_S,
+            ..Login::LASTING
+        });
+        cluster.clients[away].subscribes("a", QoS::ExactlyOnce);
+        for client in [publisher, away] {
+            cluster.connect(client);
+            cluster.settle();
+        }
+        cluster.break_off(away);
+        let is_known_at_restart = seed % 3 == 0;
+        if is_known_at_restart {
+            cluster.settle();
+        }
+        for (text, qos) in [("1", QoS::AtLeastOnce), ("2", QoS::ExactlyOnce)] {
+            cluster.clients[publisher].publishes("a", text, qos);
+        }
+        crashes(&mut cluster);
+        cluster.connect(publisher);
+        cluster.settle();
+        let is_back_in_time = seed % 2 == 0;
+        if !is_back_in_time {
+            // For one whose end is not known the time begins with each restart.
+            cluster.pass(2 * u64::from(WAITS_S));
+            if is_known_at_restart {
+                cluster.crash();
+            } else if seed % 5 == 0 {
+                overdue(&mut cluster);
+            }
+        }
+        cluster.connect(away);
+        some_steps(&mut cluster, 200);
+        come_back(&mut cluster);
+        assert_eq!(cluster.clients[away].resumed, is_back_in_time, "seed {seed}");
+        for text in ["1", "2"] {
+            let heard = times(&cluster, &[away], text);
+            assert_eq!(heard > 0, is_back_in_time, "seed {seed}: {text}");
+            assert!(
+                heard <= 1 || text == "1",
+                "seed {seed}: {text} of QoS 2 came {heard} times"
+            );
+        }
+        assert_eq!(cluster.stored(Table::Sessions), 2, "seed {seed}");
+        assert_eq!(cluster.stored(Table::Registrations), 1, "seed {seed}");
+        assert_eq!(cluster.stored(Table::Outbound), 0, "seed {seed}");
+    }
+}

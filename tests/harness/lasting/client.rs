@@ -1,6 +1,6 @@
 //! One client: what it remembers beyond its connections (4.1), and what it says when it is back (4.4).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::judge::Mark;
 use super::wire::{self, Publish};
@@ -58,8 +58,8 @@ pub(crate) struct Client {
     anew: bool,
     last_id: u16,
     unanswered: VecDeque<Sent>,
-    /// QoS 2 messages of the daemon whose PUBREL is to come.
-    taken: BTreeSet<u16>,
+    /// QoS 2 messages of the daemon whose PUBREL is to come, in the order of PUBREC.
+    taken: VecDeque<u16>,
     /// Filters that are not acknowledged, with the identifier of the SUBSCRIBE on this connection.
     asked: Vec<(String, u8, u16)>,
 }
@@ -77,7 +77,7 @@ impl Client {
             anew: false,
             last_id: 0,
             unanswered: VecDeque::new(),
-            taken: BTreeSet::new(),
+            taken: VecDeque::new(),
             asked: Vec::new(),
         }
     }
@@ -147,22 +147,24 @@ impl Client {
         wire::subscribe(self.login.version, id, filter, qos)
     }
 
-    /// A message of QoS 1 or 2; said now, if it is attached, and until it is acknowledged.
+    /// A message; said now, if it is attached, and one of QoS 1 or 2 until it is acknowledged.
     pub(crate) fn publish(&mut self, mark: Mark, topic: &str, qos: u8, retain: bool, text: &str) -> Vec<u8> {
         let packet = Publish {
             dup: false,
             qos,
             retain,
             topic: topic.to_owned(),
-            id: self.next_id(),
+            id: if qos == 0 { 0 } else { self.next_id() },
             payload: text.to_owned(),
         };
         let bytes = wire::publish(self.login.version, &packet);
-        self.unanswered.push_back(Sent {
-            mark,
-            packet,
-            received: false,
-        });
+        if qos > 0 {
+            self.unanswered.push_back(Sent {
+                mark,
+                packet,
+                received: false,
+            });
+        }
         if self.attached { bytes } else { Vec::new() }
     }
 
@@ -199,7 +201,10 @@ impl Client {
             0x40 | 0x50 => self.acknowledged(packet, heard, answer),
             0x60 => {
                 let (id, _) = wire::answered(packet);
-                self.taken.remove(&id);
+                if let Some(at) = self.taken.iter().position(|taken| *taken == id) {
+                    assert_eq!(at, 0, "[MQTT-4.6.0-4] PUBREL {id} of {:?}", self.taken);
+                    self.taken.pop_front();
+                }
                 answer.extend(wire::ack(0x70, id));
             }
             0x70 => {
@@ -283,10 +288,11 @@ impl Client {
             1 => answer.extend(wire::ack(0x40, publish.id)),
             _ => {
                 answer.extend(wire::ack(0x50, publish.id));
-                if !self.taken.insert(publish.id) {
+                if self.taken.contains(&publish.id) {
                     assert!(publish.dup, "[MQTT-3.3.1-1] {publish:?} is a repetition");
                     return;
                 }
+                self.taken.push_back(publish.id);
             }
         }
         heard.push(Heard::Message {

@@ -89,10 +89,12 @@ pub(crate) fn subscribe(version: u8, id: u16, filter: &str, qos: u8) -> Vec<u8> 
     packet(0x82, &body)
 }
 
-/// A PUBLISH of QoS 1 or 2.
+/// A PUBLISH; one of QoS 0 has no identifier.
 pub(crate) fn publish(version: u8, publish: &Publish) -> Vec<u8> {
     let mut body = counted(&publish.topic);
-    body.extend(publish.id.to_be_bytes());
+    if publish.qos > 0 {
+        body.extend(publish.id.to_be_bytes());
+    }
     body.extend((version == 5).then_some(0));
     body.extend(publish.payload.as_bytes());
     let first = 0x30 | u8::from(publish.dup) << 3 | publish.qos << 1 | u8::from(publish.retain);

@@ -11,6 +11,9 @@ use super::{Path, World};
 use crate::disk::Disk;
 use crate::events::Event;
 
+/// Of so many batches one is given back, since those before it leave no room; a later turn brings it again.
+const NO_ROOM: f64 = 0.05;
+
 impl World {
     /// Starts a daemon of so many shards, on what is on the disk.
     pub(super) fn start(&mut self, shards: usize) {
@@ -37,16 +40,20 @@ impl World {
         let config = self.shards[0].config.clone();
         let home = config.homes();
         let sessions = disk.sessions();
-        let last = sessions.iter().map(|session| session.stored.number).max();
+        let (last, orphans) = (disk.last_number(), disk.orphans());
         for shard in &mut self.shards {
             for (channel, row) in disk.retained() {
                 let message = Retained::decode(now, channel, row).expect("a retained message is whole");
                 shard.hub.restore_retained(message);
             }
-            for (number, key, value) in disk.received() {
+            let is_orphan = |number: &u64| orphans.contains(number);
+            for (number, key, value) in disk.received().filter(|row| !is_orphan(&row.0)) {
                 assert!(shard.hub.restore_received(number, key, value), "who received");
             }
-            shard.hub.numbered_up_to(last.unwrap_or(0));
+            shard.hub.numbered_up_to(last);
+        }
+        for number in orphans {
+            self.shards[0].hub.forget(number);
         }
         for session in sessions {
             let place = usize::from(home(session.stored.address().unwrap()));
@@ -85,7 +92,11 @@ impl World {
         let batch = self.shards[place].hub.take_batch();
         if let Some(disk) = &mut self.disk {
             if let Some((batch, journal)) = batch {
-                disk.submit(place, batch, journal);
+                if self.random.random_bool(NO_ROOM) {
+                    self.shards[place].hub.keep_batch(batch, journal);
+                } else {
+                    disk.submit(place, batch, journal);
+                }
             }
             return self.commit_next();
         }
@@ -96,6 +107,11 @@ impl World {
         shard.durable_at = shard.durable_at.max(self.now + delay);
         let after = shard.durable_at - self.now;
         self.at(after, Event::Durable(place, batch));
+    }
+
+    /// See [`Disk::left`].
+    pub(crate) fn left_on_disk(&self) -> [usize; 3] {
+        self.disk.as_ref().unwrap().left()
     }
 
     fn commit_next(&mut self) {
