@@ -25,6 +25,8 @@ enum Waiting {
     Session(SessionKey),
     /// A session is to be told what came of something.
     Complete(SessionKey, Ticket, Completion),
+    /// A session may be told that it is attached: the earlier one that it replaces has ended for good.
+    Welcome(SessionKey),
     /// What a session left goes on to others, now that it is known to be left.
     Left(u64),
     /// A member of a group of this app gets a message, now that nothing else holds it.
@@ -114,6 +116,11 @@ impl Batch {
     pub(super) fn complete(&mut self, key: SessionKey, ticket: Ticket, completion: Completion) {
         self.waiting
             .push_back((self.number, Waiting::Complete(key, ticket, completion)));
+    }
+
+    /// A session is told that it is attached once this batch lasts.
+    pub(super) fn welcome(&mut self, key: SessionKey) {
+        self.waiting.push_back((self.number, Waiting::Welcome(key)));
     }
 
     /// What a session left goes on once this batch lasts.
@@ -269,6 +276,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Some((_, Waiting::Complete(key, ticket, completion))) => {
                     self.registered(io, now, key, ticket, completion);
                 }
+                Some((_, Waiting::Welcome(key))) => self.may_be_welcomed(io, now, key),
                 Some((_, Waiting::Left(number))) => self.left_lasts(io, now, number),
                 Some((_, Waiting::Give(to, app, message))) => {
                     self.route(io, now, |router, port| {

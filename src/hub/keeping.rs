@@ -36,6 +36,8 @@ pub(super) enum Kept {
     Here(SessionKey),
     /// Here, anew.
     New,
+    /// Here, anew, in place of an earlier one that has just ended.
+    Anew,
     /// Not at all: there are too many, or nothing new can be made to last just now.
     TooMany,
 }
@@ -91,7 +93,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if self.table.get_mut(holder).is_some_and(is_offline) {
             return Kept::Here(holder);
         }
-        self.new_if_allowed(identity)
+        match self.new_if_allowed(identity) {
+            Kept::New => Kept::Anew,
+            other => other,
+        }
     }
 
     fn new_if_allowed(&self, identity: &Identity) -> Kept {

@@ -10,7 +10,7 @@ use rand::RngCore;
 use super::Hub;
 use super::io::{HubTimer, Io};
 use super::keeping::Kept;
-use super::table::{Prelogin, State};
+use super::table::{Prelogin, State, Welcome};
 use crate::limits;
 use crate::route::{
     Account, Authenticate, Bind, Grants, Identity, Login, Registration, SessionId, SessionKey,
@@ -343,6 +343,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Kept::Elsewhere(home) => return self.move_home(io, key, home, admitted),
                 Kept::Here(earlier) => return self.go_on(io, now, key, earlier, admitted.grants),
                 Kept::New => self.begin_keeping(key, &identity),
+                Kept::Anew => {
+                    self.begin_keeping(key, &identity);
+                    self.welcome_once_durable(key);
+                }
                 Kept::TooMany => return self.refuse_login(io, now, key, LoginFailure::QuotaExceeded),
             }
         }
@@ -401,6 +405,27 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         self.close(io, key);
     }
 
+    /// Has a session that replaces an earlier one wait for the batch in which that one ends.
+    fn welcome_once_durable(&mut self, key: SessionKey) {
+        if let Some(prelogin) = self.prelogin(key) {
+            prelogin.welcome = Welcome::OnceDurable;
+            self.batch.welcome(key);
+        }
+    }
+
+    /// A session need not wait any more before it is told that it is attached.
+    pub(super) fn may_be_welcomed<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let Some(prelogin) = self.prelogin(key) else {
+            return;
+        };
+        if std::mem::replace(&mut prelogin.welcome, Welcome::AtOnce) == Welcome::Due {
+            self.attach(io, now, key);
+        }
+    }
+
     pub(super) fn attach<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
     where
         I: Io<Conn = C, Shared = S>,
@@ -415,6 +440,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(identity) = self.router.identity(key) else {
             return;
         };
+        if let Some(prelogin) = &mut entry.prelogin
+            && prelogin.welcome != Welcome::AtOnce
+        {
+            prelogin.welcome = Welcome::Due;
+            return;
+        }
         entry.state = State::Attached;
         self.metrics.connected(entry.session.protocol(), true);
         if let Some(mut prelogin) = entry.prelogin.take() {

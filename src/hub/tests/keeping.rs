@@ -105,12 +105,13 @@ fn who_begins_anew_gives_up_what_was_there() {
         world.send(3, "fresh\n");
         world.send(3, HEARER);
         world.verdict(Ok(grants()));
-        assert_eq!(world.heard(3), format!("you are {ALICE}/w1\n"));
+        assert_eq!(world.heard(3), "", "before the end of the earlier one lasts");
         let deleted = commit(&mut world)
             .into_iter()
             .filter(|(_, value)| value.is_none())
             .count();
         assert_eq!(deleted, 4, "a row of each table");
+        assert_eq!(world.heard(3), format!("you are {ALICE}/w1\n"));
         world.log_in(2, BOB, "w2");
         world.send(2, "pub a x\n");
         assert_eq!(world.heard(3), "");
@@ -191,6 +192,7 @@ fn mqtt5_3_1_3_2_2_a_will_waits_for_its_delay_unless_the_session_ends_or_goes_on
     world.send(5, HEARER);
     world.verdict(Ok(grants()));
     assert!(said(&mut world));
+    commit(&mut world);
     // Without a delay it does not wait for anything.
     world.send(5, "will gone\n");
     world.closed(5);
