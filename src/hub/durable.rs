@@ -188,11 +188,10 @@ impl Batch {
 
     /// Whether a group has had the message of a mark before the restart.
     pub(super) fn has_group_had(&self, mark: Mark, app: &str, share: &Share<'_>) -> bool {
-        let group = rows::group(app, share);
         mark.again
             && self
                 .groups_had
-                .contains(&(mark.session.get(), mark.exchange, group))
+                .contains(&(mark.session.get(), mark.exchange, rows::group(app, share)))
     }
 
     /// Somebody has had the message of an exchange before the restart.

@@ -1,7 +1,9 @@
 //! One connection's TLS.
 //!
-//! Invariant: ciphertext that is no whole record yet, and nothing else, is in `incoming`, which is without memory of its
-//! own while the connection is idle. No plaintext is kept here.
+//! Invariants: ciphertext that is no whole record yet, or of which a message of the handshake is not whole, and nothing
+//! else, is in `incoming`, which is without memory of its own while the connection is idle. No plaintext is kept here. The
+//! library remembers places in what it was given and did not use: it is always given just that again, to write, too; and
+//! after a fault nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -127,6 +129,7 @@ impl Tls {
         incoming.drain(..reading.used.min(incoming.len()));
         if incoming.len() > limits::TLS_INCOMING_BYTES_MAX {
             reading.fault.get_or_insert(Fault::TooLarge);
+            self.phase = Phase::Closed;
         } else if reading.fault.is_none() {
             self.incoming = incoming;
         }
@@ -189,12 +192,10 @@ impl Tls {
         reading
     }
 
-    /// The alert that a fault has left behind.
+    /// The alert that a fault has left behind, if one has: the library must not read anything again then.
     fn say_alert(&mut self, wire: &mut Vec<u8>) {
-        while let UnbufferedStatus {
-            state: Ok(ConnectionState::EncodeTlsData(data)),
-            ..
-        } = self.machine.process_tls_records(&mut [])
+        while self.machine.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(data)) = self.machine.process_tls_records(&mut []).state
         {
             encode(data, wire);
         }
@@ -235,24 +236,30 @@ impl Tls {
         len: usize,
         seal: impl FnOnce(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> bool {
-        loop {
-            match self.machine.process_tls_records(&mut []).state {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let is_written = loop {
+            let UnbufferedStatus { discard, state, .. } = self.machine.process_tls_records(&mut incoming);
+            match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let (from, records) = (wire.len(), len / FRAGMENT_BYTES_MAX + 2);
                     wire.resize(from + len + records * SEAL_BYTES_MAX, 0);
                     let room = wire.get_mut(from..).unwrap_or_default();
                     let written = seal(&mut traffic, room);
                     wire.truncate(from + *written.as_ref().unwrap_or(&0));
-                    return written.is_ok();
+                    incoming.drain(..discard.min(incoming.len()));
+                    break written.is_ok();
                 }
                 Ok(ConnectionState::EncodeTlsData(data)) => {
                     encode(data, wire);
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => {}
-                _ => return false,
+                _ => break false,
             }
-        }
+            incoming.drain(..discard.min(incoming.len()));
+        };
+        self.incoming = incoming;
+        is_written
     }
 
     /// Gives back the memory of what is empty.

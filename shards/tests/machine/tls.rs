@@ -1,5 +1,7 @@
 //! TLS, seen by a client of its own: what a tenant sends and gets is what it would be in clear.
 
+mod hostile;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -89,8 +89,9 @@ fn wrong_usage_ends_with_exit_code_2() {
         &format!("service grant --uid {UID} --app etest --kind free"),
         "serve --shards 0",
         "serve --mqtt 1883",
-        // A face that is not there is refused, not left out in silence.
         "serve --mqtts 8883",
+        "serve --tls none",
+        // A face that is not there is refused, not left out in silence.
         "serve --xmpp 127.0.0.1:5222",
     ] {
         let error = parsed(line).expect_err(line);
