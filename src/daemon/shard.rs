@@ -345,6 +345,7 @@ impl App for Shard {
 
     fn flush(&mut self, plane: &mut Plane<Parcel>) {
         self.has_more = false;
+        self.control.wake();
         // Before the parcels: what another shard writes because of them comes after it.
         self.store(plane);
         let mut kept = false;

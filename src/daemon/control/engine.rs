@@ -274,7 +274,14 @@ impl Engine {
         }
     }
 
-    fn pause(&self, now: Now) -> Duration {
+    /// Whether a turn has anything to do. A thread that was unparked while it worked finds out by itself what it was
+    /// unparked for, and is to be spared a snapshot of nothing.
+    pub(super) fn is_due(&self, now: Now) -> bool {
+        self.outbox.is_holding() || self.pause(now).is_zero()
+    }
+
+    /// How long nothing will be unless somebody unparks the thread.
+    pub(super) fn pause(&self, now: Now) -> Duration {
         if self.outbox.is_holding() {
             return Duration::from_millis(limits::CONTROL_RETRY_MS);
         }

@@ -162,7 +162,12 @@ impl Drop for Running {
 fn run(mut engine: Engine, running: &Running) {
     let clock = Clock::start();
     while !running.port.is_asked_to_stop() {
-        let pause = engine.turn(clock.now());
+        let now = clock.now();
+        let pause = if engine.is_due(now) {
+            engine.turn(now)
+        } else {
+            engine.pause(now)
+        };
         if !pause.is_zero() {
             // An unpark since the queue was looked at makes this return at once.
             std::thread::park_timeout(pause);

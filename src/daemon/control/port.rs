@@ -44,15 +44,21 @@ impl ControlPort {
         }
     }
 
-    /// Asks for a verdict, which comes to the inbox of the session's shard. Gives the request back if the
-    /// queue is full or the thread has ended: the login cannot be decided just now.
+    /// Asks for a verdict, which comes to the inbox of the session's shard; [`ControlPort::wake`] is to follow. Gives
+    /// the request back if the queue is full or the thread has ended: the login cannot be decided just now.
     pub fn login(&self, request: LoginRequest) -> Result<(), LoginRequest> {
         if !self.running.load(Ordering::Acquire) {
             return Err(request);
         }
-        self.logins.push(request)?;
-        self.unpark();
-        Ok(())
+        self.logins.push(request)
+    }
+
+    /// Wakes the thread if logins wait for it. Once for all logins of a turn: each waking may cost two switches of
+    /// threads, and what comes together is decided in one snapshot.
+    pub fn wake(&self) {
+        if !self.logins.is_empty() {
+            self.unpark();
+        }
     }
 
     /// The next message for a shard, if there is one. Only that shard calls this.

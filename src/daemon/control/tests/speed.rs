@@ -93,6 +93,7 @@ fn in_flight(
     while answered < logins {
         while asked < logins && asked - answered < window {
             assert!(port.login(make(asked)).is_ok());
+            port.wake();
             asked += 1;
         }
         match port.next(0) {
@@ -124,6 +125,7 @@ fn one_at_a_time(
             let request = make(n);
             let begun = clock.now().instant;
             assert!(port.login(request).is_ok());
+            port.wake();
             let message = loop {
                 if let Some(message) = port.next(0) {
                     break message;
