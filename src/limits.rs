@@ -256,6 +256,9 @@ pub const THROTTLE_ENTRIES_MAX: usize = 262_144;
 pub const DENIAL_MS: u64 = 50;
 /// Derived SCRAM keys that are remembered, the oldest forgotten first: about 10 MiB.
 pub const SCRAM_KEYS_MAX: usize = 65_536;
+/// Secrets that were right lately, and users whose services were looked up lately, the oldest forgotten first: about
+/// 20 MiB.
+pub const RECENT_LOGINS_MAX: usize = 65_536;
 
 // The store and its control thread.
 /// How long a command waits for another one to finish writing.

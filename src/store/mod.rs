@@ -5,6 +5,7 @@
 //! the same time whatever its outcome; an unknown account costs what a wrong secret costs.
 
 pub mod login;
+pub mod recent;
 pub mod scram;
 pub mod secret;
 pub mod throttle;

@@ -24,6 +24,8 @@ pub struct Key {
     pub credential: CredentialId,
     /// What verifies it.
     pub proof: Proof,
+    /// It is good for one resource alone.
+    pub is_bound: bool,
 }
 
 /// How a secret is verified.
@@ -63,6 +65,11 @@ impl Shown {
             whole: Choice::from(u8::from(shown.len() == password.len())),
             may_be_weak: password.len() <= limits::SECRET_BYTES_MAX,
         }
+    }
+
+    /// Whether it may be a secret at all.
+    pub fn is_whole(&self) -> bool {
+        self.whole.into()
     }
 
     /// What it is looked up by.
@@ -124,6 +131,7 @@ pub fn decide(key: &StoreKey, account: &str, keys: &[Key], shown: &Shown, work: 
             Some(Key {
                 credential,
                 proof: Proof::Fast { verifier, .. },
+                ..
             }) => (verifier.0, credential.0),
             // Compared all the same; a credential of 0 is no match.
             Some(Key {
@@ -201,6 +209,7 @@ mod tests {
                 verifier: store_key().verifier(secret.as_bytes()),
                 is_derived: id.is_multiple_of(2),
             },
+            is_bound: false,
         }
     }
 
@@ -209,6 +218,7 @@ mod tests {
         Key {
             credential: CredentialId(id),
             proof: Proof::Slow(scram::sha256(secret.as_bytes(), &salt, scram::ITERATIONS).stored_key),
+            is_bound: false,
         }
     }
 

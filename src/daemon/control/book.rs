@@ -12,10 +12,10 @@ use crate::store::{StoreKey, Verifier, scram};
 
 /// The secret with this MAC, and weak ones, which have none; each is one place in the index.
 pub(super) const PASSWORD_LOOK_UP: &str =
-    "SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_password
+    "SELECT id, verifier, scram_sha256, resource != '' FROM secret INDEXED BY secret_password
      WHERE kind = 'account' AND subject = ?1 AND verifier = ?2 AND revoked_unix_ms IS NULL
          AND (?3 IS NULL OR resource IN ('', ?3))
-     UNION ALL SELECT id, verifier, scram_sha256 FROM secret INDEXED BY secret_password
+     UNION ALL SELECT id, verifier, scram_sha256, resource != '' FROM secret INDEXED BY secret_password
      WHERE kind = 'account' AND subject = ?1 AND verifier IS NULL AND revoked_unix_ms IS NULL
          AND (?3 IS NULL OR resource IN ('', ?3))
      LIMIT ?4";
@@ -287,7 +287,11 @@ fn key_of(row: &Row<'_>) -> rusqlite::Result<Key> {
             Proof::Slow(*stored_key)
         }
     };
-    Ok(Key { credential, proof })
+    Ok(Key {
+        credential,
+        proof,
+        is_bound: row.get(3)?,
+    })
 }
 
 /// Opens the store of `dir` for look-ups.

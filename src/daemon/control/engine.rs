@@ -20,6 +20,7 @@ use super::waiting::{Delayed, Login, WaitingRoom};
 use crate::limits;
 use crate::route::{Change, SessionId};
 use crate::session::LoginFailure;
+use crate::store::recent::RecentLogins;
 use crate::store::scram::cache::KeyCache;
 use crate::store::scram::exchange::Candidates;
 use crate::store::throttle::Throttle;
@@ -40,6 +41,8 @@ pub(super) struct Engine {
     pub(super) backlog: VecDeque<Login>,
     /// Of derived secrets that were shown by SCRAM lately.
     pub(super) scram_keys: KeyCache,
+    /// What was looked up lately, as this snapshot has it still.
+    pub(super) recent: RecentLogins,
     /// The last change that was told.
     seq: i64,
     next_poll: Instant,
@@ -83,6 +86,7 @@ impl Engine {
             waiting: WaitingRoom::default(),
             backlog: VecDeque::new(),
             scram_keys: KeyCache::new(limits::SCRAM_KEYS_MAX),
+            recent: RecentLogins::new(limits::RECENT_LOGINS_MAX),
             seq,
             next_poll: Instant::default(),
             next_prune: Instant::default(),
@@ -135,9 +139,7 @@ impl Engine {
         for logged in &changes {
             match self.book.read(logged)? {
                 Told::Change(change) => {
-                    if let Change::CredentialRevoked { credential } = change {
-                        self.scram_keys.forget(credential);
-                    }
+                    self.forget(&change);
                     self.outbox.broadcast(&ControlMessage::Change(Arc::new(change)));
                     self.port.metrics().changes.increment();
                 }
@@ -148,6 +150,19 @@ impl Engine {
         }
         self.behind = changes.len() >= limits::CHANGES_PER_BATCH_MAX;
         Ok(())
+    }
+
+    /// Forgets what is not so any more.
+    fn forget(&mut self, change: &Change) {
+        match change {
+            Change::App { .. } => {}
+            Change::Services { uid, .. } => self.recent.forget_services(&uid.to_string()),
+            Change::AppRemoved { .. } | Change::AccountRevoked { .. } => self.recent.forget_secrets(),
+            Change::CredentialRevoked { credential } => {
+                self.scram_keys.forget(*credential);
+                self.recent.forget_secrets();
+            }
+        }
     }
 
     /// Decides, in this order: what was delayed until now, what was proven meanwhile, what waited for a slow thread, and

@@ -16,8 +16,9 @@ use super::engine::Engine;
 use super::slow::{Pending, Proofs, Proven};
 use super::waiting::{Delayed, Login, denial_time};
 use crate::limits;
-use crate::route::{Account, CredentialId, Grants};
+use crate::route::{Account, CredentialId, Grants, Service};
 use crate::session::LoginFailure;
+use crate::store::recent::Recent;
 use crate::store::scram;
 use crate::store::scram::exchange::{Candidates, Derived, Exchange, Right, SlowExchange};
 use crate::store::throttle::{Admission, Guesser};
@@ -170,16 +171,62 @@ impl Engine {
     fn try_password(&mut self, request: &LoginRequest) -> rusqlite::Result<Decision> {
         let shown = Shown::new(&self.book.key, password_of(request), &mut self.work);
         let resource = request.resource.as_deref();
+        if let Some(decision) = self.remembered(&request.account, resource, &shown) {
+            return Ok(decision);
+        }
         self.book
             .keys(&request.account, shown.verifier(), resource, &mut self.keys)?;
         self.count_look_up(!self.keys.is_empty());
-        Ok(verify::decide(
+        let decision = verify::decide(
             &self.book.key,
             &request.account,
             &self.keys,
             &shown,
             &mut self.work,
-        ))
+        );
+        if let (
+            Some(resource),
+            Decision::Accepted {
+                credential,
+                is_derived,
+            },
+        ) = (resource, &decision)
+        {
+            self.remember_secret(&request.account, resource, &shown, (*credential, *is_derived));
+        }
+        Ok(decision)
+    }
+
+    /// The decision on a secret that was right lately.
+    fn remembered(&self, account: &str, resource: Option<&str>, shown: &Shown) -> Option<Decision> {
+        let recent = self
+            .recent
+            .secret(account, shown.verifier(), resource?)
+            .filter(|_| shown.is_whole())?;
+        Some(Decision::Accepted {
+            credential: recent.credential,
+            is_derived: recent.is_derived,
+        })
+    }
+
+    /// What was found for a `resource` is good for all or for that one.
+    fn remember_secret(
+        &mut self,
+        account: &str,
+        resource: &str,
+        shown: &Shown,
+        (credential, is_derived): (CredentialId, bool),
+    ) {
+        let is_bound = self
+            .keys
+            .iter()
+            .any(|key| key.credential == credential && key.is_bound);
+        let recent = Recent {
+            credential,
+            is_derived,
+            bound_resource: is_bound.then(|| resource.into()),
+        };
+        self.recent.insert_secret(account, shown.verifier(), recent);
     }
 
     /// Tries a proof of SCRAM against the keys that are at hand. What it may still be is among the candidates.
@@ -339,7 +386,7 @@ impl Engine {
     fn accept(&mut self, request: &LoginRequest, accepted: Accepted) {
         // `<app>-<uid>-<role>`: nothing else was ever added as an account.
         let uid = request.account.split('-').nth(1).unwrap_or_default();
-        let services = match self.book.services(uid) {
+        let services = match self.services(uid) {
             Ok(services) => services,
             Err(fault) => return self.undecided(request.session, &fault),
         };
@@ -357,6 +404,15 @@ impl Engine {
             server_signature: accepted.server_signature,
         };
         self.answer(request.session, Ok(Verified::Account(Box::new(admitted))));
+    }
+
+    fn services(&mut self, uid: &str) -> rusqlite::Result<Vec<Service>> {
+        if let Some(services) = self.recent.services(uid) {
+            return Ok(services.to_vec());
+        }
+        let services = self.book.services(uid)?;
+        self.recent.insert_services(uid, services.clone());
+        Ok(services)
     }
 
     /// A proof is wrong. One that was tried before its turn gets its turn.

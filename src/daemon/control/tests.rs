@@ -1,6 +1,7 @@
 //! The control thread's work with the time injected, and the thread itself where threads are the point.
 
 mod engine;
+mod recent;
 mod scram;
 mod speed;
 mod steps;

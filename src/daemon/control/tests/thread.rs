@@ -70,6 +70,7 @@ impl Running {
             peer: "127.0.0.1".parse().unwrap(),
         };
         assert!(self.port.login(request).is_ok());
+        self.port.wake();
     }
 }
 
