@@ -21,7 +21,7 @@ fn a_login_that_was_right_lately_costs_no_look_up_until_something_changes() {
     };
     let (main_id, first) = looked_up(&mut desk, "dev", &main);
     assert_eq!(first, 1);
-    assert_eq!(looked_up(&mut desk, "other", &main), (main_id.clone(), 0));
+    assert_eq!(looked_up(&mut desk, "other", &main), (main_id, 0));
     assert_eq!(looked_up(&mut desk, "dev", bound_secret), (Ok(bound.id), 1));
     assert_eq!(looked_up(&mut desk, "dev", bound_secret), (Ok(bound.id), 0));
     assert_eq!(looked_up(&mut desk, "other", bound_secret), (Err(DENIED), 1));
@@ -29,7 +29,7 @@ fn a_login_that_was_right_lately_costs_no_look_up_until_something_changes() {
     // In one turn with the login that follows it.
     desk.write(|w| w.revoke_secret(bound.id));
     assert_eq!(looked_up(&mut desk, "dev", bound_secret), (Err(DENIED), 1));
-    assert_eq!(looked_up(&mut desk, "dev", &main), (main_id.clone(), 1));
+    assert_eq!(looked_up(&mut desk, "dev", &main), (main_id, 1));
     assert_eq!(looked_up(&mut desk, "dev", &main), (main_id, 0));
     desk.write(|w| w.remove_app("etest"));
     assert_eq!(looked_up(&mut desk, "dev", &main), (Err(DENIED), 1));
