@@ -4,37 +4,10 @@ use std::time::Duration;
 
 use nexus::limits;
 
-use super::Neighbours;
+use super::{ANSWER_MAX, Neighbours, Watch};
 use crate::harness::clock::Moment;
-use crate::harness::http;
 use crate::harness::mqtt::{self, PINGREQ, PINGRESP, Raw};
-use crate::harness::{Account, Net, each_shard_count};
-
-/// How long an answer to a well-behaved client may take while others flood. A debug build on a busy machine has to hold
-/// it; work that is quadratic in what a flood leaves behind takes several times as long.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
-
-/// A client of 5.0 that asks for an answer again and again.
-struct Watch {
-    raw: Raw,
-    longest: Duration,
-}
-
-impl Watch {
-    fn new(net: &Net, account: &Account, resource: &str) -> Self {
-        Self {
-            raw: Raw::login(net.daemon().mqtt, 5, account, resource),
-            longest: Duration::ZERO,
-        }
-    }
-
-    fn ask(&mut self) {
-        let begun = Moment::now();
-        self.raw.send(&PINGREQ);
-        assert_eq!(self.raw.packet().first, PINGRESP);
-        self.longest = self.longest.max(begun.elapsed());
-    }
-}
+use crate::harness::{each_shard_count, http};
 
 /// A SUBSCRIBE of 5.0 with QoS 1.
 fn subscribe_all(filters: impl Iterator<Item = String>) -> Vec<u8> {
