@@ -1,4 +1,4 @@
-//! What a peer leaves behind: sessions, retained messages, messages that wait. Each goes up to its bound, is refused or
+//! What a peer leaves behind: sessions, wills, retained messages, messages that wait. Each goes up to its bound, is refused or
 //! dropped and counted beyond it, and is there for others as before.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -239,5 +239,71 @@ fn what_waits_for_sessions_that_are_away_is_bounded_in_all() {
             came += next;
         }
         assert_eq!(came, waiting);
+    });
+}
+
+/// How large each will of the test of wills is.
+const WILL_BYTES: usize = 60_000;
+
+#[test]
+fn mqtt_3_1_2_5_wills_are_refused_beyond_their_bound_and_may_fall_due_together() {
+    parallel(&SHARD_COUNTS, |&shards| {
+        let bound = 6_000_000;
+        let config = format!("[mqtt]\nwill_bytes_max = {bound}\n");
+        let net = Net::start(&Options::shards(shards).config(&config));
+        let app = net.app();
+        let (hoarder, other) = (app.account("owner"), app.account("user"));
+        let metric = |name: &str| http::metric(net.daemon().http, name);
+        let wills = || metric("nexus_mqtt_will_bytes");
+        let mut watch = Watch::new(&net, &other, "watch");
+        let device = Lasting {
+            will: Some(("device/gone", &[b'd'; 1_000], 3_600)),
+            ..Lasting::new(&other, "device")
+        };
+        let (mut raw, _) = device.come(&net);
+        hear(&mut raw, "to/device");
+        drop(raw);
+        let payload = vec![b'w'; WILL_BYTES];
+        let leave = |name: &str, delay_s: u32| {
+            let leaving = Lasting {
+                will: Some(("gone", &payload, delay_s)),
+                ..Lasting::new(&hoarder, name)
+            };
+            leaving.open(&net).1.connack_code()
+        };
+        let (mut left, mut refused) = (Vec::new(), 0);
+        // Each shard has its part of the bound, and gets more than that.
+        for n in 0..200 {
+            let name = format!("left{n}");
+            match leave(&name, 3_600) {
+                0 => left.push(name),
+                code => {
+                    assert_eq!(code, 0x97);
+                    refused += 1;
+                }
+            }
+        }
+        watch.ask();
+        let all = left.len() * WILL_BYTES;
+        assert!(all <= bound && all > bound - 2 * shards * WILL_BYTES, "{all}");
+        assert!((all as u64..=bound as u64).contains(&wills()), "{}", wills());
+        assert_eq!(metric("nexus_logins_denied_total"), refused);
+        // Who leaves no will is let in, and who has a session comes back to it, with a will in place of the earlier one.
+        let mut plain = Raw::login(net.daemon().mqtt, 5, &hoarder, "plain");
+        assert_eq!(publish(&mut plain, "to/device", false, b"while away"), 0);
+        let (mut raw, was_there) = device.come(&net);
+        assert!(was_there);
+        take(&mut raw, b"while away");
+        for name in &left {
+            assert_eq!(leave(name, 1), 0, "{name}");
+        }
+        // Now they fall due within a moment of one another.
+        eventually("the wills are published", || {
+            watch.ask();
+            wills() < 2_000
+        });
+        assert_eq!(metric("nexus_sessions_offline"), left.len() as u64);
+        assert_eq!(leave("one more", 3_600), 0, "there is room again");
+        assert!(watch.longest < ANSWER_MAX, "{:?}", watch.longest);
     });
 }
