@@ -62,7 +62,11 @@ impl World {
                 }),
                 machine: Machine::default(),
                 opening: Opening {
-                    mqtt: Arc::new(mqtt::Settings::default()),
+                    mqtt: Arc::new(mqtt::Settings {
+                        // Two or three.
+                        will_bytes_max: 300,
+                        ..mqtt::Settings::default()
+                    }),
                     xmpp: Arc::new(xmpp::Settings::new(Vec::new(), [1; 32], Arc::default())),
                     passwords: mqtt::Passwords::Taken,
                 },
@@ -306,6 +310,7 @@ pub(crate) fn run(data: &[u8]) {
     }
     for shard in &world.shards {
         assert!(shard.machine.wires.is_empty());
+        assert_eq!(shard.opening.mqtt.metrics.mqtt_will_bytes.get(), 0, "wills");
     }
 }
 
