@@ -35,12 +35,16 @@ fn take(raw: &mut Raw, payload: &[u8]) {
     raw.send(&mqtt::packet(0x40, &message.body[at..at + 2]));
 }
 
+/// More sessions than any bound of these tests.
+const LEFT_MAX: usize = 500;
+
 /// Begins sessions that last, a few at a time, and leaves them, until each of those who do it is refused; how many.
 fn leave_sessions(net: &Net, account: &Account) -> usize {
     let begun = AtomicUsize::new(0);
     parallel(&[0, 1, 2, 3], |&_who| {
         loop {
             let number = begun.fetch_add(1, Ordering::Relaxed);
+            assert!(number < LEFT_MAX, "nobody is refused");
             let (mut raw, connack) = Lasting::new(account, &format!("left{number}")).open(net);
             match connack.connack_code() {
                 0 => {}
