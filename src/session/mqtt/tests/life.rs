@@ -173,34 +173,32 @@ fn mqtt5_3_1_2_11_7_reason_strings_are_for_who_wants_them() {
 
 #[test]
 fn mqtt5_3_1_2_24_a_reason_string_that_does_not_fit_is_left_out() {
-    let properties = [Property::MaximumPacketSize(64)];
-    let mut client = Client::attached_with(V5, settings(), &properties);
-    client
-        .send(&Packet::Publish(message(
-            "$nexus/direct/etest",
-            QoS::AtLeastOnce,
-            &[],
-        )))
-        .unwrap();
-    let Packet::PubAck(told) = client.packet() else {
-        panic!("no PUBACK");
+    let text = |packet: &Packet<'static>| match packet {
+        Packet::PubAck(ack) | Packet::PubRec(ack) => ack.properties.reason_string(),
+        Packet::Disconnect(disconnect) => disconnect.properties.reason_string(),
+        _ => panic!("{packet:?}"),
     };
-    assert_eq!(
-        told.properties.reason_string(),
-        Some("a name in the topic breaks its grammar")
-    );
-    client.peer.session.client_packet_bytes_max = 40;
-    client
-        .send(&Packet::Publish(message(
-            "$nexus/direct/etest",
-            QoS::AtLeastOnce,
-            &[],
-        )))
-        .unwrap();
-    let Packet::PubAck(told) = client.packet() else {
-        panic!("no PUBACK");
-    };
-    assert_eq!((told.code, told.properties.reason_string()), (0x90, None));
+    let grammar = Some("a name in the topic breaks its grammar");
+    let flags = Some("reserved flags in the fixed header");
+    // As many bytes as a packet with its text has, and one less.
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for (bytes_max, expected) in [(47, grammar), (46, None)] {
+            let mut client = Client::attached(V5);
+            client.peer.session.client_packet_bytes_max = bytes_max;
+            client
+                .send(&Packet::Publish(message("$nexus/direct/etest", qos, &[])))
+                .unwrap();
+            let told = client.packet();
+            assert_eq!((code(&told), text(&told)), (0x90, expected), "{qos:?}");
+        }
+    }
+    for (bytes_max, expected) in [(41, flags), (40, None)] {
+        let mut client = Client::attached(V5);
+        client.peer.session.client_packet_bytes_max = bytes_max;
+        client.peer.feed(&[0xC1, 0]).unwrap_err();
+        let told = client.packet();
+        assert_eq!((code(&told), text(&told)), (0x81, expected));
+    }
 }
 
 #[test]
