@@ -214,3 +214,20 @@ fn a_case_is_played_as_its_version_has_it() {
         (&1.into(), &2.into())
     );
 }
+
+#[test]
+fn the_steps_of_a_case_are_done_for_each_of_its_texts() {
+    let source = r#"{"cases": [{"name": "n", "shows": {"5.0": []}, "each": ["t", "u/+"], "steps": [
+        {"login": "a"}, {"send": "a", "SUBSCRIBE": {"id": 1, "filters": ["s/$each", {"filter": "$each"}]}}]}]}"#;
+    let steps = parse("n.json", source)[0].steps(Version::V5);
+    let filters: Vec<_> = steps
+        .iter()
+        .filter_map(|step| step.get("SUBSCRIBE"))
+        .map(|fields| fields["filters"].to_string())
+        .collect();
+    assert_eq!(steps.len(), 4);
+    assert_eq!(
+        filters,
+        [r#"["s/t",{"filter":"t"}]"#, r#"["s/u/+",{"filter":"u/+"}]"#]
+    );
+}

@@ -249,18 +249,15 @@ impl<P: Port> Courier<'_, P> {
             .is_none_or(|detail| detail.admits(&published.sender))
     }
 
-    /// Whether the receiver is who sent it. 3.8.3.1 names the Client Identifier, not the connection: of what is retained
-    /// nobody knows any more by which one it came.
+    /// Whether the receiver is who sent it. 3.8.3.1 names the Client Identifier, not the connection: nobody knows any more
+    /// by which one a will, or what is retained, came.
     fn is_own(&self, subscriber: &Subscriber) -> bool {
         let published = self.published;
-        match published.from {
-            Some(from) => from == subscriber.key(),
-            None if published.message.retain => {
-                let receiver = self.sessions.get(subscriber.key());
-                receiver.is_some_and(|entry| entry.identity.sender().address() == published.sender.address())
-            }
-            None => false,
+        if let Some(from) = published.from {
+            return from == subscriber.key();
         }
+        let receiver = self.sessions.get(subscriber.key());
+        receiver.is_some_and(|entry| entry.identity.sender().address() == published.sender.address())
     }
 
     /// Where nobody stands twice: straight from the list.

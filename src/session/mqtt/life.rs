@@ -29,12 +29,14 @@ impl Session {
         self.welcome.session_expiry = self.session_expiry_s != asked;
     }
 
-    /// A DISCONNECT may change how long the session lasts (5.0, 3.14.2.2.2), but not make it last at all: false.
+    /// A DISCONNECT may change how long the session lasts (5.0, 3.14.2.2.2), but not make it last at all: false. It is what
+    /// CONNECT asked for that must not have been 0, whatever was granted.
     pub(super) fn change_life(&mut self, disconnect: &Disconnect<'_>) -> bool {
         let Some(asked) = disconnect.properties.session_expiry_interval_s() else {
             return true;
         };
-        if asked != 0 && self.session_expiry_s == 0 {
+        let was_asked = self.session_expiry_s != 0 || self.welcome.session_expiry;
+        if asked != 0 && !was_asked {
             return false;
         }
         self.session_expiry_s = asked.min(self.settings.session_expiry_s_max);

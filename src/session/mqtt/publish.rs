@@ -59,6 +59,8 @@ impl Session {
         if let Some(id) = exchange
             && !self.begin_exchange(id, out)?
         {
+            // On this connection the alias of what comes again may be new.
+            self.topic(publish, &mut scratch.name)?;
             return Ok(None);
         }
         match self.command(now, publish, ticket, scratch) {

@@ -25,17 +25,18 @@ pub(crate) struct Case {
     pub(crate) transports: Vec<Transport>,
     /// The clauses it shows, by version.
     pub(crate) clauses: Vec<(Version, String)>,
-    /// What happens, for all versions.
+    /// What happens, for all versions and for each text that `$each` stands for.
     steps: Vec<Value>,
 }
 
-const CASE_KEYS: [&str; 7] = [
+const CASE_KEYS: [&str; 8] = [
     "name",
     "shows",
     "versions",
     "speaks",
     "transport",
     "comment",
+    "each",
     "steps",
 ];
 
@@ -93,7 +94,7 @@ impl Case {
                 .collect(),
             transports,
             clauses,
-            steps: value["steps"].as_array().unwrap().clone(),
+            steps: repeated(value),
         }
     }
 
@@ -111,6 +112,30 @@ impl Case {
     /// Whether it takes time.
     pub(crate) fn takes_time(&self) -> bool {
         self.steps.iter().any(|step| step.get("advance_ms").is_some())
+    }
+}
+
+/// The steps of a case, once for each text of `each` if it has that.
+fn repeated(case: &Value) -> Vec<Value> {
+    let steps = case["steps"].as_array().unwrap();
+    let Some(each) = case.get("each") else {
+        return steps.clone();
+    };
+    let each = each.as_array().unwrap().iter();
+    each.flat_map(|one| steps.iter().map(|step| with_each(step, text(one))))
+        .collect()
+}
+
+/// A value with what `$each` stands for in all of its texts.
+fn with_each(value: &Value, each: &str) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace("$each", each)),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), with_each(value, each)))
+            .collect(),
+        Value::Array(items) => items.iter().map(|item| with_each(item, each)).collect(),
+        _ => value.clone(),
     }
 }
 

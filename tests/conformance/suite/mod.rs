@@ -3,7 +3,8 @@
 //! The language. A file below `tests/conformance` holds `cases`; a case has a `name`, what it `shows` (clauses of each
 //! version it is played in; `versions` where it is played in more), clients that always speak one version (`speaks`), and
 //! `steps`. An object whose keys are versions stands for what it has under the version that is played; a step with `only`
-//! is left out in the other one. Each step names one client:
+//! is left out in the other one. With `each`, a list of texts, the steps are done once for each of them, which stands
+//! where they have `$each`. Each step names one client:
 //!
 //! | step | what happens |
 //! |---|---|

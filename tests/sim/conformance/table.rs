@@ -122,6 +122,8 @@ struct Row {
 #[derive(Default)]
 struct Page {
     rows: Vec<Row>,
+    /// Of what the standards ask without giving it a number: their clauses are the sections, `in 2.1.4`.
+    unnumbered: Vec<Row>,
     /// Statements that bind clients alone, or servers that do what this one does not.
     of_others: BTreeSet<(Version, String)>,
 }
@@ -161,10 +163,15 @@ fn read() -> Page {
                 .extend(clauses.into_iter().map(|clause| (version, clause)));
         }
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let is_row = line.starts_with("| ") && cells[0].starts_with(|first: char| first.is_ascii_digit());
-        if is_row {
+        let is_numbered = cells[0].starts_with(|first: char| first.is_ascii_digit());
+        if line.starts_with("| ") && (is_numbered || cells[0].starts_with("in ")) {
             assert_eq!(cells.len(), 4, "a row of four cells: {line}");
-            page.rows.push(Row {
+            let rows = if is_numbered {
+                &mut page.rows
+            } else {
+                &mut page.unnumbered
+            };
+            rows.push(Row {
                 version,
                 clauses: list(cells[0]),
                 enforced: cells[2].to_owned(),
@@ -239,8 +246,11 @@ fn every_statement_of_a_case_has_its_row() {
     assert_none("statements of cases without a row in docs/mqtt.md", &wrong);
 }
 
-/// Whether a case shows one of the statements of a row.
-fn shows(case: &Case, row: &Row) -> bool {
+/// Whether a case shows one of the statements of a row; if they have no number, whether it may.
+fn shows(case: &Case, row: &Row, is_numbered: bool) -> bool {
+    if !is_numbered {
+        return case.versions.contains(&row.version);
+    }
     case.clauses
         .iter()
         .any(|(version, clause)| *version == row.version && row.clauses.contains(&plain(clause)))
@@ -250,7 +260,9 @@ fn shows(case: &Case, row: &Row) -> bool {
 fn what_the_rows_name_exists() {
     let cases = load();
     let mut wrong = String::new();
-    for row in read().rows {
+    let page = read();
+    let numbered = page.rows.iter().map(|row| (row, true));
+    for (row, is_numbered) in numbered.chain(page.unnumbered.iter().map(|row| (row, false))) {
         let what = format!("{} of {}", row.clauses.join(", "), row.version.name());
         for path in quoted(&row.enforced, '`') {
             if !root().join(path).is_file() {
@@ -263,7 +275,7 @@ fn what_the_rows_name_exists() {
         }
         for name in named {
             match cases.iter().find(|case| case.name == name) {
-                Some(case) if shows(case, &row) => {}
+                Some(case) if shows(case, row, is_numbered) => {}
                 Some(_) => drop(writeln!(wrong, "{what}: another statement is shown by {name:?}")),
                 None => drop(writeln!(wrong, "{what}: no case {name:?}")),
             }

@@ -94,12 +94,13 @@ fn decided(
     }))
 }
 
-/// The AUTH that was written: code, method and data.
+/// The AUTH that was written, which has nothing else: code, method and data.
 #[track_caller]
 fn told(client: &mut Client) -> (u8, String, String) {
     let Packet::Auth(auth) = client.packet() else {
         panic!("no AUTH");
     };
+    assert_eq!(auth.properties.iter().count(), 2, "{auth:?}");
     let data = auth.properties.authentication_data().unwrap();
     (
         auth.code,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::codec::mqtt::packet::{self, Ack, Auth, ConnAck, SubAck, Will};
 use crate::limits;
-use crate::session::Ending;
+use crate::session::{Ending, Life};
 
 fn client_disconnect(code: u8, properties: &[Property<'_>]) -> Packet<'static> {
     let properties = Properties::list(Vec::leak(
@@ -87,6 +87,20 @@ fn mqtt5_3_14_2_2_2_a_session_expiry_may_not_be_raised_from_zero() {
 }
 
 #[test]
+fn mqtt5_3_14_2_2_2_a_session_expiry_that_was_not_granted_may_be_asked_for_again() {
+    let settings = Settings {
+        session_expiry_s_max: 0,
+        ..settings()
+    };
+    let asked = [Property::SessionExpiryInterval(60)];
+    let mut client = Client::attached_with(V5, settings, &asked);
+    let command = client.ask(&client_disconnect(0, &asked));
+    assert!(matches!(command, Command::Leave), "{command:?}");
+    assert!(client.packets().is_empty());
+    assert_eq!(client.peer.session.life(), Life::Connection);
+}
+
+#[test]
 fn mqtt5_3_1_0_2_what_a_client_may_not_send_ends_the_session() {
     let ack = SubAck {
         packet_id: id(1),
@@ -159,34 +173,32 @@ fn mqtt5_3_1_2_11_7_reason_strings_are_for_who_wants_them() {
 
 #[test]
 fn mqtt5_3_1_2_24_a_reason_string_that_does_not_fit_is_left_out() {
-    let properties = [Property::MaximumPacketSize(64)];
-    let mut client = Client::attached_with(V5, settings(), &properties);
-    client
-        .send(&Packet::Publish(message(
-            "$nexus/direct/etest",
-            QoS::AtLeastOnce,
-            &[],
-        )))
-        .unwrap();
-    let Packet::PubAck(told) = client.packet() else {
-        panic!("no PUBACK");
+    let text = |packet: &Packet<'static>| match packet {
+        Packet::PubAck(ack) | Packet::PubRec(ack) => ack.properties.reason_string(),
+        Packet::Disconnect(disconnect) => disconnect.properties.reason_string(),
+        _ => panic!("{packet:?}"),
     };
-    assert_eq!(
-        told.properties.reason_string(),
-        Some("a name in the topic breaks its grammar")
-    );
-    client.peer.session.client_packet_bytes_max = 40;
-    client
-        .send(&Packet::Publish(message(
-            "$nexus/direct/etest",
-            QoS::AtLeastOnce,
-            &[],
-        )))
-        .unwrap();
-    let Packet::PubAck(told) = client.packet() else {
-        panic!("no PUBACK");
-    };
-    assert_eq!((told.code, told.properties.reason_string()), (0x90, None));
+    let grammar = Some("a name in the topic breaks its grammar");
+    let flags = Some("reserved flags in the fixed header");
+    // As many bytes as a packet with its text has, and one less.
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for (bytes_max, expected) in [(47, grammar), (46, None)] {
+            let mut client = Client::attached(V5);
+            client.peer.session.client_packet_bytes_max = bytes_max;
+            client
+                .send(&Packet::Publish(message("$nexus/direct/etest", qos, &[])))
+                .unwrap();
+            let told = client.packet();
+            assert_eq!((code(&told), text(&told)), (0x90, expected), "{qos:?}");
+        }
+    }
+    for (bytes_max, expected) in [(41, flags), (40, None)] {
+        let mut client = Client::attached(V5);
+        client.peer.session.client_packet_bytes_max = bytes_max;
+        client.peer.feed(&[0xC1, 0]).unwrap_err();
+        let told = client.packet();
+        assert_eq!((code(&told), text(&told)), (0x81, expected));
+    }
 }
 
 #[test]
@@ -212,6 +224,49 @@ fn mqtt5_3_1_2_22_silence_for_one_and_a_half_times_the_keep_alive_ends_the_sessi
         assert_eq!(client.peer.timeout(), Err(Disconnect::TimedOut));
         assert_eq!(client.packets().iter().map(code).collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn mqtt5_3_2_2_3_14_a_server_keep_alive_counts_in_place_of_the_clients() {
+    for (asked_s, counts_s) in [(0, 20), (600, 20), (10, 10)] {
+        let settings = Settings {
+            keep_alive_s_max: 20,
+            ..settings()
+        };
+        let mut client = Client::new(V5, settings);
+        client.ask(&Packet::Connect(Connect {
+            keep_alive_s: asked_s,
+            ..connect(V5)
+        }));
+        client.attach(&worker());
+        client.packets();
+        let wait = Duration::from_millis(counts_s * 1_500);
+        client.peer.pass(wait - Duration::from_millis(1));
+        assert_eq!(client.peer.timeout(), Ok(()), "{asked_s}");
+        client.send(&Packet::PingReq).unwrap();
+        assert!(matches!(client.packet(), Packet::PingResp));
+        client.peer.pass(wait);
+        assert_eq!(client.peer.timeout(), Err(Disconnect::TimedOut), "{asked_s}");
+        assert_eq!(code(&client.packet()), 0x8D);
+    }
+}
+
+#[test]
+fn mqtt311_3_1_2_10_a_client_that_cannot_be_told_keeps_its_keep_alive() {
+    let settings = Settings {
+        keep_alive_s_max: 20,
+        ..settings()
+    };
+    let mut client = Client::new(V311, settings);
+    client.ask(&Packet::Connect(Connect {
+        keep_alive_s: 600,
+        ..connect(V311)
+    }));
+    client.attach(&worker());
+    client.peer.pass(Duration::from_secs(899));
+    assert_eq!(client.peer.timeout(), Ok(()));
+    client.peer.pass(Duration::from_secs(1));
+    assert_eq!(client.peer.timeout(), Err(Disconnect::TimedOut));
 }
 
 #[test]
