@@ -8,7 +8,7 @@ mod keys;
 mod tests;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -96,6 +96,10 @@ pub struct Listen {
     pub ws: SocketAddr,
     /// The same over TLS; none: nowhere.
     pub wss: Option<SocketAddr>,
+    /// XMPP over TCP, which may turn to TLS; none: on [`Listen::XMPP`], if nobody else listens there.
+    pub xmpp: Option<SocketAddr>,
+    /// XMPP over TLS; none: nowhere.
+    pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
 }
@@ -265,6 +269,16 @@ impl Default for Config {
     }
 }
 
+impl Listen {
+    /// Where XMPP over TCP listens if no address is named.
+    pub const XMPP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_222);
+
+    /// What listens with TLS, by key.
+    fn sealed(&self) -> [(&'static str, Option<SocketAddr>); 3] {
+        [("mqtts", self.mqtts), ("wss", self.wss), ("xmpps", self.xmpps)]
+    }
+}
+
 impl Default for Listen {
     fn default() -> Self {
         Self {
@@ -272,6 +286,8 @@ impl Default for Listen {
             mqtts: None,
             ws: SocketAddr::from(([127, 0, 0, 1], 8_083)),
             wss: None,
+            xmpp: None,
+            xmpps: None,
             http: SocketAddr::from(([127, 0, 0, 1], 8_090)),
         }
     }
@@ -367,9 +383,10 @@ impl Config {
 
     /// Where TLS listens by default, once there is a certificate and no address is named.
     pub fn complete(&mut self) {
-        if self.tls.is_named() && self.listen.mqtts.is_none() && self.listen.wss.is_none() {
+        if self.tls.is_named() && self.listen.sealed().iter().all(|(_, at)| at.is_none()) {
             self.listen.mqtts = Some(SocketAddr::from(([127, 0, 0, 1], 8_883)));
             self.listen.wss = Some(SocketAddr::from(([127, 0, 0, 1], 8_084)));
+            self.listen.xmpps = Some(SocketAddr::from(([127, 0, 0, 1], 5_223)));
         }
     }
 
@@ -379,7 +396,7 @@ impl Config {
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
-        for (key, address) in [("mqtts", self.listen.mqtts), ("wss", self.listen.wss)] {
+        for (key, address) in self.listen.sealed() {
             if let Some(address) = address.filter(|_| !self.tls.is_named()) {
                 return Err(ConfigError(format!(
                     "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
@@ -460,6 +477,8 @@ impl Config {
         keep(&mut kept, "listen.mqtts", &mut ours.mqtts, &theirs.mqtts);
         keep(&mut kept, "listen.ws", &mut ours.ws, &theirs.ws);
         keep(&mut kept, "listen.wss", &mut ours.wss, &theirs.wss);
+        keep(&mut kept, "listen.xmpp", &mut ours.xmpp, &theirs.xmpp);
+        keep(&mut kept, "listen.xmpps", &mut ours.xmpps, &theirs.xmpps);
         keep(&mut kept, "listen.http", &mut ours.http, &theirs.http);
         // The data plane's buffers were bounded by it.
         let (ours, theirs) = (&mut self.mqtt, &running.mqtt);
