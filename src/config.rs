@@ -163,6 +163,8 @@ pub struct Mqtt {
     pub sessions_max: usize,
     /// Those of one account; 0 is as many as there may be at all.
     pub sessions_per_account_max: usize,
+    /// Bytes of the wills of all clients; each shard has an equal part.
+    pub will_bytes_max: usize,
     /// Messages a client may publish in a second; 0 is any number.
     pub publish_rate_max: u32,
 }
@@ -309,6 +311,7 @@ impl Default for Mqtt {
             queued_bytes_total_max: limits::QUEUED_BYTES_MAX,
             sessions_max: limits::KEPT_SESSIONS_MAX,
             sessions_per_account_max: 0,
+            will_bytes_max: limits::WILL_BYTES_MAX,
             publish_rate_max: 0,
         }
     }
@@ -431,6 +434,7 @@ impl Config {
                 "sessions_per_account_max",
                 mqtt.sessions_per_account_max as u64,
             ),
+            ("mqtt", "will_bytes_max", mqtt.will_bytes_max as u64),
             ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
             ("channels", "retained_max", channels.retained_max as u64),

@@ -154,6 +154,9 @@ pub const QUEUED_PER_SESSION_MAX: usize = 1_024;
 pub const QUEUED_BYTES_PER_SESSION_MAX: usize = SEND_QUEUE_BYTES_MAX;
 /// The same of all sessions of the daemon, divided evenly over its shards.
 pub const QUEUED_BYTES_MAX: usize = 4 * 1_024 * 1_024 * 1_024;
+/// Bytes of the wills of all clients, connected or not: names, payloads, properties, and about 100 for each on top;
+/// divided evenly over the shards.
+pub const WILL_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
 
 // MQTT.
 /// QoS 2 exchanges of one 3.1.1 client between PUBLISH and PUBREL. 3.1.1 has no way to announce a bound, and
@@ -352,6 +355,8 @@ pub const MQTT_QUEUED_MESSAGES_CEILING: usize = 1_048_576;
 pub const MQTT_QUEUED_BYTES_CEILING: usize = 1_024 * 1_024 * 1_024;
 /// The same of all sessions.
 pub const MQTT_QUEUED_BYTES_TOTAL_CEILING: usize = 1_024 * QUEUED_BYTES_MAX;
+/// The most bytes of wills that an operator may allow.
+pub const MQTT_WILL_BYTES_CEILING: usize = 1_024 * WILL_BYTES_MAX;
 /// The most retained messages an operator may allow.
 pub const RETAINED_CEILING: usize = 1_000_000_000;
 /// The most bytes for them.

@@ -104,6 +104,10 @@ const KEYS: Keys = &[
                 "sessions_per_account_max",
                 Kind::Number(0, limits::KEPT_SESSIONS_CEILING as u64),
             ),
+            (
+                "will_bytes_max",
+                Kind::Number(0, limits::MQTT_WILL_BYTES_CEILING as u64),
+            ),
             ("publish_rate_max", Kind::Number(0, 1_000_000)),
         ]),
     ),

@@ -116,7 +116,7 @@ fn errors_name_file_key_value_and_what_is_allowed() {
             "nexus.toml:1: mqtt = 5: a table is allowed, with v3_plain_channels, cleartext_passwords, \
              receive_maximum, packet_bytes_max, topic_aliases_max, keep_alive_s_max, session_expiry_s_max, inflight_max, \
              queued_messages_max, queued_bytes_max, queued_bytes_total_max, sessions_max, \
-             sessions_per_account_max, publish_rate_max",
+             sessions_per_account_max, will_bytes_max, publish_rate_max",
         ),
     ] {
         assert_eq!(error(text), line);

@@ -51,6 +51,7 @@ pub(super) fn mqtt_settings(config: &Config, shards: usize, metrics: &Arc<ShardM
         queued_messages_max: config.mqtt.queued_messages_max,
         queued_bytes_max: config.mqtt.queued_bytes_max,
         held_bytes_max: (config.mqtt.queued_bytes_total_max / shards.max(1)) as u64,
+        will_bytes_max: (config.mqtt.will_bytes_max / shards.max(1)) as u64,
         publish_rate_max: config.mqtt.publish_rate_max,
         filters_max: config.channels.subscriptions_per_block_max,
         v3_plain_channels: config.mqtt.v3_plain_channels,

@@ -338,7 +338,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Ok(identity) = identity else {
             return self.refuse_login(io, now, key, LoginFailure::Denied);
         };
-        if let Life::Kept { fresh } = entry.session.life() {
+        let life = entry.session.life();
+        let is_here = life == Life::Connection || self.router.home(&identity) == self.shard;
+        if is_here && !self.will_fits(key, &identity) {
+            return self.refuse_login(io, now, key, LoginFailure::QuotaExceeded);
+        }
+        if let Life::Kept { fresh } = life {
             match self.find_kept(io, now, &identity, fresh) {
                 Kept::Elsewhere(home) => return self.move_home(io, key, home, admitted),
                 Kept::Here(earlier) => return self.go_on(io, now, key, earlier, admitted.grants),
@@ -360,6 +365,16 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         self.route(io, now, |router, port| {
             router.join(now, port, key, identity, grants, damped);
         });
+    }
+
+    /// Whether the will of a newcomer may be left here, where it takes the place of what the address left before.
+    fn will_fits(&mut self, newcomer: SessionKey, identity: &Identity) -> bool {
+        let holder = self.router.holder(identity);
+        let freed = holder
+            .and_then(|holder| self.table.get_mut(holder))
+            .map_or(0, |earlier| earlier.session.will_bytes());
+        let newcomer = self.table.get_mut(newcomer);
+        newcomer.is_none_or(|entry| entry.session.will_fits(freed))
     }
 
     /// Has a session's connection end when its proof is good no longer.

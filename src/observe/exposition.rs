@@ -100,6 +100,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.mqtt_held_bytes,
     ),
     (
+        "nexus_mqtt_will_bytes",
+        "gauge",
+        "Bytes of the wills that clients have left, connected or not.",
+        |m| &m.mqtt_will_bytes,
+    ),
+    (
         "nexus_share_groups",
         "gauge",
         "Groups of shared subscriptions.",

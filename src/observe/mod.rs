@@ -214,6 +214,8 @@ pub struct ShardMetrics {
     pub mqtt_queued_bytes: Counter,
     /// Bytes of the messages that wait for them or may have to be sent to them again (a gauge).
     pub mqtt_held_bytes: Counter,
+    /// Bytes of the wills that they have left (a gauge).
+    pub mqtt_will_bytes: Counter,
     /// Connections accepted.
     pub connections_opened: Counter,
     /// Connections ended.

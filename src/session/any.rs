@@ -319,6 +319,14 @@ impl Session for AnySession {
         self.as_mqtt().map_or(Life::Connection, Session::life)
     }
 
+    fn will_bytes(&self) -> u64 {
+        self.as_mqtt().map_or(0, Session::will_bytes)
+    }
+
+    fn will_fits(&self, freed: u64) -> bool {
+        self.as_mqtt().is_none_or(|session| session.will_fits(freed))
+    }
+
     fn keep_as(&mut self, number: u64) {
         if let Some(session) = self.as_mqtt_mut() {
             session.keep_as(number);

@@ -204,7 +204,7 @@ pub enum LoginFailure {
     ResourceRefused,
     /// The address is fought for.
     Conflict,
-    /// It may not have a session that outlives its connection: there are too many.
+    /// It may not leave what it asks for: there are too many sessions that outlive their connections, or wills.
     QuotaExceeded,
 }
 
@@ -302,6 +302,18 @@ pub trait Session {
     /// What the block wanted published should it end without a good-bye. Asked for at every end, after
     /// [`Command::Leave`] too: some good-byes keep the will. Handed out once.
     fn take_will(&mut self) -> Option<Box<Will>>;
+
+    /// Bytes that its will takes, from when the block is attached; 0 if it has none.
+    fn will_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Whether its will, if it has one, fits within what wills may take on this shard, once `freed` bytes of others are
+    /// given back. Asked before it is attached.
+    fn will_fits(&self, freed: u64) -> bool {
+        let _ = freed;
+        true
+    }
 
     /// Whether the block takes Direct messages from the moment it is attached, without asking for them, and how.
     fn takes_direct(&self) -> Option<SubscriptionOptions> {

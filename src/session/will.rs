@@ -29,6 +29,11 @@ const RETAIN: u8 = 4;
 const EXPIRES: u8 = 8;
 
 impl Will {
+    /// Bytes that it takes in memory.
+    pub const fn len_bytes(&self) -> usize {
+        size_of::<Self>() + self.channel.len() + self.payload.len() + self.attributes.len()
+    }
+
     /// Appends its stored form.
     pub(crate) fn append_to(&self, row: &mut Vec<u8>) {
         let retain = if self.retain { RETAIN } else { 0 };

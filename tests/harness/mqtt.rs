@@ -105,6 +105,26 @@ impl Raw {
         );
     }
 
+    /// Sends these bytes, each `pause` after the others, until the connection ends, which it has to before they are all
+    /// sent; what came meanwhile.
+    #[track_caller]
+    pub(crate) fn trickle(&mut self, chunks: impl Iterator<Item = Vec<u8>>, pause: Duration) -> Vec<u8> {
+        self.stream.set_read_timeout(Some(pause)).unwrap();
+        let mut came = Vec::new();
+        for chunk in chunks {
+            self.send(&chunk);
+            match self.stream.read_to_end(&mut came) {
+                Ok(_) => return came,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return came,
+                Err(error) => assert!(
+                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                    "{error}"
+                ),
+            }
+        }
+        panic!("not closed; came: {came:?}");
+    }
+
     fn byte(&mut self) -> Option<u8> {
         let mut byte = [0];
         match self.stream.read(&mut byte) {

@@ -1,40 +1,15 @@
 //! Much of what is allowed: it is bounded, it is counted, and who does it slows nobody else down for long.
 
+use std::thread;
 use std::time::Duration;
 
 use nexus::limits;
 
-use super::Neighbours;
+use super::{ANSWER_MAX, Lasting, Neighbours, Watch, code};
 use crate::harness::clock::Moment;
-use crate::harness::http;
+use crate::harness::matrix::SHARD_COUNTS;
 use crate::harness::mqtt::{self, PINGREQ, PINGRESP, Raw};
-use crate::harness::{Account, Net, each_shard_count};
-
-/// How long an answer to a well-behaved client may take while others flood. A debug build on a busy machine has to hold
-/// it; work that is quadratic in what a flood leaves behind takes several times as long.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
-
-/// A client of 5.0 that asks for an answer again and again.
-struct Watch {
-    raw: Raw,
-    longest: Duration,
-}
-
-impl Watch {
-    fn new(net: &Net, account: &Account, resource: &str) -> Self {
-        Self {
-            raw: Raw::login(net.daemon().mqtt, 5, account, resource),
-            longest: Duration::ZERO,
-        }
-    }
-
-    fn ask(&mut self) {
-        let begun = Moment::now();
-        self.raw.send(&PINGREQ);
-        assert_eq!(self.raw.packet().first, PINGRESP);
-        self.longest = self.longest.max(begun.elapsed());
-    }
-}
+use crate::harness::{Net, Options, each_shard_count, eventually, http, parallel};
 
 /// A SUBSCRIBE of 5.0 with QoS 1.
 fn subscribe_all(filters: impl Iterator<Item = String>) -> Vec<u8> {
@@ -159,5 +134,152 @@ fn mqtt5_4_8_2_members_that_never_acknowledge_hold_bounded_queues() {
             assert_eq!(member.packet().first, PINGRESP, "no more than are in flight");
         }
         neighbours.assert_undisturbed();
+    });
+}
+
+/// Reads what an overtaken connection was told: CONNACK, the messages of the session from the first one on, and why it ended.
+#[track_caller]
+fn assert_overtaken(mut raw: Raw) {
+    assert_eq!(raw.packet().connack_code(), 0);
+    let mut next = 0;
+    loop {
+        let packet = raw.packet();
+        if packet.first & 0xF6 != 0x32 {
+            assert_eq!(packet.disconnect_code(), 0x8E);
+            return raw.assert_closed();
+        }
+        assert_eq!(packet.body.last(), Some(&next));
+        next += 1;
+    }
+}
+
+#[test]
+fn mqtt_3_1_4_3_a_storm_of_take_overs_leaves_one_connection_and_the_whole_session() {
+    parallel(&SHARD_COUNTS, |&shards| {
+        let net = Net::start(&Options::shards(shards));
+        let account = net.app().account("owner");
+        let fought_for = Lasting::new(&account, "fought for");
+        let (mut first, _) = fought_for.come(&net);
+        first.send(&mqtt::subscribe(5, 1, "to/it"));
+        assert_eq!(first.packet().first, 0x90);
+        let mut watch = Watch::new(&net, &account, "watch");
+        let (peers, each, messages) = (6, 40, 50);
+        // Each sends its CONNECTs without a look at what comes back, so that they overtake one another.
+        let connect = |_| {
+            let mut raw = Raw::open(net.daemon().mqtt);
+            raw.send(&fought_for.packet());
+            raw
+        };
+        let storm = || -> Vec<Raw> { (0..each).map(connect).collect() };
+        let overtaken: Vec<Raw> = thread::scope(|scope| {
+            let storms: Vec<_> = (0..peers).map(|_| scope.spawn(storm)).collect();
+            let mut publisher = Raw::login(net.daemon().mqtt, 5, &account, "publisher");
+            for n in 0..messages {
+                publisher.send(&mqtt::publish("to/it", Some(1), Some(&[]), &[n]));
+                assert_eq!(code(&publisher.packet()), 0, "whoever holds the session");
+                watch.ask();
+            }
+            storms
+                .into_iter()
+                .flat_map(|storm| storm.join().unwrap())
+                .collect()
+        });
+        eventually("all of them were decided", || {
+            http::metric(net.daemon().http, "nexus_sessions_resumed_total") == peers * each
+        });
+        let (mut last, was_there) = fought_for.come(&net);
+        assert!(was_there);
+        for raw in overtaken {
+            assert_overtaken(raw);
+        }
+        for n in 0..messages {
+            assert_eq!(last.packet().body.last(), Some(&n), "nothing was acknowledged");
+        }
+        last.send(&PINGREQ);
+        assert_eq!(last.packet().first, PINGRESP);
+        assert!(watch.longest < ANSWER_MAX, "{:?}", watch.longest);
+    });
+}
+
+/// PUBLISH packets of QoS 2 with these identifiers, sent together, and the codes of their PUBRECs.
+#[track_caller]
+fn open_exchanges(raw: &mut Raw, ids: impl Iterator<Item = u16> + Clone) -> Vec<u8> {
+    let publish = |id| {
+        let mut publish = mqtt::publish("exactly/once", Some(id), Some(&[]), b"x");
+        publish[0] = 0x34;
+        publish
+    };
+    let together: Vec<u8> = ids.clone().flat_map(publish).collect();
+    raw.send(&together);
+    ids.map(|id| {
+        let pubrec = raw.packet();
+        assert_eq!((pubrec.first, &pubrec.body[..2]), (0x50, &id.to_be_bytes()[..]));
+        code(&pubrec)
+    })
+    .collect()
+}
+
+#[test]
+fn mqtt5_4_3_3_all_packet_identifiers_left_open_are_65535_exchanges_and_no_more() {
+    parallel(&SHARD_COUNTS, |&shards| {
+        let net = Net::start(&Options::shards(shards).config("[mqtt]\nreceive_maximum = 65535\n"));
+        let account = net.app().account("owner");
+        let mut watch = Watch::new(&net, &account, "watch");
+        let unheard = || http::metric(net.daemon().http, "nexus_channel_unheard_total");
+        let mut raw = Raw::login(net.daemon().mqtt, 5, &account, "open");
+        for first in (1..=u16::MAX).step_by(5_000) {
+            let ids = first..=first.saturating_add(4_999);
+            let codes = open_exchanges(&mut raw, ids);
+            assert!(codes.iter().all(|&code| code == 0x10), "nobody hears it");
+            watch.ask();
+        }
+        eventually("each was taken", || unheard() == 65_535);
+        // No identifier is left: each PUBLISH repeats one that was taken, and is not taken again [MQTT-4.3.3-10].
+        assert_eq!(open_exchanges(&mut raw, 1..=100), [0; 100]);
+        assert_eq!(unheard(), 65_535);
+        for id in 1..=100_u16 {
+            raw.send(&mqtt::packet(0x62, &id.to_be_bytes()));
+            assert_eq!((raw.packet().first, id), (0x70, id));
+        }
+        assert_eq!(open_exchanges(&mut raw, 1..=100), [0x10; 100]);
+        eventually("what was released is free", || unheard() == 65_635);
+        watch.ask();
+        assert!(watch.longest < ANSWER_MAX, "{:?}", watch.longest);
+    });
+}
+
+#[test]
+fn mqtt5_4_1_exchanges_that_each_connection_leaves_to_its_session_are_bounded() {
+    let each: u16 = 4_096;
+    parallel(&SHARD_COUNTS, |&shards| {
+        let config = format!("[mqtt]\nreceive_maximum = {each}\n");
+        let net = Net::start(&Options::shards(shards).config(&config));
+        let account = net.app().account("owner");
+        let session = Lasting::new(&account, "open");
+        let most = u16::try_from(limits::QOS2_EXCHANGES_PER_SESSION_MAX).unwrap();
+        let one_more = |raw: &mut Raw, id: u16| {
+            let mut publish = mqtt::publish("exactly/once", Some(id), Some(&[]), b"x");
+            publish[0] = 0x34;
+            raw.send(&publish);
+            let code = raw.packet().disconnect_code();
+            raw.assert_closed();
+            code
+        };
+        for first in (1..most).step_by(each.into()) {
+            let (mut raw, was_there) = session.come(&net);
+            assert_eq!(was_there, first > 1);
+            open_exchanges(&mut raw, first..first + each);
+            assert_eq!(one_more(&mut raw, first + each), 0x93);
+        }
+        let (mut raw, _) = session.come(&net);
+        assert_eq!(one_more(&mut raw, most + 1), 0x97, "quota exceeded");
+        let ends = "nexus_disconnects_total{reason=\"quota_exceeded\"}";
+        let wanted = u64::from(most / each) + 1;
+        assert_eq!(http::metric(net.daemon().http, ends), wanted);
+        let (mut raw, was_there) = session.come(&net);
+        assert!(was_there);
+        raw.send(&mqtt::packet(0x62, &1_u16.to_be_bytes()));
+        assert_eq!(raw.packet().first, 0x70);
+        assert_eq!(open_exchanges(&mut raw, 1..=1), [0x10]);
     });
 }

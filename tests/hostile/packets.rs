@@ -1,13 +1,16 @@
 //! Bad packets of a block that has logged in, and bad timing.
 
+use std::io::Read;
 use std::time::Duration;
 
 use nexus::limits;
 
 use super::Neighbours;
 use crate::harness::clock::{Moment, PATIENCE};
+use crate::harness::matrix::SHARD_COUNTS;
 use crate::harness::mqtt::{self, PINGREQ, PINGRESP, Raw};
-use crate::harness::{each_shard_count, parallel};
+use crate::harness::websocket::{self, BINARY, FIN, PING};
+use crate::harness::{Account, Net, Options, each_shard_count, http, parallel};
 
 /// A bad packet of a block that has logged in, and the reason codes of DISCONNECT that 5.0 has for it.
 struct Bad {
@@ -325,14 +328,20 @@ fn a_packet_in_pieces_is_no_fault() {
     });
 }
 
+/// A CONNECT with this keep alive.
+fn keeping_alive(version: u8, account: &Account, keep_alive_s: u8) -> Vec<u8> {
+    let mut connect = mqtt::connect(version, account, &format!("v{version}"));
+    let header = connect.windows(6).position(|part| part == b"\0\x04MQTT").unwrap();
+    connect[header + 8..header + 10].copy_from_slice(&[0, keep_alive_s]);
+    connect
+}
+
 #[test]
 fn mqtt_3_1_2_10_a_client_silent_for_one_and_a_half_keep_alives_is_closed() {
     each_shard_count(|net| {
         let account = net.app().account("owner");
         parallel(&[4_u8, 5], |&version| {
-            let mut connect = mqtt::connect(version, &account, &format!("v{version}"));
-            let header = connect.windows(6).position(|part| part == b"\0\x04MQTT").unwrap();
-            connect[header + 8..header + 10].copy_from_slice(&[0, 2]);
+            let connect = keeping_alive(version, &account, 2);
             let mut raw = Raw::open(net.daemon().mqtt);
             raw.send(&connect);
             assert_eq!(raw.packet().connack_code(), 0);
@@ -347,5 +356,66 @@ fn mqtt_3_1_2_10_a_client_silent_for_one_and_a_half_keep_alives_is_closed() {
                 "{silent:?}"
             );
         });
+    });
+}
+
+/// Logs in over WebSocket, on a connection whose bytes are the test's.
+fn login_over_websocket(net: &Net, connect: &[u8]) -> Raw {
+    let mut raw = Raw::open(net.daemon().ws);
+    raw.send(websocket::handshake("/mqtt", "mqtt").as_bytes());
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        raw.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    raw.send(&websocket::masked(FIN | BINARY, connect));
+    // The head of a short frame, and in it CONNACK.
+    let frame = raw.packet();
+    assert_eq!(
+        (frame.first, frame.body[0], frame.body[3]),
+        (FIN | BINARY, 0x20, 0)
+    );
+    raw
+}
+
+#[test]
+fn mqtt_3_1_2_22_bytes_that_never_make_a_packet_keep_no_connection_alive() {
+    let pause = Duration::from_millis(50);
+    parallel(&SHARD_COUNTS, |&shards| {
+        let net = Net::start(&Options::shards(shards));
+        let neighbours = Neighbours::new(&net);
+        let cases = [(4, false), (5, false), (4, true), (5, true)];
+        parallel(&cases, |&(version, over_websocket)| {
+            let connect = keeping_alive(version, &net.app().account("owner"), 1);
+            let properties: Option<&[u8]> = (version == 5).then_some(&[]);
+            let publish = mqtt::publish("slow", Some(1), properties, &[b'x'; 500]);
+            let bytes = publish.into_iter().map(|byte| vec![byte]);
+            let begun = Moment::now();
+            let came = if over_websocket {
+                let framed = bytes.map(|byte| {
+                    // A PING is answered, but is no packet of MQTT.
+                    let ping = websocket::masked(FIN | PING, b"");
+                    [ping, websocket::masked(FIN | BINARY, &byte)].concat()
+                });
+                login_over_websocket(&net, &connect).trickle(framed, pause)
+            } else {
+                let mut raw = Raw::open(net.daemon().mqtt);
+                raw.send(&connect);
+                assert_eq!(raw.packet().connack_code(), 0);
+                raw.trickle(bytes, pause)
+            };
+            let lasted = begun.elapsed();
+            assert!(
+                lasted > Duration::from_millis(1_400) && lasted < Duration::from_secs(4),
+                "{lasted:?}"
+            );
+            // DISCONNECT with its code, which 3.1.1 does not have; over WebSocket within what else came.
+            let told = came.windows(3).any(|three| (three[0], three[2]) == (0xE0, 0x8D));
+            assert_eq!(told, version == 5, "{came:x?}");
+        });
+        let ends = http::metric(net.daemon().http, "nexus_disconnects_total{reason=\"timed_out\"}");
+        assert_eq!(ends, cases.len() as u64);
+        neighbours.assert_undisturbed();
     });
 }

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::auth::{account_of, hash_of};
 use super::control::{self, Target};
+use super::left::Left;
 use super::reason::{self, Carrier, Reason};
 use super::topic_alias::Replacements;
 use super::{Passwords, Session, State};
@@ -112,7 +113,7 @@ impl Session {
         self.welcome.assigned_client_id = connect.client_id.is_empty();
         self.keep_alive(connect.keep_alive_s);
         self.will = match &connect.will {
-            Some(will) => Some(Box::new(take_will(will, connect.version, scratch)?)),
+            Some(will) => Some(Box::new(Left::new(take_will(will, connect.version, scratch)?))),
             None => None,
         };
         match method {

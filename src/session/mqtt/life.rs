@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::description::Description;
+use super::left::Left;
 use super::{MessageState, Rare, Session, Settings, State};
 use crate::codec::mqtt::packet::{Connect, Disconnect, Version};
-use crate::session::{Due, Life, Will};
+use crate::session::{Due, Life};
 use crate::time::{Instant, Now};
 
 /// A session that does not expire (5.0, 3.1.2.11.2); what 3.1.1 calls Clean Session 0.
@@ -106,7 +107,7 @@ impl Session {
     }
 
     fn will_deadline(&self) -> Option<Instant> {
-        let delay = |will: &Will| self.heard + Duration::from_secs(will.delay_s.into());
+        let delay = |will: &Left| self.heard + Duration::from_secs(will.delay_s.into());
         self.will.as_deref().map(delay)
     }
 
@@ -128,7 +129,7 @@ impl Session {
             return Some(Due::End);
         }
         if passed(self.will_deadline()) {
-            return self.will.take().map(Due::Will);
+            return self.will.take().map(|will| Due::Will(will.into_will()));
         }
         None
     }
@@ -144,7 +145,7 @@ impl Session {
             version: self.version,
             session_expiry_s: self.session_expiry_s,
             offline_since_unix_ms: offline_ms,
-            will: self.will.as_deref(),
+            will: self.will.as_deref().map(|will| &**will),
             replies: self.rare.as_deref().map_or(&[][..], |rare| &rare.replies),
         }
     }
@@ -174,6 +175,8 @@ impl Session {
         };
         session.will = read.will.map(|mut will| {
             will.delay_s = left(will.delay_s);
+            let mut will = Box::new(Left::new(*will));
+            will.count(&settings.metrics);
             will
         });
         if !read.replies.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::left::Left;
 use super::reason::{self, Reason};
 use super::{Session, State, publish};
 use crate::codec::Decode;
@@ -86,6 +87,9 @@ impl crate::session::Session for Session {
             Ok(identity) => {
                 self.heard = now.instant;
                 self.state = State::Attached;
+                if let Some(will) = &mut self.will {
+                    will.count(&self.settings.metrics);
+                }
                 self.welcome(identity, out);
                 self.forget_welcome();
                 if std::mem::take(&mut self.welcome.session_present) {
@@ -184,8 +188,20 @@ impl crate::session::Session for Session {
         // A block that was never attached has not left anything yet.
         match self.state {
             State::Connecting | State::LoggingIn | State::Challenged => None,
-            State::Attached | State::Offline | State::Ended => self.will.take(),
+            State::Attached | State::Offline | State::Ended => self.will.take().map(|will| will.into_will()),
         }
+    }
+
+    fn will_bytes(&self) -> u64 {
+        self.will.as_deref().map_or(0, Left::counted_bytes)
+    }
+
+    fn will_fits(&self, freed: u64) -> bool {
+        let Some(will) = self.will.as_deref() else {
+            return true;
+        };
+        let others = self.settings.metrics.mqtt_will_bytes.get().saturating_sub(freed);
+        others.saturating_add(will.len_bytes() as u64) <= self.settings.will_bytes_max
     }
 
     fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {

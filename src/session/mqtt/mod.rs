@@ -14,6 +14,7 @@ mod in_flight;
 mod inbound;
 mod kept;
 mod label;
+mod left;
 mod life;
 mod machine;
 mod message;
@@ -39,11 +40,12 @@ use crate::codec::mqtt::property::{Properties, Property};
 use crate::limits;
 use crate::route::{Command, Ticket};
 pub use crate::session::Passwords;
-use crate::session::{Disconnect, Output, Scratch, Will};
+use crate::session::{Disconnect, Output, Scratch};
 use crate::time::{Instant, MaybeInstant, Now};
 
 use auth::Enhanced;
 use inbound::Aliases;
+use left::Left;
 use reason::{Carrier, Reason};
 pub use rows::{inbound_of, outbound_of};
 pub use settings::Settings;
@@ -87,7 +89,7 @@ pub struct Session {
     heard: Instant,
     /// Since when the send queue was found over its bound.
     blocked_since: MaybeInstant,
-    will: Option<Box<Will>>,
+    will: Option<Box<Left>>,
     rare: Option<Box<Rare>>,
     messages: Option<Box<MessageState>>,
     /// The client's Maximum Packet Size; 3.1.1 has none.

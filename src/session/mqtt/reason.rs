@@ -37,8 +37,8 @@ pub(super) enum Reason {
     LoginTimeout,
     /// The client does not read what it is sent.
     SlowReceiver,
-    /// There are as many sessions that outlive their connections as there may be.
-    TooManySessions,
+    /// There are as many sessions that outlive their connections, or as many bytes of wills, as there may be.
+    TooMuchLeft,
     /// More messages in a second than are allowed.
     MessageRate,
     /// More filters in a packet than a block may subscribe to.
@@ -96,10 +96,9 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::TopicAliasInvalid, _) => 0x94,
         (Reason::ClientTakesTooLittle, _) => 0x95,
         (Reason::MessageRate, _) => 0x96,
-        (
-            Reason::SlowReceiver | Reason::QuotaExceeded | Reason::TooManyFilters | Reason::TooManySessions,
-            _,
-        ) => 0x97,
+        (Reason::SlowReceiver | Reason::QuotaExceeded | Reason::TooManyFilters | Reason::TooMuchLeft, _) => {
+            0x97
+        }
         (Reason::PayloadFormatInvalid, _) => 0x99,
         (Reason::Refused(Refusal::NotAuthorized), _) => 0x87,
         (Reason::Refused(Refusal::InvalidName), Carrier::SubAck | Carrier::UnsubAck) => 0x8F,
@@ -128,7 +127,7 @@ pub(super) const fn code_v3(reason: Reason, carrier: Carrier) -> Option<u8> {
         (Reason::Malformed(Malformed::UnsupportedVersion), Carrier::ConnAck) => Some(1),
         (Reason::ClientIdInvalid, Carrier::ConnAck) => Some(2),
         (
-            Reason::Unavailable | Reason::TooManySessions | Reason::LoginTimeout | Reason::Ending(_),
+            Reason::Unavailable | Reason::TooMuchLeft | Reason::LoginTimeout | Reason::Ending(_),
             Carrier::ConnAck,
         ) => Some(3),
         (Reason::BadCredentials, Carrier::ConnAck) => Some(4),
@@ -144,7 +143,7 @@ pub(super) const fn login_failure(failure: LoginFailure) -> Reason {
             Reason::BadCredentials
         }
         LoginFailure::Unavailable => Reason::Unavailable,
-        LoginFailure::QuotaExceeded => Reason::TooManySessions,
+        LoginFailure::QuotaExceeded => Reason::TooMuchLeft,
     }
 }
 
@@ -168,7 +167,7 @@ pub(super) const fn disconnect(reason: Reason) -> Disconnect {
         Reason::ReceiveMaximumExceeded
         | Reason::QuotaExceeded
         | Reason::TooManyFilters
-        | Reason::TooManySessions
+        | Reason::TooMuchLeft
         | Reason::MessageRate => Disconnect::QuotaExceeded,
         Reason::KeepAliveTimeout | Reason::LoginTimeout => Disconnect::TimedOut,
         Reason::SlowReceiver => Disconnect::SlowReceiver,
@@ -199,7 +198,7 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::ClientTakesTooLittle => "Maximum Packet Size is too small to be served",
         Reason::PayloadFormatInvalid => "the payload is not UTF-8",
         Reason::SlowReceiver => "does not read what it is sent",
-        Reason::TooManySessions => "too many sessions that outlive their connections",
+        Reason::TooMuchLeft => "too many sessions that outlive their connections, or too many bytes of wills",
         Reason::MessageRate => "too many messages in a second",
         Reason::TooManyFilters => "more filters in a packet than a block may subscribe to",
         Reason::QuotaExceeded => "too many exchanges left open",

@@ -28,6 +28,8 @@ pub struct Settings {
     pub queued_bytes_max: usize,
     /// Bytes of what all sessions of the shard have waiting or may have to send again.
     pub held_bytes_max: u64,
+    /// Bytes of the wills that all clients of the shard have left.
+    pub will_bytes_max: u64,
     /// Messages a client may publish in a second, in bursts of as many; 0 is any number.
     pub publish_rate_max: u32,
     /// Filters that one SUBSCRIBE or UNSUBSCRIBE may name: as many as a block may subscribe to.
@@ -58,6 +60,7 @@ impl Default for Settings {
             queued_messages_max: limits::QUEUED_PER_SESSION_MAX,
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
             held_bytes_max: limits::QUEUED_BYTES_MAX as u64,
+            will_bytes_max: limits::WILL_BYTES_MAX as u64,
             publish_rate_max: 0,
             filters_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
             v3_plain_channels: true,

@@ -7,6 +7,7 @@ mod exchange;
 mod forms;
 mod hostile;
 mod kept;
+mod left;
 mod life;
 mod model;
 mod offline;
