@@ -80,7 +80,7 @@ class Connection(slixmpp.ClientXMPP):
         self.is_online = False
         self.reason = ""
         self.unanswered = set()
-        mechanisms = self["feature_mechanisms"]
+        mechanisms = self.plugin["feature_mechanisms"]
         mechanisms.use_mech = command.get("mechanism")
         # The tests in clear are on loopback.
         mechanisms.unencrypted_plain = mechanisms.unencrypted_scram = True
@@ -130,7 +130,7 @@ class Connection(slixmpp.ClientXMPP):
             properties={
                 "assigned_client_identifier": self.boundjid.resource,
                 "jid": self.boundjid.full,
-                "offered": sorted(self["feature_mechanisms"].mech_list),
+                "offered": sorted(self.plugin["feature_mechanisms"].mech_list),
                 "cipher": self.transport.get_extra_info("cipher"),
             },
         )
@@ -336,4 +336,6 @@ async def main(loop):
 # Older releases of the library look for the loop before it runs.
 event_loop = asyncio.new_event_loop()
 asyncio.set_event_loop(event_loop)
+# The library leaves tasks of connections that were cut behind, and asyncio would tell of each.
+event_loop.set_exception_handler(lambda *_: None)
 event_loop.run_until_complete(main(event_loop))
