@@ -3,18 +3,20 @@
 //! Every key is optional. An error names the file, the key, the value and what is allowed.
 
 mod keys;
+mod listen;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::limits;
 use crate::route::identity::check_app;
+pub use listen::Listen;
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -82,26 +84,6 @@ pub struct Shards {
     pub count: u16,
     /// Microseconds a shard looks for work before it blocks; trades CPU for latency.
     pub spin_us: u32,
-}
-
-/// Where the daemon listens. A port of 0 is any free port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Listen {
-    /// MQTT over TCP.
-    pub mqtt: SocketAddr,
-    /// MQTT over TLS; none: nowhere.
-    pub mqtts: Option<SocketAddr>,
-    /// WebSocket: MQTT on the path `/mqtt`, XMPP on `/ws` and `/xmpp-websocket`.
-    pub ws: SocketAddr,
-    /// The same over TLS; none: nowhere.
-    pub wss: Option<SocketAddr>,
-    /// XMPP over TCP, which may turn to TLS; none: on [`Listen::XMPP`], if nobody else listens there.
-    pub xmpp: Option<SocketAddr>,
-    /// XMPP over TLS; none: nowhere.
-    pub xmpps: Option<SocketAddr>,
-    /// Metrics and health.
-    pub http: SocketAddr,
 }
 
 /// Certificates of the listeners with TLS.
@@ -267,30 +249,6 @@ impl Default for Config {
             storage: Storage::default(),
             drain: Drain::default(),
             tokens: Vec::new(),
-        }
-    }
-}
-
-impl Listen {
-    /// Where XMPP over TCP listens if no address is named.
-    pub const XMPP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_222);
-
-    /// What listens with TLS, by key.
-    fn sealed(&self) -> [(&'static str, Option<SocketAddr>); 3] {
-        [("mqtts", self.mqtts), ("wss", self.wss), ("xmpps", self.xmpps)]
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            mqtt: SocketAddr::from(([127, 0, 0, 1], 1_883)),
-            mqtts: None,
-            ws: SocketAddr::from(([127, 0, 0, 1], 8_083)),
-            wss: None,
-            xmpp: None,
-            xmpps: None,
-            http: SocketAddr::from(([127, 0, 0, 1], 8_090)),
         }
     }
 }

@@ -95,13 +95,7 @@ impl Daemon {
         let (machine, entrances) = entrances(config, acceptors.as_ref());
         let count = machine.shard_count();
         let bells: Arc<OnceLock<Vec<shards::Bell>>> = Arc::default();
-        let control = Control::start(ControlConfig {
-            data_dir: config.data_dir.clone(),
-            shards: count,
-            wake: wake(&bells),
-            token_keys: token_keys(config)?,
-        })
-        .map_err(|e| Fault::new(e.to_string()))?;
+        let control = start_control(config, count, &bells)?;
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
         let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
@@ -335,6 +329,20 @@ fn take_in(
             Err(fault)
         }
     }
+}
+
+fn start_control(
+    config: &Config,
+    shards: usize,
+    bells: &Arc<OnceLock<Vec<shards::Bell>>>,
+) -> Result<ControlHandle, Fault> {
+    Control::start(ControlConfig {
+        data_dir: config.data_dir.clone(),
+        shards,
+        wake: wake(bells),
+        token_keys: token_keys(config)?,
+    })
+    .map_err(|e| Fault::new(e.to_string()))
 }
 
 /// The data plane's settings with all listeners, and what each speaks.

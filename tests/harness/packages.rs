@@ -24,7 +24,7 @@ pub(crate) fn python() -> &'static Path {
 pub(crate) fn slixmpp(is_deployed: bool) -> PathBuf {
     let place = if is_deployed {
         prepared("slixmpp-1.4", SLIXMPP_1_4, |place| {
-            install_python(place, SLIXMPP_1_4)
+            install_python(place, SLIXMPP_1_4);
         })
     } else {
         prepared("slixmpp", SLIXMPP, |place| install_python(place, SLIXMPP))
