@@ -3,6 +3,7 @@
 //! Every key is optional. An error names the file, the key, the value and what is allowed.
 
 mod keys;
+mod listen;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use crate::limits;
 use crate::route::identity::check_app;
+pub use listen::Listen;
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -82,22 +84,6 @@ pub struct Shards {
     pub count: u16,
     /// Microseconds a shard looks for work before it blocks; trades CPU for latency.
     pub spin_us: u32,
-}
-
-/// Where the daemon listens. A port of 0 is any free port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Listen {
-    /// MQTT over TCP.
-    pub mqtt: SocketAddr,
-    /// MQTT over TLS; none: nowhere.
-    pub mqtts: Option<SocketAddr>,
-    /// WebSocket: MQTT on the path `/mqtt`, XMPP on `/ws` and `/xmpp-websocket`.
-    pub ws: SocketAddr,
-    /// The same over TLS; none: nowhere.
-    pub wss: Option<SocketAddr>,
-    /// Metrics and health.
-    pub http: SocketAddr,
 }
 
 /// Certificates of the listeners with TLS.
@@ -267,18 +253,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            mqtt: SocketAddr::from(([127, 0, 0, 1], 1_883)),
-            mqtts: None,
-            ws: SocketAddr::from(([127, 0, 0, 1], 8_083)),
-            wss: None,
-            http: SocketAddr::from(([127, 0, 0, 1], 8_090)),
-        }
-    }
-}
-
 impl Default for Mqtt {
     fn default() -> Self {
         Self {
@@ -370,9 +344,10 @@ impl Config {
 
     /// Where TLS listens by default, once there is a certificate and no address is named.
     pub fn complete(&mut self) {
-        if self.tls.is_named() && self.listen.mqtts.is_none() && self.listen.wss.is_none() {
+        if self.tls.is_named() && self.listen.sealed().iter().all(|(_, at)| at.is_none()) {
             self.listen.mqtts = Some(SocketAddr::from(([127, 0, 0, 1], 8_883)));
             self.listen.wss = Some(SocketAddr::from(([127, 0, 0, 1], 8_084)));
+            self.listen.xmpps = Some(SocketAddr::from(([127, 0, 0, 1], 5_223)));
         }
     }
 
@@ -382,7 +357,7 @@ impl Config {
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
-        for (key, address) in [("mqtts", self.listen.mqtts), ("wss", self.listen.wss)] {
+        for (key, address) in self.listen.sealed() {
             if let Some(address) = address.filter(|_| !self.tls.is_named()) {
                 return Err(ConfigError(format!(
                     "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
@@ -464,6 +439,8 @@ impl Config {
         keep(&mut kept, "listen.mqtts", &mut ours.mqtts, &theirs.mqtts);
         keep(&mut kept, "listen.ws", &mut ours.ws, &theirs.ws);
         keep(&mut kept, "listen.wss", &mut ours.wss, &theirs.wss);
+        keep(&mut kept, "listen.xmpp", &mut ours.xmpp, &theirs.xmpp);
+        keep(&mut kept, "listen.xmpps", &mut ours.xmpps, &theirs.xmpps);
         keep(&mut kept, "listen.http", &mut ours.http, &theirs.http);
         // The data plane's buffers were bounded by it.
         let (ours, theirs) = (&mut self.mqtt, &running.mqtt);

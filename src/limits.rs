@@ -199,6 +199,10 @@ pub const XMPP_DEPTH_MAX: usize = 32;
 pub const XMPP_ATTRIBUTES_MAX: usize = 64;
 /// The name of an element or an attribute, with its prefix.
 pub const XMPP_NAME_BYTES_MAX: usize = 256;
+/// What begins a stream over TCP: the XML declaration and the start tag of the root.
+pub const XMPP_HEADER_BYTES_MAX: usize = 4 * 1_024;
+/// The XML declaration alone.
+pub const XMPP_DECLARATION_BYTES_MAX: usize = 128;
 /// Prefixes declared by an element and those around it.
 pub const XMPP_PREFIXES_MAX: usize = 16;
 /// Elements directly inside a stanza; what is inside them counts in bytes alone.

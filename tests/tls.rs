@@ -125,7 +125,7 @@ fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
     ];
     let net = Net::start(&Options::shards(1).tls().config(&config(&names)));
     for listener in ["mqtts", "wss"] {
-        let at = net.daemon().secure(listener);
+        let at = net.daemon().address(listener);
         // Each is verified for the name it was asked by.
         let first = shown(at, "first.example");
         let second = shown(at, "second.example");
@@ -139,7 +139,7 @@ fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
 #[test]
 fn new_certificates_are_taken_at_a_signal_and_when_the_files_change() {
     let net = net(2);
-    let at = net.daemon().secure("mqtts");
+    let at = net.daemon().address("mqtts");
     let account = net.app().account("owner");
     let clients: Vec<_> = OVER_TLS
         .iter()
@@ -184,7 +184,7 @@ fn new_certificates_are_taken_at_a_signal_and_when_the_files_change() {
 #[test]
 fn what_is_no_tls_or_agrees_on_nothing_is_refused_with_an_alert_and_counted() {
     let net = net(1);
-    let at = net.daemon().secure("mqtts");
+    let at = net.daemon().address("mqtts");
     let faults = || http::metric(net.daemon().http, "nexus_shard_tls_faults{shard=\"0\"}");
     let mut socket = TcpStream::connect(at).unwrap();
     socket

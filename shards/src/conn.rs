@@ -137,6 +137,11 @@ impl Conn {
         self.out.as_deref().map_or(0, OutQueue::len)
     }
 
+    /// Whether what arrives is TLS.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.out.as_deref().and_then(OutQueue::tls).is_some()
+    }
+
     /// Whether so much waits for the app, or for a turn of its handshake, that nothing more is to be received.
     pub(crate) fn has_enough(&self, held_bytes_max: usize) -> bool {
         let held = self.flags.any(Flags::HELD) && self.spill.len() > held_bytes_max;

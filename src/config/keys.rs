@@ -51,6 +51,8 @@ const KEYS: Keys = &[
             ("mqtts", Kind::Address),
             ("ws", Kind::Address),
             ("wss", Kind::Address),
+            ("xmpp", Kind::Address),
+            ("xmpps", Kind::Address),
             ("http", Kind::Address),
         ]),
     ),

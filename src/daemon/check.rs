@@ -118,6 +118,8 @@ fn addresses(config: &Config) -> Vec<Line> {
         ("mqtts", config.listen.mqtts),
         ("ws", Some(config.listen.ws)),
         ("wss", config.listen.wss),
+        ("xmpp", config.listen.xmpp),
+        ("xmpps", config.listen.xmpps),
         ("http", Some(config.listen.http)),
     ];
     listen

@@ -19,7 +19,7 @@ use super::settings::{machine, mqtt_settings, root_wildcard, router_limits, toke
 use super::shard::{Entrance, Face, Parts, Shard, Updates};
 use super::storage::{self, Storage, StorageConfig, StorageHandle, StoragePort};
 use super::{system, tls};
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, Listen};
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::RouterConfig;
 
@@ -36,6 +36,12 @@ pub struct Addresses {
     /// WebSocket over TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wss: Option<SocketAddr>,
+    /// XMPP over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xmpp: Option<SocketAddr>,
+    /// XMPP over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
 }
@@ -89,18 +95,13 @@ impl Daemon {
         let (machine, entrances) = entrances(config, acceptors.as_ref());
         let count = machine.shard_count();
         let bells: Arc<OnceLock<Vec<shards::Bell>>> = Arc::default();
-        let control = Control::start(ControlConfig {
-            data_dir: config.data_dir.clone(),
-            shards: count,
-            wake: wake(&bells),
-            token_keys: token_keys(config)?,
-        })
-        .map_err(|e| Fault::new(e.to_string()))?;
+        let control = start_control(config, count, &bells)?;
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
         let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
         let mut blank = Blank {
             entrances: entrances.clone().into(),
+            starttls: acceptors.as_ref().map(|acceptors| acceptors.xmpp.clone()),
             system: Arc::clone(&system),
             config: Arc::new(config.clone()),
             metrics: Arc::clone(&metrics),
@@ -169,6 +170,8 @@ impl Daemon {
             mqtts: at(Face::Mqtt, true),
             ws: at(Face::WebSocket, false).unwrap_or(nowhere),
             wss: at(Face::WebSocket, true),
+            xmpp: at(Face::Xmpp, false),
+            xmpps: at(Face::Xmpp, true),
             http: self.http.address,
         }
     }
@@ -203,6 +206,7 @@ impl Daemon {
 #[derive(Clone)]
 struct Blank {
     entrances: Arc<[Entrance]>,
+    starttls: Option<shards::TlsAcceptor>,
     config: Arc<Config>,
     metrics: Arc<[Arc<ShardMetrics>]>,
     control: Arc<ControlPort>,
@@ -274,6 +278,7 @@ impl Blank {
         Parts {
             router,
             entrances: Arc::clone(&self.entrances),
+            starttls: self.starttls.clone(),
             mqtt: mqtt_settings(&self.config, usize::from(self.shards), &metrics),
             xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
@@ -326,6 +331,20 @@ fn take_in(
     }
 }
 
+fn start_control(
+    config: &Config,
+    shards: usize,
+    bells: &Arc<OnceLock<Vec<shards::Bell>>>,
+) -> Result<ControlHandle, Fault> {
+    Control::start(ControlConfig {
+        data_dir: config.data_dir.clone(),
+        shards,
+        wake: wake(bells),
+        token_keys: token_keys(config)?,
+    })
+    .map_err(|e| Fault::new(e.to_string()))
+}
+
 /// The data plane's settings with all listeners, and what each speaks.
 fn entrances(config: &Config, acceptors: Option<&tls::Acceptors>) -> (shards::Config, Vec<Entrance>) {
     let mut machine = machine(config);
@@ -344,11 +363,29 @@ fn entrances(config: &Config, acceptors: Option<&tls::Acceptors>) -> (shards::Co
     };
     add(Face::Mqtt, Some(listen.mqtt), None);
     add(Face::WebSocket, Some(listen.ws), None);
+    add(Face::Xmpp, xmpp_address(listen.xmpp), None);
     if let Some(acceptors) = acceptors {
         add(Face::Mqtt, listen.mqtts, Some(&acceptors.mqtt));
         add(Face::WebSocket, listen.wss, Some(&acceptors.ws));
+        add(Face::Xmpp, listen.xmpps, Some(&acceptors.xmpp));
     }
     (machine, entrances)
+}
+
+/// Where XMPP over TCP listens. Who names no address, and has another server at the usual one, goes without.
+fn xmpp_address(named: Option<SocketAddr>) -> Option<SocketAddr> {
+    named.or_else(|| {
+        let usual = Listen::XMPP;
+        match std::net::TcpListener::bind(usual) {
+            Ok(_) => Some(usual),
+            Err(error) => {
+                tracing::warn!(
+                    "XMPP over TCP is not offered: {usual}: {error}; choose an address with listen.xmpp"
+                );
+                None
+            }
+        }
+    })
 }
 
 fn wake(bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Wake {

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use shards::{App, Close, ConnId, Plane, Shared};
+use shards::{App, Close, ConnId, Plane, Secured, Shared, TlsAcceptor};
 
 use super::control::{ControlMessage, ControlPort};
 use super::restore::Found;
@@ -19,12 +19,11 @@ use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
 use crate::config::Config;
 use crate::hub::{Hub, HubTimer, Luggage, Next};
-use crate::observe::ShardMetrics;
 use crate::route::{Audience, Parcel, RouterConfig};
 use crate::session::any::{AnySession, Opening};
 use crate::session::{Passwords, mqtt, xmpp};
 use crate::time::{Instant, Now};
-use io::ShardIo;
+use io::{Links, ShardIo};
 use lasting::Restored;
 
 /// What a listener speaks.
@@ -34,6 +33,8 @@ pub enum Face {
     Mqtt,
     /// WebSocket, with what the request's path and subprotocol name.
     WebSocket,
+    /// XMPP over TCP.
+    Xmpp,
 }
 
 /// A listener: what it speaks, and whether TLS is around it.
@@ -59,6 +60,8 @@ pub struct Parts {
     pub cleartext_passwords: bool,
     /// To and from the control thread.
     pub control: Arc<ControlPort>,
+    /// What XMPP over TCP in clear turns to TLS with; without it, it does not.
+    pub starttls: Option<TlsAcceptor>,
     /// To the storage thread, if anything is to outlive the daemon.
     pub storage: Option<Arc<StoragePort>>,
     /// What was kept over a restart.
@@ -81,13 +84,12 @@ pub struct Shard {
     mqtt: Arc<mqtt::Settings>,
     xmpp: Arc<xmpp::Settings>,
     cleartext_passwords: bool,
-    control: Arc<ControlPort>,
+    links: Links,
     storage: Option<Arc<StoragePort>>,
     /// Until every shard has taken it in.
     found: Option<Arc<Found>>,
     restored: Restored,
     updates: Arc<Updates>,
-    metrics: Arc<ShardMetrics>,
     system: Schedule,
     ticks: bool,
     /// The last flush found no room for all of it.
@@ -106,7 +108,11 @@ impl Shard {
         let mut hub = Hub::new(parts.router);
         hub.serve_system(system.is_served());
         Self {
-            metrics,
+            links: Links {
+                control: parts.control,
+                metrics,
+                starttls: parts.starttls,
+            },
             system,
             updates: parts.updates,
             hub,
@@ -114,7 +120,6 @@ impl Shard {
             mqtt: Arc::new(parts.mqtt),
             xmpp: Arc::new(parts.xmpp),
             cleartext_passwords: parts.cleartext_passwords,
-            control: parts.control,
             storage: parts.storage,
             found: Some(parts.found),
             restored: Restored::Under,
@@ -132,8 +137,16 @@ impl Shard {
 
     /// Takes a configuration that was reread: it holds for the connections that come from now on.
     fn reconfigure(&mut self, config: &Config) {
-        self.mqtt = Arc::new(settings::mqtt_settings(config, self.updates.len(), &self.metrics));
-        self.xmpp = Arc::new(settings::xmpp_settings(config, self.xmpp.seed(), &self.metrics));
+        self.mqtt = Arc::new(settings::mqtt_settings(
+            config,
+            self.updates.len(),
+            &self.links.metrics,
+        ));
+        self.xmpp = Arc::new(settings::xmpp_settings(
+            config,
+            self.xmpp.seed(),
+            &self.links.metrics,
+        ));
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         self.hub
             .reconfigure(settings::root_wildcard(config), settings::router_limits(config));
@@ -156,19 +169,17 @@ impl Shard {
         let values = self.system.values(now.instant);
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         self.hub.publish_system(&mut io, now, to, &values);
     }
 
     fn take_from_control(&mut self, plane: &mut Plane<Parcel>) {
-        while let Some(message) = self.control.next(plane.shard()) {
+        while let Some(message) = self.links.control.next(plane.shard()) {
             let now = now(plane);
             let mut io = ShardIo {
                 plane,
-                control: &self.control,
-                metrics: &self.metrics,
+                links: &self.links,
             };
             match message {
                 ControlMessage::Verdict(verdict) => self.hub.verdict(&mut io, now, verdict),
@@ -208,12 +219,15 @@ impl App for Shard {
         let opening = self.opening(passwords);
         let session = match entrance.map(|entrance| entrance.face) {
             Some(Face::WebSocket) => AnySession::web_socket(&opening, now),
+            Some(Face::Xmpp) => {
+                let starttls = !is_sealed && self.links.starttls.is_some();
+                AnySession::xmpp(&opening, starttls, now)
+            }
             Some(Face::Mqtt) | None => AnySession::mqtt(&opening, now),
         };
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         match self.hub.open(&mut io, conn, peer.ip(), session) {
             Some(slot) => slot,
@@ -222,6 +236,10 @@ impl App for Shard {
                 u32::MAX
             }
         }
+    }
+
+    fn secured(&mut self, _: &mut Plane<Parcel>, conn: ConnId, tag: u32, _: Secured) {
+        self.hub.secured(tag, conn);
     }
 
     fn received(
@@ -235,8 +253,7 @@ impl App for Shard {
         let now = now(plane);
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         let progress = self.hub.receive(&mut io, now, tag, conn, bytes);
         if self.hub.has_system_newcomers() {
@@ -257,8 +274,7 @@ impl App for Shard {
         self.hub.closed(
             &mut ShardIo {
                 plane,
-                control: &self.control,
-                metrics: &self.metrics,
+                links: &self.links,
             },
             now,
             tag,
@@ -269,8 +285,7 @@ impl App for Shard {
     fn leaving(&mut self, plane: &mut Plane<Parcel>, conn: ConnId, tag: u32) -> Self::Luggage {
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         self.hub.leaving(&mut io, tag, conn)
     }
@@ -285,8 +300,7 @@ impl App for Shard {
         luggage.session.rehome(&self.opening(Passwords::Refused));
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         match self.hub.handed(&mut io, now, conn, luggage) {
             Some(slot) => slot,
@@ -305,8 +319,7 @@ impl App for Shard {
         self.hub.parcel(
             &mut ShardIo {
                 plane,
-                control: &self.control,
-                metrics: &self.metrics,
+                links: &self.links,
             },
             now,
             shard,
@@ -320,8 +333,7 @@ impl App for Shard {
         let now = now(plane);
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         if key != TICK {
             return self.hub.timer(&mut io, now, HubTimer(key));
@@ -345,7 +357,7 @@ impl App for Shard {
 
     fn flush(&mut self, plane: &mut Plane<Parcel>) {
         self.has_more = false;
-        self.control.wake();
+        self.links.control.wake();
         // Before the parcels: what another shard writes because of them comes after it.
         self.store(plane);
         let mut kept = false;
@@ -376,8 +388,7 @@ impl App for Shard {
         self.hub.stop(
             &mut ShardIo {
                 plane,
-                control: &self.control,
-                metrics: &self.metrics,
+                links: &self.links,
             },
             now,
         );

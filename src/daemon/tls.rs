@@ -25,6 +25,8 @@ pub(super) struct Acceptors {
     pub(super) mqtt: TlsAcceptor,
     /// WebSocket.
     pub(super) ws: TlsAcceptor,
+    /// XMPP over TCP, at once (XEP-0368) or by STARTTLS.
+    pub(super) xmpp: TlsAcceptor,
 }
 
 impl Acceptors {
@@ -39,6 +41,7 @@ impl Acceptors {
         Ok(Some(Self {
             mqtt: TlsAcceptor::new(settings.server(&[b"mqtt"])?),
             ws: TlsAcceptor::new(settings.server(&[b"http/1.1"])?),
+            xmpp: TlsAcceptor::new(settings.server(&[b"xmpp-client"])?),
         }))
     }
 
@@ -53,8 +56,10 @@ impl Acceptors {
             ));
         };
         let (mqtt, ws) = (settings.server(&[b"mqtt"])?, settings.server(&[b"http/1.1"])?);
+        let xmpp = settings.server(&[b"xmpp-client"])?;
         self.mqtt.replace(mqtt);
         self.ws.replace(ws);
+        self.xmpp.replace(xmpp);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use super::Hub;
 use super::io::Io;
 use super::table::State;
 use crate::route::{Command, Completion, Lasting, Refusal, Registration, SessionKey, Ticket, Unregistration};
-use crate::session::Session;
+use crate::session::{Disconnect, Session};
 use crate::time::Now;
 
 impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
@@ -34,6 +34,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                     router.direct_to_account(now, port, key, account, text, attributes);
                 });
             }
+            Command::StartTls => return self.start_tls(io, now, key),
             Command::Leave => return self.good_bye(io, now, key),
             Command::Publish { message, ticket } => {
                 let lasting = Lasting {
@@ -68,6 +69,24 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             }
         };
         self.complete(io, now, key, ticket, &completion);
+    }
+
+    /// The session has told its peer that it may begin TLS.
+    fn start_tls<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        let conn = self.table.get_mut(key).map(|entry| entry.conn);
+        if !conn.is_some_and(|conn| io.start_tls(conn)) {
+            self.disconnect(io, now, key, Disconnect::Unavailable);
+        }
+    }
+
+    /// A connection speaks TLS from now on.
+    pub fn secured(&mut self, slot: u32, conn: C) {
+        if let Some(entry) = self.key_of(slot, conn).and_then(|key| self.table.get_mut(key)) {
+            entry.session.secured();
+        }
     }
 
     pub(super) fn register<I>(

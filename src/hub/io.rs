@@ -39,6 +39,13 @@ pub trait Io {
     /// [`Hub::closed`](super::Hub::closed) if it breaks before.
     fn hand_over(&mut self, conn: Self::Conn, to: u16);
 
+    /// Has a connection turn to TLS, once what is queued has gone out in clear. [`Hub::secured`](super::Hub::secured) is
+    /// called when it has. False: there is no TLS to be had, and nothing happens.
+    fn start_tls(&mut self, conn: Self::Conn) -> bool {
+        let _ = conn;
+        false
+    }
+
     /// Hands a login to the control thread, or back if its queue is full.
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest>;
 

@@ -325,6 +325,9 @@ pub enum Command<'a> {
         /// Named in the completion.
         ticket: Ticket,
     },
+    /// Have the connection turn to TLS. What was written before goes out in clear, and nothing that was read with it is
+    /// read again. Answered by `Session::secured`.
+    StartTls,
     /// The block said good-bye; everything it was owed has been written.
     Leave,
 }

@@ -174,6 +174,8 @@ pub enum AnySession {
     Mqtt(mqtt::Session),
     /// WebSocket, which carries what its handshake chooses; boxed, so that MQTT over a stream does not pay for it.
     WebSocket(Box<ws::Session<Carrying>>),
+    /// XMPP over a stream, boxed for the same reason.
+    Xmpp(Box<xmpp::TcpSession>),
 }
 
 impl AnySession {
@@ -185,6 +187,12 @@ impl AnySession {
     /// WebSocket on a connection accepted `now`.
     pub fn web_socket(opening: &Opening, now: Now) -> Self {
         Self::WebSocket(Box::new(ws::Session::new(opening, now)))
+    }
+
+    /// XMPP on a connection accepted `now`; with `starttls`, one in clear that may turn to TLS.
+    pub fn xmpp(opening: &Opening, starttls: bool, now: Now) -> Self {
+        let session = xmpp::TcpSession::new(&opening.xmpp, opening.passwords, starttls, now);
+        Self::Xmpp(Box::new(session))
     }
 
     /// A session of MQTT that was kept over a restart, as [`Session::describe`] wrote it down, with its messages;
@@ -213,6 +221,7 @@ impl AnySession {
                 Carrying::Mqtt(session) => Some(session),
                 Carrying::Xmpp(_) => None,
             },
+            Self::Xmpp(_) => None,
         }
     }
 
@@ -224,6 +233,7 @@ impl AnySession {
                 Carrying::Mqtt(session) => Some(session),
                 Carrying::Xmpp(_) => None,
             },
+            Self::Xmpp(_) => None,
         }
     }
 }
@@ -234,6 +244,7 @@ macro_rules! each {
         match $any {
             AnySession::Mqtt($session) => $does,
             AnySession::WebSocket($session) => $does,
+            AnySession::Xmpp($session) => $does,
         }
     };
 }
@@ -260,6 +271,10 @@ impl Session for AnySession {
         out: &mut O,
     ) -> Result<Option<Bind<'_>>, Disconnect> {
         each!(self, session => session.proven(now, verdict, out))
+    }
+
+    fn secured(&mut self) {
+        each!(self, session => session.secured());
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {

@@ -277,6 +277,9 @@ pub trait Session {
         Ok(None)
     }
 
+    /// The connection speaks TLS from now on.
+    fn secured(&mut self) {}
+
     /// What came of the operation `ticket`.
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O);
 

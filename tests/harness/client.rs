@@ -153,6 +153,8 @@ impl Client {
             Library::Paho => driver::paho(),
             Library::Mqttjs => driver::mqttjs(),
             Library::XmppJs => driver::xmppjs(),
+            Library::Slixmpp => driver::slixmpp(),
+            Library::SlixmppDeployed => driver::slixmpp_deployed(),
             Library::Aiomqtt => driver::aiomqtt(),
             Library::Rumqttc => driver::rumqttc(),
         };
@@ -175,6 +177,7 @@ impl Client {
                     Transport::Ws => "ws",
                     Transport::Tls => "tls",
                     Transport::Wss => "wss",
+                    Transport::StartTls => "starttls",
                 },
                 "ca_file": Authority::shared().file(),
                 "host": address.ip().to_string(),

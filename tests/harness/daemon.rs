@@ -121,9 +121,9 @@ impl Daemon {
         }
     }
 
-    /// Where a listener with TLS listens.
+    /// Where the listener of this name listens.
     #[track_caller]
-    pub(crate) fn secure(&self, name: &str) -> SocketAddr {
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
         let address = self.ready["listen"][name].as_str();
         address.and_then(|address| address.parse().ok()).unwrap()
     }
@@ -198,6 +198,8 @@ pub(crate) fn serve_command(directory: &Path, options: &Options) -> Command {
             "127.0.0.1:0",
             "--ws",
             "127.0.0.1:0",
+            "--xmpp",
+            "127.0.0.1:0",
             "--http",
             "127.0.0.1:0",
         ])
@@ -208,7 +210,9 @@ pub(crate) fn serve_command(directory: &Path, options: &Options) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if options.tls {
-        command.args(["--mqtts", "127.0.0.1:0", "--wss", "127.0.0.1:0"]);
+        for listener in ["--mqtts", "--wss", "--xmpps"] {
+            command.args([listener, "127.0.0.1:0"]);
+        }
     }
     if !options.config.is_empty() {
         let path = directory.join("nexus.toml");

@@ -92,6 +92,24 @@ pub(crate) fn xmppjs() -> &'static Driver {
     })
 }
 
+/// The driver of slixmpp.
+pub(crate) fn slixmpp() -> &'static Driver {
+    static DRIVER: OnceLock<&'static Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| start_slixmpp(false))
+}
+
+/// The same with the release that QE's workers have.
+pub(crate) fn slixmpp_deployed() -> &'static Driver {
+    static DRIVER: OnceLock<&'static Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| start_slixmpp(true))
+}
+
+fn start_slixmpp(is_deployed: bool) -> &'static Driver {
+    let mut command = Command::new(packages::slixmpp(is_deployed));
+    command.arg("-uB").arg(script("slixmpp_driver.py"));
+    Driver::start(command)
+}
+
 fn script(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/clients")

@@ -21,7 +21,7 @@ pub(crate) struct Lives {
     shards: usize,
     config: String,
     directory: TempDir,
-    addresses: [SocketAddr; 3],
+    addresses: [SocketAddr; 4],
     child: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -42,7 +42,7 @@ impl Lives {
             shards,
             config: config.to_owned(),
             directory: TempDir::with_prefix("nexus-crash-").unwrap(),
-            addresses: [(); 3].map(|()| own_address()),
+            addresses: [(); 4].map(|()| own_address()),
             child: None,
             log: Arc::default(),
         };
@@ -109,7 +109,7 @@ impl Lives {
             std::fs::write(&path, &self.config).unwrap();
             command.arg("--config").arg(path);
         }
-        for (at, name) in ["--mqtt", "--ws", "--http"].into_iter().enumerate() {
+        for (at, name) in ["--mqtt", "--ws", "--http", "--xmpp"].into_iter().enumerate() {
             command.arg(name).arg(self.addresses[at].to_string());
         }
         command

@@ -11,6 +11,9 @@ pub(crate) enum Library {
     Paho,
     Mqttjs,
     XmppJs,
+    Slixmpp,
+    /// The release that QE's workers have.
+    SlixmppDeployed,
     Aiomqtt,
     Rumqttc,
 }
@@ -30,6 +33,8 @@ pub(crate) enum Transport {
     Ws,
     Tls,
     Wss,
+    /// TCP that turns to TLS.
+    StartTls,
 }
 
 /// A way to speak to the daemon.
@@ -84,8 +89,11 @@ pub(crate) const XMPPJS: Form = Form {
     transport: Transport::Ws,
 };
 
+/// slixmpp, XMPP, TCP.
+pub(crate) const SLIXMPP: Form = form(Library::Slixmpp, Version::Xmpp, Transport::Tcp);
+
 /// Each protocol and version over TLS, bare and with WebSocket in it.
-pub(crate) const OVER_TLS: [Form; 7] = [
+pub(crate) const OVER_TLS: [Form; 11] = [
     form(Library::Paho, Version::V5, Transport::Tls),
     form(Library::Paho, Version::V311, Transport::Wss),
     form(Library::Mqttjs, Version::V311, Transport::Tls),
@@ -93,6 +101,10 @@ pub(crate) const OVER_TLS: [Form; 7] = [
     form(Library::Aiomqtt, Version::V5, Transport::Tls),
     form(Library::Aiomqtt, Version::V311, Transport::Wss),
     form(Library::XmppJs, Version::Xmpp, Transport::Wss),
+    form(Library::Slixmpp, Version::Xmpp, Transport::Tls),
+    form(Library::Slixmpp, Version::Xmpp, Transport::StartTls),
+    form(Library::SlixmppDeployed, Version::Xmpp, Transport::Tls),
+    form(Library::SlixmppDeployed, Version::Xmpp, Transport::StartTls),
 ];
 
 /// aiomqtt and rumqttc: each version and transport that they have (rumqttc's WebSocket comes with TLS alone).
@@ -117,7 +129,7 @@ const fn form(library: Library, version: Version, transport: Transport) -> Form 
 pub(crate) const FORMS: [Form; 4] = [PAHO_311, PAHO_5, MQTTJS_5, MQTTJS_311];
 
 /// One form of each protocol, version and transport: the table in which the protocols meet.
-pub(crate) const CROSS: [Form; 4] = [XMPPJS, PAHO_311, PAHO_5, MQTTJS_5];
+pub(crate) const CROSS: [Form; 5] = [XMPPJS, SLIXMPP, PAHO_311, PAHO_5, MQTTJS_5];
 
 /// The shard counts every behaviour is shown with.
 pub(crate) const SHARD_COUNTS: [usize; 2] = [1, 2];

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 const REQUIREMENTS: &str = include_str!("../clients/requirements.txt");
+const SLIXMPP: &str = include_str!("../clients/requirements-slixmpp.txt");
+const SLIXMPP_1_4: &str = include_str!("../clients/requirements-slixmpp-1.4.txt");
 const MANIFEST: &str = include_str!("../clients/package.json");
 const MANIFEST_LOCK: &str = include_str!("../clients/package-lock.json");
 
@@ -13,9 +15,21 @@ const MANIFEST_LOCK: &str = include_str!("../clients/package-lock.json");
 pub(crate) fn python() -> &'static Path {
     static READY: OnceLock<PathBuf> = OnceLock::new();
     READY.get_or_init(|| {
-        let place = prepared("py", REQUIREMENTS, install_python);
+        let place = prepared("py", REQUIREMENTS, |place| install_python(place, REQUIREMENTS));
         place.join("venv/bin/python")
     })
+}
+
+/// The Python interpreter that has slixmpp: the release of the day this was written, or the one that QE's workers have.
+pub(crate) fn slixmpp(is_deployed: bool) -> PathBuf {
+    let place = if is_deployed {
+        prepared("slixmpp-1.4", SLIXMPP_1_4, |place| {
+            install_python(place, SLIXMPP_1_4);
+        })
+    } else {
+        prepared("slixmpp", SLIXMPP, |place| install_python(place, SLIXMPP))
+    };
+    place.join("venv/bin/python")
 }
 
 /// The directory below which node finds mqtt.js, @xmpp/client and playwright-core.
@@ -73,9 +87,9 @@ fn prepared(name: &str, pins: &str, install: fn(&Path)) -> PathBuf {
     place
 }
 
-fn install_python(place: &Path) {
+fn install_python(place: &Path, requirements: &str) {
     let pins = place.join("requirements.txt");
-    fs::write(&pins, REQUIREMENTS).unwrap();
+    fs::write(&pins, requirements).unwrap();
     let venv = place.join("venv");
     run(
         Command::new("python3").args(["-m", "venv"]).arg(&venv),
@@ -84,9 +98,15 @@ fn install_python(place: &Path) {
     run(
         Command::new(venv.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(["--require-hashes", "--only-binary", ":all:", "--requirement"])
+            .args([
+                "--require-hashes",
+                "--no-deps",
+                "--only-binary",
+                ":all:",
+                "--requirement",
+            ])
             .arg(&pins),
-        "pip could not fetch the packages of tests/clients/requirements.txt",
+        "pip could not fetch what tests/clients/requirements*.txt names (slixmpp: Python 3.11 or later)",
     );
 }
 

@@ -112,10 +112,12 @@ impl Net {
     #[track_caller]
     pub(crate) fn open(&self, form: Form, connect: &Connect) -> Client {
         let address = match form.transport {
-            Transport::Tcp => self.daemon.mqtt,
+            Transport::Tcp | Transport::StartTls if form.is_xmpp() => self.daemon.address("xmpp"),
+            Transport::Tls if form.is_xmpp() => self.daemon.address("xmpps"),
+            Transport::Tcp | Transport::StartTls => self.daemon.mqtt,
             Transport::Ws => self.daemon.ws,
-            Transport::Tls => self.daemon.secure("mqtts"),
-            Transport::Wss => self.daemon.secure("wss"),
+            Transport::Tls => self.daemon.address("mqtts"),
+            Transport::Wss => self.daemon.address("wss"),
         };
         Client::open(form, address, connect)
     }

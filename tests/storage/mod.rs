@@ -46,7 +46,9 @@ impl House {
         let address = match form.transport {
             Transport::Tcp => self.lives.mqtt(),
             Transport::Ws => self.lives.ws(),
-            Transport::Tls | Transport::Wss => panic!("storage is shown over plain transports"),
+            Transport::Tls | Transport::Wss | Transport::StartTls => {
+                panic!("storage is shown over plain transports")
+            }
         };
         let connect = Connect::new(&account.0, &account.1, resource);
         let client = Client::open(form, address, &connect);

@@ -1,4 +1,4 @@
-//! XMPP over WebSocket (PROTOCOL 4), with `@xmpp/client` and with hand-made stanzas.
+//! XMPP over WebSocket and TCP (PROTOCOL 4), with `@xmpp/client` and with hand-made stanzas.
 
 mod channel;
 mod cross;
@@ -7,4 +7,5 @@ mod hostile;
 mod login;
 mod message;
 mod stream;
+mod tcp;
 mod timeout;

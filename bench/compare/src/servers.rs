@@ -269,7 +269,7 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
         .args(["serve", "--shards", "1"])
         .arg("--data-dir")
         .arg(&data);
-    for listener in ["--mqtt", "--ws", "--http"] {
+    for listener in ["--mqtt", "--ws", "--xmpp", "--http"] {
         command.args([listener, "127.0.0.1:0"]);
     }
     let mut child = spawn(command.stdout(Stdio::piped()))?;

@@ -8,13 +8,19 @@ use crate::app::{App, ConnId, Next, Progress};
 use crate::conn::{Conn, Flags};
 use crate::limits;
 use crate::plane::Plane;
+use crate::shard::securing;
 
 /// Shows `bytes` to the app, after what was kept of the connection.
 pub(super) fn take<A: App>(app: &mut A, plane: &mut Plane<A::Parcel>, id: ConnId, mut bytes: &mut [u8]) {
+    let began_sealed = securing::is_sealed(plane, id);
     loop {
         let Some(conn) = plane.conns.get_mut(id).filter(|conn| conn.is_live()) else {
             return;
         };
+        // What came in clear behind the request to turn to TLS could have come from anybody.
+        if conn.is_sealed() != began_sealed {
+            return;
+        }
         if conn.flags.any(Flags::HELD.with(Flags::RESUMED)) {
             keep(plane, id, bytes);
             return;

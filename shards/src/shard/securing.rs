@@ -6,14 +6,14 @@
 
 use super::{Shard, intake};
 use crate::app::{App, Close, ConnId};
+use crate::conn::Conn;
 use crate::limits;
 use crate::plane::Plane;
 use crate::tls::{Fault, Reading, Tls};
 
 /// Whether what arrives for the connection is TLS.
 pub(super) fn is_sealed<P>(plane: &Plane<P>, id: ConnId) -> bool {
-    let out = plane.conns.get(id).and_then(|conn| conn.out.as_deref());
-    out.is_some_and(|out| out.tls().is_some())
+    plane.conns.get(id).is_some_and(Conn::is_sealed)
 }
 
 /// Reads `bytes`, after what was kept of the connection.

@@ -10,7 +10,7 @@ use crossbeam::queue::SegQueue;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, version};
-use shards::{Close, Config, ConnId, Plane, Progress, Running, Secured, TlsAcceptor};
+use shards::{Close, Config, ConnId, Next, Plane, Progress, Running, Secured, TlsAcceptor};
 
 use crate::support::{Tenant, all, config, connect, pattern, read, read_to_end, start, stop, until};
 
@@ -78,7 +78,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// Returns what it gets, and remembers what handshakes settled. A short `T…` in clear turns to TLS, `E` ends.
+/// Returns what it gets, and remembers what handshakes settled. A short `T…` or `W…` in clear turns to TLS, `E` ends.
 struct Echo {
     acceptor: TlsAcceptor,
     secured: Arc<SegQueue<Secured>>,
@@ -99,7 +99,14 @@ impl Tenant for Echo {
 
     fn received(&mut self, plane: &mut Plane<()>, conn: ConnId, _: u32, bytes: &mut [u8]) -> Progress {
         match &*bytes {
-            [b'T', rest @ ..] if rest.len() < 16 => {
+            // A request that is not complete: `W` and four more.
+            [b'W', rest @ ..] if rest.len() < 4 => {
+                return Progress {
+                    used: 0,
+                    next: Next::Need(5),
+                };
+            }
+            [b'T' | b'W', rest @ ..] if rest.len() < 16 => {
                 plane.buffer(conn).unwrap().extend_from_slice(b"proceed");
                 assert!(plane.start_tls(conn, &self.acceptor));
                 assert!(!plane.start_tls(conn, &self.acceptor), "once");
@@ -343,6 +350,23 @@ fn a_connection_in_clear_turns_to_tls_and_what_was_sent_along_is_not_believed() 
     let bytes = pattern(30_000);
     assert!(exchange(&mut client, &bytes) == bytes);
     assert_eq!(stand.secured.len(), 1);
+    drop(client);
+    stand.end();
+}
+
+#[test]
+fn what_follows_the_last_piece_of_a_request_to_turn_to_tls_is_not_believed_either() {
+    let stand = Stand::new(|config, _| config.listeners[0].tls = None);
+    let mut socket = connect(&stand.running);
+    socket.write_all(b"W").unwrap();
+    until("the first piece is there", || {
+        stand.count(|stats| &stats.received_bytes) == 1
+    });
+    socket.write_all(b"aitsinjected").unwrap();
+    assert_eq!(read(&mut socket, 7), b"proceed");
+    let mut client = over(socket, &Arc::new(stand.authority.client()));
+    let bytes = pattern(30_000);
+    assert!(exchange(&mut client, &bytes) == bytes);
     drop(client);
     stand.end();
 }

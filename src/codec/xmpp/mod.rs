@@ -4,6 +4,7 @@
 //! to other clients as they are. An [`Element`] is a view of what a framer found; [`Piece`]s are what is written.
 //! Text without references, and that is nearly all, is read where it lies.
 
+pub mod document;
 pub mod framer;
 pub mod jid;
 pub mod text;

@@ -88,6 +88,12 @@ pub struct ListenArgs {
     /// WebSocket over TLS.
     #[arg(long, value_name = "ADDR")]
     pub wss: Option<SocketAddr>,
+    /// XMPP over TCP, with STARTTLS where there is a certificate.
+    #[arg(long, value_name = "ADDR")]
+    pub xmpp: Option<SocketAddr>,
+    /// XMPP over TLS.
+    #[arg(long, value_name = "ADDR")]
+    pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,

@@ -57,6 +57,8 @@ fn configuration(
     for (address, given) in [
         (&mut config.listen.mqtts, listen.mqtts),
         (&mut config.listen.wss, listen.wss),
+        (&mut config.listen.xmpp, listen.xmpp),
+        (&mut config.listen.xmpps, listen.xmpps),
     ] {
         *address = given.or(*address);
     }

@@ -156,6 +156,8 @@ fn free_addresses(listen: Listen) -> Listen {
         mqtts: listen.mqtts.map(free),
         ws: free(listen.ws),
         wss: listen.wss.map(free),
+        xmpp: Some(free(listen.xmpp.unwrap_or(Listen::XMPP))),
+        xmpps: listen.xmpps.map(free),
         http: free(listen.http),
     }
 }

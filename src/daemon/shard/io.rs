@@ -1,6 +1,8 @@
 //! The data plane in the words of the hub: connections, timers and send queues.
 
-use shards::{Close, ConnId, Plane, Shared, TimerId};
+use std::sync::Arc;
+
+use shards::{Close, ConnId, Plane, Shared, TimerId, TlsAcceptor};
 
 use crate::daemon::control::ControlPort;
 use crate::hub::{HubTimer, Io};
@@ -11,11 +13,19 @@ use crate::session::Output;
 use crate::store::login::LoginRequest;
 use crate::time::Instant;
 
+/// What a shard has besides the data plane.
+pub(super) struct Links {
+    /// To and from the control thread.
+    pub(super) control: Arc<ControlPort>,
+    pub(super) metrics: Arc<ShardMetrics>,
+    /// What a connection in clear turns to TLS with.
+    pub(super) starttls: Option<TlsAcceptor>,
+}
+
 /// The data plane as the hub sees it.
 pub(super) struct ShardIo<'a> {
     pub(super) plane: &'a mut Plane<Parcel>,
-    pub(super) control: &'a ControlPort,
-    pub(super) metrics: &'a ShardMetrics,
+    pub(super) links: &'a Links,
 }
 
 impl Io for ShardIo<'_> {
@@ -31,7 +41,7 @@ impl Io for ShardIo<'_> {
         self.plane.buffer(conn)?;
         Some(PlaneOutput {
             plane: self.plane,
-            metrics: self.metrics,
+            metrics: &self.links.metrics,
             conn,
         })
     }
@@ -53,8 +63,13 @@ impl Io for ShardIo<'_> {
         self.plane.hand_over(conn, usize::from(to));
     }
 
+    fn start_tls(&mut self, conn: ConnId) -> bool {
+        let acceptor = self.links.starttls.as_ref();
+        acceptor.is_some_and(|acceptor| self.plane.start_tls(conn, acceptor))
+    }
+
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {
-        self.control.login(request)
+        self.links.control.login(request)
     }
 
     fn arm(&mut self, at: Instant, timer: HubTimer) -> TimerHandle {

@@ -53,8 +53,7 @@ impl Shard {
             let now = now(plane);
             let mut io = ShardIo {
                 plane,
-                control: &self.control,
-                metrics: &self.metrics,
+                links: &self.links,
             };
             self.hub.restored(&mut io, now);
             self.accept_when_restored(plane);
@@ -73,8 +72,7 @@ impl Shard {
         let (now, opening) = (now(plane), self.opening(Passwords::Refused));
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         let (mut lost, mut damaged) = (0, 0);
         for session in sessions {
@@ -131,8 +129,7 @@ impl Shard {
         let now = now(plane);
         let mut io = ShardIo {
             plane,
-            control: &self.control,
-            metrics: &self.metrics,
+            links: &self.links,
         };
         self.hub.committed(&mut io, now, batch);
     }

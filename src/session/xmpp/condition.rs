@@ -13,6 +13,8 @@ pub(super) enum Fatal {
     UnsupportedStanza,
     /// `<open/>` or a stanza in a namespace that is not its own.
     InvalidNamespace,
+    /// The root of a stream under another prefix than `stream`.
+    BadPrefix,
     /// `<open/>` for a domain that is not served.
     HostUnknown,
     /// A version before 1.0.
@@ -48,6 +50,7 @@ impl Fatal {
             Self::Malformed(malformed) => condition_of(malformed),
             Self::UnsupportedStanza => "unsupported-stanza-type",
             Self::InvalidNamespace => "invalid-namespace",
+            Self::BadPrefix => "bad-namespace-prefix",
             Self::HostUnknown => "host-unknown",
             Self::UnsupportedVersion => "unsupported-version",
             Self::NotAuthorized | Self::Refused | Self::Revoked => "not-authorized",
@@ -82,6 +85,7 @@ impl Fatal {
             }
             Self::UnsupportedStanza
             | Self::InvalidNamespace
+            | Self::BadPrefix
             | Self::HostUnknown
             | Self::UnsupportedVersion
             | Self::Unavailable
@@ -94,9 +98,11 @@ impl Fatal {
         match self {
             Self::Malformed(malformed) if is_too_much(malformed) => Disconnect::TooLarge,
             Self::Malformed(_) => Disconnect::Malformed,
-            Self::UnsupportedStanza | Self::InvalidNamespace | Self::NotAuthorized | Self::HostUnknown => {
-                Disconnect::ProtocolError
-            }
+            Self::UnsupportedStanza
+            | Self::InvalidNamespace
+            | Self::BadPrefix
+            | Self::NotAuthorized
+            | Self::HostUnknown => Disconnect::ProtocolError,
             Self::UnsupportedVersion => Disconnect::UnsupportedVersion,
             Self::TooManyAttempts => Disconnect::QuotaExceeded,
             Self::LoginTimeout | Self::Silent => Disconnect::TimedOut,

@@ -1,4 +1,5 @@
-//! The XMPP session: one connection's protocol state (PROTOCOL section 4), carried by WebSocket (RFC 7395).
+//! The XMPP session: one connection's protocol state (PROTOCOL section 4), carried by WebSocket (RFC 7395) or by TCP
+//! (RFC 6120, in [`TcpSession`]).
 //!
 //! Invariants: a word of the standards that reaches a client comes from [`condition`]; `from` of what a client sends
 //! is never read; a session that has logged in holds no heap but its address and what a command waits for.
@@ -15,6 +16,7 @@ mod native;
 mod presence;
 mod settings;
 mod stream;
+mod tcp;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,7 @@ use condition::Fatal;
 use iq::Waiting;
 use login::Login;
 pub use settings::Settings;
+pub use tcp::TcpSession;
 
 /// Where in its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +62,18 @@ enum State {
     Ended,
 }
 
+/// What carries the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// Messages of WebSocket, an element each.
+    WebSocket,
+    /// One XML document.
+    Tcp {
+        /// The client may have it turn to TLS.
+        starttls: bool,
+    },
+}
+
 /// One XMPP connection.
 #[derive(Debug)]
 pub struct Session {
@@ -79,6 +94,7 @@ pub struct Session {
     presence: Option<i8>,
     state: State,
     passwords: Passwords,
+    carrier: Carrier,
     /// A ping is not answered.
     pinged: bool,
 }
@@ -86,6 +102,10 @@ pub struct Session {
 impl Session {
     /// A connection accepted `now`, of which nothing has been read.
     pub fn new(settings: &Arc<Settings>, passwords: Passwords, now: Now) -> Self {
+        Self::over(Carrier::WebSocket, settings, passwords, now)
+    }
+
+    fn over(carrier: Carrier, settings: &Arc<Settings>, passwords: Passwords, now: Now) -> Self {
         Self {
             settings: Arc::clone(settings),
             heard: now.instant,
@@ -97,6 +117,7 @@ impl Session {
             presence: None,
             state: State::Closed,
             passwords,
+            carrier,
             pinged: false,
         }
     }
@@ -113,12 +134,13 @@ impl Session {
         scratch: &'a mut Scratch,
         out: &mut O,
     ) -> Result<Option<Command<'a>>, Fatal> {
-        if element.namespace() == names::FRAMING {
+        if element.namespace() == names::FRAMING && self.carrier == Carrier::WebSocket {
             return self.framing(element, out);
         }
         match self.state {
             State::Closed if element.name() == "open" => Err(Fatal::InvalidNamespace),
             State::Closed | State::Proven => Err(Fatal::NotAuthorized),
+            State::Negotiating if element.is(names::TLS, "starttls") => self.start_tls(out).map(Some),
             State::Negotiating | State::Challenged => self.sasl(element, scratch, out),
             State::Binding => self.bind(element, scratch, out),
             State::Attached => self.stanza(element, scratch, out),
@@ -148,6 +170,49 @@ impl Session {
                 Ok(None)
             }
             _ => Err(Fatal::UnsupportedStanza),
+        }
+    }
+
+    /// What is done with `len` bytes while nothing is read.
+    const fn idle_step(&self, len: usize) -> Option<Step<'static>> {
+        match self.state {
+            State::Deciding | State::Claiming => Some(Step::Hold),
+            State::Ended => Some(Step::Done {
+                used: len,
+                command: None,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Takes an element; on `Err` the good-bye is written.
+    fn taken<'a, O: Output>(
+        &mut self,
+        now: Now,
+        element: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Disconnect> {
+        self.is_heard(now);
+        // Answers are never dropped, so who only asks and never reads is not read any more.
+        let answers_bytes_max = if self.state == State::Attached {
+            limits::SEND_QUEUE_ANSWERS_BYTES_MAX
+        } else {
+            limits::PRELOGIN_ANSWERS_BYTES_MAX
+        };
+        if out.queued() > answers_bytes_max {
+            return Err(self.quit(Fatal::SlowReceiver, out));
+        }
+        let asked = self.element(element, scratch, out);
+        self.watch_queue(now, out);
+        asked.map_err(|fatal| self.quit(fatal, out))
+    }
+
+    /// Whatever a client sends that has logged in shows that it is there.
+    fn is_heard(&mut self, now: Now) {
+        if self.state == State::Attached {
+            self.heard = now.instant;
+            self.pinged = false;
         }
     }
 
@@ -208,33 +273,15 @@ impl super::Session for Session {
     ) -> Result<Step<'a>, Disconnect> {
         let bytes: &'a [u8] = bytes;
         let used = bytes.len();
-        match self.state {
-            State::Deciding | State::Claiming => return Ok(Step::Hold),
-            State::Ended => return Ok(Step::Done { used, command: None }),
-            _ => {}
+        if let Some(step) = self.idle_step(used) {
+            return Ok(step);
         }
-        let element = match stream::read(bytes) {
-            Ok(element) => element,
-            Err(malformed) => return Err(self.quit(Fatal::Malformed(malformed), out)),
-        };
-        if self.state == State::Attached {
-            self.heard = now.instant;
-            self.pinged = false;
-        }
-        // Answers are never dropped, so who only asks and never reads is not read any more.
-        let answers_bytes_max = if self.state == State::Attached {
-            limits::SEND_QUEUE_ANSWERS_BYTES_MAX
-        } else {
-            limits::PRELOGIN_ANSWERS_BYTES_MAX
-        };
-        if out.queued() > answers_bytes_max {
-            return Err(self.quit(Fatal::SlowReceiver, out));
-        }
-        let asked = self.element(&element, scratch, out);
-        self.watch_queue(now, out);
-        match asked {
-            Ok(command) => Ok(Step::Done { used, command }),
-            Err(fatal) => Err(self.quit(fatal, out)),
+        match stream::read(bytes) {
+            Ok(element) => {
+                let command = self.taken(now, &element, scratch, out)?;
+                Ok(Step::Done { used, command })
+            }
+            Err(malformed) => Err(self.quit(Fatal::Malformed(malformed), out)),
         }
     }
 

@@ -6,6 +6,8 @@ pub(super) const CLIENT: &str = "jabber:client";
 pub(super) const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 /// Streams (RFC 6120).
 pub(super) const STREAM: &str = "http://etherx.jabber.org/streams";
+/// STARTTLS (RFC 6120 section 5).
+pub(super) const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 /// SASL (RFC 6120 section 6).
 pub(super) const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 /// Resource binding (RFC 6120 section 7).

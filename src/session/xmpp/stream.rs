@@ -1,8 +1,8 @@
-//! The stream over WebSocket (RFC 7395): opening, features, errors, closing.
+//! The stream (RFC 6120 section 4, over WebSocket RFC 7395): opening, features, STARTTLS, errors, closing.
 
 use super::condition::Fatal;
-use super::names::{FRAMING, STREAM};
-use super::{Passwords, Session, State, write};
+use super::names::{FRAMING, STREAM, TLS};
+use super::{Carrier, Passwords, Session, State, write};
 use crate::codec::xmpp::{Bounds, Element, Malformed, Piece, frame_whole};
 use crate::route::Command;
 use crate::session::Output;
@@ -21,11 +21,7 @@ impl Session {
         out: &mut O,
     ) -> Result<Option<Command<'a>>, Fatal> {
         match (element.name(), self.state) {
-            ("close", _) => {
-                self.close(out);
-                self.state = State::Ended;
-                Ok(Some(Command::Leave))
-            }
+            ("close", _) => Ok(Some(self.leave(out))),
             ("open", State::Closed | State::Proven) => self.open(element, out).map(|()| None),
             // A stream is opened once, and once more after the login.
             ("open", _) => Err(Fatal::TooManyAttempts),
@@ -33,8 +29,28 @@ impl Session {
         }
     }
 
+    /// The client ends the stream.
+    pub(super) fn leave<O: Output>(&mut self, out: &mut O) -> Command<'static> {
+        self.close(out);
+        self.state = State::Ended;
+        Command::Leave
+    }
+
+    /// RFC 6120, 5.4.2: the stream begins anew under TLS.
+    pub(super) fn start_tls<O: Output>(&mut self, out: &mut O) -> Result<Command<'static>, Fatal> {
+        if self.carrier != (Carrier::Tcp { starttls: true }) {
+            return Err(Fatal::UnsupportedStanza);
+        }
+        write(
+            out,
+            &[Piece::Raw("<proceed xmlns='"), Piece::Raw(TLS), Piece::Raw("'/>")],
+        );
+        self.state = State::Closed;
+        Ok(Command::StartTls)
+    }
+
     /// RFC 7395, 3.4; RFC 6120, 4.7.
-    fn open<O: Output>(&mut self, open: &Element<'_>, out: &mut O) -> Result<(), Fatal> {
+    pub(super) fn open<O: Output>(&mut self, open: &Element<'_>, out: &mut O) -> Result<(), Fatal> {
         let is_1 = open
             .attribute("version")
             .and_then(|version| version.plain())
@@ -75,22 +91,35 @@ impl Session {
 
     fn write_open<O: Output>(&mut self, out: &mut O) {
         let id = self.settings.nonce();
+        let (tag, namespace, end) = match self.carrier {
+            Carrier::WebSocket => ("<open xmlns='", FRAMING, "/>"),
+            Carrier::Tcp { .. } => (
+                "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='",
+                STREAM,
+                ">",
+            ),
+        };
         write(
             out,
             &[
-                Piece::Raw("<open xmlns='"),
-                Piece::Raw(FRAMING),
+                Piece::Raw(tag),
+                Piece::Raw(namespace),
                 Piece::Raw("' from='"),
                 Piece::Attribute(self.domain()),
                 Piece::Raw("' id='"),
                 Piece::Raw(&id),
-                Piece::Raw("' version='1.0' xml:lang='en'/>"),
+                Piece::Raw("' version='1.0' xml:lang='en'"),
+                Piece::Raw(end),
             ],
         );
     }
 
     /// RFC 6120, 6.4.1: strongest first.
     fn offer_mechanisms<O: Output>(&self, out: &mut O) {
+        let starttls = match self.carrier {
+            Carrier::Tcp { starttls: true } => "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+            Carrier::Tcp { starttls: false } | Carrier::WebSocket => "",
+        };
         let plain = match self.passwords {
             Passwords::Taken => "<mechanism>PLAIN</mechanism>",
             Passwords::Refused => "",
@@ -100,8 +129,10 @@ impl Session {
             &[
                 Piece::Raw("<stream:features xmlns:stream='"),
                 Piece::Raw(STREAM),
+                Piece::Raw("'>"),
+                Piece::Raw(starttls),
                 Piece::Raw(
-                    "'><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+                    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
                      <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism>",
                 ),
                 Piece::Raw(plain),
@@ -116,7 +147,7 @@ impl Session {
             return;
         }
         // [RFC 6120, 4.9.1.2]: an error before the stream is open follows an opening of its own.
-        if self.state == State::Closed {
+        if matches!(self.state, State::Closed | State::Proven) {
             self.write_open(out);
         }
         self.state = State::Ended;
@@ -140,15 +171,18 @@ impl Session {
         self.close(out);
     }
 
-    /// `<close/>` (RFC 7395, 3.6).
+    /// `<close/>` (RFC 7395, 3.6), or the end of the document (RFC 6120, 4.4).
     fn close<O: Output>(&self, out: &mut O) {
-        write(
-            out,
-            &[
-                Piece::Raw("<close xmlns='"),
-                Piece::Raw(FRAMING),
-                Piece::Raw("'/>"),
-            ],
-        );
+        match self.carrier {
+            Carrier::WebSocket => write(
+                out,
+                &[
+                    Piece::Raw("<close xmlns='"),
+                    Piece::Raw(FRAMING),
+                    Piece::Raw("'/>"),
+                ],
+            ),
+            Carrier::Tcp { .. } => write(out, &[Piece::Raw("</stream:stream>")]),
+        }
     }
 }

@@ -5,6 +5,7 @@ mod hostile;
 mod iq;
 mod login;
 mod message;
+mod tcp;
 
 use super::*;
 use crate::session::Session as _;

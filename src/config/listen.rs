@@ -1,0 +1,49 @@
+//! The addresses that the daemon listens on.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+/// Where the daemon listens. A port of 0 is any free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// MQTT over TCP.
+    pub mqtt: SocketAddr,
+    /// MQTT over TLS; none: nowhere.
+    pub mqtts: Option<SocketAddr>,
+    /// WebSocket: MQTT on the path `/mqtt`, XMPP on `/ws` and `/xmpp-websocket`.
+    pub ws: SocketAddr,
+    /// The same over TLS; none: nowhere.
+    pub wss: Option<SocketAddr>,
+    /// XMPP over TCP, which may turn to TLS; none: on [`Listen::XMPP`], if nobody else listens there.
+    pub xmpp: Option<SocketAddr>,
+    /// XMPP over TLS; none: nowhere.
+    pub xmpps: Option<SocketAddr>,
+    /// Metrics and health.
+    pub http: SocketAddr,
+}
+
+impl Listen {
+    /// Where XMPP over TCP listens if no address is named.
+    pub const XMPP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_222);
+
+    /// What listens with TLS, by key.
+    pub(super) fn sealed(&self) -> [(&'static str, Option<SocketAddr>); 3] {
+        [("mqtts", self.mqtts), ("wss", self.wss), ("xmpps", self.xmpps)]
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            mqtt: SocketAddr::from(([127, 0, 0, 1], 1_883)),
+            mqtts: None,
+            ws: SocketAddr::from(([127, 0, 0, 1], 8_083)),
+            wss: None,
+            xmpp: None,
+            xmpps: None,
+            http: SocketAddr::from(([127, 0, 0, 1], 8_090)),
+        }
+    }
+}
