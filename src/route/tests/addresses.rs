@@ -141,7 +141,10 @@ fn p4_a_fight_for_an_address_is_damped_for_who_asks_for_it() {
                 assert_eq!(net.got(newcomer), [Got::Notice(Notice::Attached)]);
                 holder = newcomer;
             } else {
-                assert_eq!(net.got(newcomer), [Got::Notice(Notice::Refused)]);
+                assert_eq!(
+                    net.got(newcomer),
+                    [Got::Notice(Notice::Refused(ClaimRefusal::Conflict))]
+                );
                 net.leave(newcomer);
             }
         }
