@@ -285,6 +285,9 @@ impl Play {
 
     /// Lets everybody come back and finish.
     fn settle(&mut self) {
+        // Whoever lost its connection in a crash knows it then.
+        let until = self.world.elapsed_ns() + self.world.settle_ns();
+        self.run(until);
         for _ in 0..200 {
             let is_quiet = |player: &Player| player.client.is_quiet() && !player.client.is_passing();
             if self.players.iter().all(is_quiet) && self.judge.is_satisfied() {
