@@ -11,10 +11,10 @@
 //! Faults that were put into the core to see whether they are found, each within 300 seeds:
 //!
 //! * here: the row of a message deleted when it is sent, or at PUBREC; a QoS 2 PUBLISH sent before its row lasts; PUBREL
-//!   in another order after a restart; an address given away before the end of the session that had it lasts; PUBACK and PUBREC before the batch lasts, on the sender's shard or on another;
+//!   in another order after a restart; PUBACK and PUBREC before the batch lasts, on the sender's shard or on another;
 //!   PUBCOMP before it lasts that the exchange is over; an exchange, a subscription or who has received not written down;
 //!   a batch dropped that the storage had no room for; versions of retained messages compared the wrong way; QoS 0 that
-//!   overtakes QoS 2;
+//!   overtakes QoS 2; within 1,500, an address given away before the end of the session that had it lasts;
 //! * there: a group that has received not written down; a member's shard that answers before its row lasts; the row of a
 //!   will deleted at once, or never; a will that waits lost at a restart, published though its client is back, or published
 //!   twice; the time that a session was away forgotten, or not written down; what is retained written by each shard, or not
@@ -363,6 +363,10 @@ impl Play {
     }
 }
 
+/// Seeds beyond the usual ones that have found a fault: a retained message of QoS 2 on a shard that had just begun to keep
+/// sessions.
+const ONCE_FAILED: [u64; 1] = [10_222];
+
 fn play(seed: u64) -> Tally {
     let mut play = Play::new(seed);
     let (players, crashes) = (play.players.len(), play.world.random.random_range(0..4_u32));
@@ -395,6 +399,9 @@ fn what_was_acknowledged_outlives_connections_and_crashes() {
         return;
     }
     let seeds = from_env("NEXUS_SIM_SEEDS").unwrap_or(700);
+    for seed in ONCE_FAILED {
+        play(seed);
+    }
     let next = AtomicU64::new(0);
     let totals = [const { AtomicU64::new(0) }; 3];
     let workers = std::thread::available_parallelism().map_or(1, usize::from);

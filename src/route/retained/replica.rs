@@ -96,14 +96,18 @@ impl Router {
         }
     }
 
-    /// Which other shards answer for a message that is awaited: those that keep sessions, and the channel's home.
+    /// Which other shards answer for a message that is awaited: those that keep sessions, and the channel's home. One that
+    /// may come again is known again by all: it goes to shards as well that are about to tell that they keep sessions.
     fn answering_for_retained(&self, home: u16, awaited: Option<Waiter>) -> ShardSet {
-        if awaited.is_none() {
-            return ShardSet::default();
-        }
-        let mut answering = self.keeping;
-        if self.durable && home != self.shard {
-            answering.add(ShardSet::of(home));
+        let mut answering = ShardSet::default();
+        let Some(waiter) = awaited else {
+            return answering;
+        };
+        for shard in (0..self.mesh.shards()).filter(|&shard| shard != self.shard) {
+            let is_home = self.durable && shard == home;
+            if is_home || waiter.mark.is_some() || self.keeping.contains(shard) {
+                answering.add(ShardSet::of(shard));
+            }
         }
         answering
     }
