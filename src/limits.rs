@@ -179,6 +179,8 @@ pub const CONNACK_BYTES_MAX: usize = 64;
 pub const CONNACK_AUTH_BYTES_MAX: usize = 3 + 13 + 3 + 46;
 
 // What outlives the daemon.
+/// Starts of the daemon that are remembered: from which of them on sessions have no connection that were never back.
+pub const STARTS_MAX: usize = 64;
 /// Messages that ended sessions left and nobody could store, per shard, that are offered again; beyond, they are dropped.
 pub const LEFT_AGAIN_MAX: usize = 65_536;
 /// When such a message is offered again.

@@ -5,8 +5,8 @@
 //! of no session are deleted with the first batch. No shard accepts a connection before every shard has taken in all of its portions and has
 //! handed the others what follows for them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::hub::{Row, Stored};
 use crate::journal::Table;
 use crate::limits;
 use crate::route::{Retained, RouterConfig};
+use crate::session::Starts;
 use crate::time::{Instant, Now};
 
 /// One session with all that belongs to it.
@@ -56,6 +57,8 @@ pub enum Portion {
 pub struct Found {
     /// What each shard has not taken yet.
     lanes: Vec<ArrayQueue<Portion>>,
+    /// When the daemon was started, this time included; there before the first session.
+    starts: OnceLock<Starts>,
     /// Shards that have not taken in everything.
     left: AtomicUsize,
     /// The thread that reads.
@@ -68,6 +71,7 @@ impl Found {
         let lane = || ArrayQueue::new(limits::RESTORE_PORTIONS_MAX);
         Self {
             lanes: std::iter::repeat_with(lane).take(shards).collect(),
+            starts: OnceLock::new(),
             left: AtomicUsize::new(shards),
             reader: std::thread::current(),
         }
@@ -85,6 +89,11 @@ impl Found {
         let portion = self.lanes.get(shard)?.pop()?;
         self.reader.unpark();
         Some(portion)
+    }
+
+    /// When the daemon was started, this time included, if there are sessions.
+    pub fn starts(&self) -> Option<&Starts> {
+        self.starts.get()
     }
 
     /// A shard has taken in everything, and the others have what follows for them. Called once a shard.
@@ -199,6 +208,16 @@ impl Sender<'_> {
         let Some((number, rest)) = split_number(key) else {
             return false;
         };
+        // Its row comes first, if there is one.
+        let earlier = (table == Table::Sessions && number == Starts::NUMBER).then(|| Starts::read(value));
+        self.found.starts.get_or_init(|| {
+            let mut starts = earlier.clone().flatten().unwrap_or_default();
+            starts.begin(unix_ms());
+            starts
+        });
+        if let Some(read) = earlier {
+            return read.is_some();
+        }
         // Of a session that is over, too: its number is not given again while rows of it are left.
         self.last_number = self.last_number.max(number);
         if table == Table::Sessions {
@@ -333,6 +352,11 @@ mod tests {
 
     /// All that shards are handed of these rows, and how many could not be read.
     fn read(rows: &[(Table, &[u8], &[u8])]) -> (Vec<Portion>, usize) {
+        let (found, unreadable) = found(rows);
+        (std::iter::from_fn(|| found.take(0)).collect(), unreadable)
+    }
+
+    fn found(rows: &[(Table, &[u8], &[u8])]) -> (Found, usize) {
         let found = Found::new(1);
         let wake: Wake = Arc::new(|_| {});
         let mut sender = Sender {
@@ -352,8 +376,8 @@ mod tests {
             sender.unreadable += usize::from(!sender.row(*table, key, value));
         }
         sender.end();
-        let portions = std::iter::from_fn(|| found.take(0)).collect();
-        (portions, sender.unreadable)
+        let unreadable = sender.unreadable;
+        (found, unreadable)
     }
 
     fn key(number: u64, rest: &[u8]) -> Vec<u8> {
@@ -388,6 +412,26 @@ mod tests {
         assert_eq!(unreadable, 0);
         // Nobody is given the number as long as rows of it may be left.
         assert_eq!(orphans(&portions), (vec![OVER], OVER, 1));
+    }
+
+    #[test]
+    fn when_the_daemon_was_started_is_remembered_for_its_sessions() {
+        let own = key(KEPT, &[]);
+        let session: (Table, &[u8], &[u8]) = (Table::Sessions, &own, &[1, 0, 3, b'a', b'/', b'b']);
+        let before = unix_ms();
+        let (first, _) = found(&[session]);
+        assert!(first.starts().unwrap().first_after(0).unwrap() >= before);
+        let starts = key(Starts::NUMBER, &[]);
+        let row = [&[4][..], &7_u64.to_be_bytes()].concat();
+        for (row, earlier, damaged) in [(&row[..], Some(7), 0), (b"x", None, 1)] {
+            let (found, unreadable) = found(&[(Table::Sessions, &starts, row), session]);
+            assert_eq!(unreadable, damaged);
+            let starts = found.starts().unwrap();
+            let first = starts.first_after(0).unwrap();
+            assert_eq!((first < before).then_some(first), earlier);
+            assert!(starts.first_after(7).unwrap() >= before);
+        }
+        assert!(found(&[]).0.starts().is_none(), "nothing to know");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use super::rows::{self, Receivers};
 use super::table::{Entry, State};
 use crate::journal::{Journal, Table};
 use crate::limits;
-use crate::route::{Completion, Delivery, Mark, PublishId, Qos, Returned, SessionKey, Share, Ticket};
+use crate::route::{
+    AddressKey, Completion, Delivery, Mark, PublishId, Qos, Returned, SessionKey, Share, Ticket,
+};
 use crate::session::Session;
 use crate::time::Now;
 
@@ -25,8 +27,8 @@ enum Waiting {
     Session(SessionKey),
     /// A session is to be told what came of something.
     Complete(SessionKey, Ticket, Completion),
-    /// A session may be told that it is attached: the earlier one that it replaces has ended for good.
-    Welcome(SessionKey),
+    /// An address may be somebody else's: the session that had it has ended for good.
+    Address(AddressKey),
     /// What a session left goes on to others, now that it is known to be left.
     Left(u64),
     /// A member of a group of this app gets a message, now that nothing else holds it.
@@ -118,9 +120,9 @@ impl Batch {
             .push_back((self.number, Waiting::Complete(key, ticket, completion)));
     }
 
-    /// A session is told that it is attached once this batch lasts.
-    pub(super) fn welcome(&mut self, key: SessionKey) {
-        self.waiting.push_back((self.number, Waiting::Welcome(key)));
+    /// An address may be somebody else's once this batch lasts.
+    pub(super) fn hold_address(&mut self, address: AddressKey) {
+        self.waiting.push_back((self.number, Waiting::Address(address)));
     }
 
     /// What a session left goes on once this batch lasts.
@@ -182,8 +184,16 @@ impl Batch {
 
     /// Whether a session has had what is being delivered before the restart.
     pub(super) fn has_had(&self, number: u64) -> bool {
-        self.marked
-            .is_some_and(|mark| mark.again && self.had.contains(&(mark.session.get(), mark.exchange, number)))
+        self.marked.is_some_and(|mark| self.has(mark, number))
+    }
+
+    /// Whether the message of a mark has been retained before the restart.
+    pub(super) fn has_been_retained(&self, mark: Mark) -> bool {
+        self.has(mark, rows::RETAINED)
+    }
+
+    fn has(&self, mark: Mark, number: u64) -> bool {
+        mark.again && self.had.contains(&(mark.session.get(), mark.exchange, number))
     }
 
     /// Whether a group has had the message of a mark before the restart.
@@ -275,7 +285,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Some((_, Waiting::Complete(key, ticket, completion))) => {
                     self.registered(io, now, key, ticket, completion);
                 }
-                Some((_, Waiting::Welcome(key))) => self.may_be_welcomed(io, now, key),
+                Some((_, Waiting::Address(address))) => {
+                    self.route(io, now, |router, port| router.ended_lasts(port, address));
+                }
                 Some((_, Waiting::Left(number))) => self.left_lasts(io, now, number),
                 Some((_, Waiting::Give(to, app, message))) => {
                     self.route(io, now, |router, port| {

@@ -36,8 +36,6 @@ pub(super) enum Kept {
     Here(SessionKey),
     /// Here, anew.
     New,
-    /// Here, anew, in place of an earlier one that has just ended.
-    Anew,
     /// Not at all: there are too many, or nothing new can be made to last just now.
     TooMany,
 }
@@ -93,10 +91,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if self.table.get_mut(holder).is_some_and(is_offline) {
             return Kept::Here(holder);
         }
-        match self.new_if_allowed(identity) {
-            Kept::New => Kept::Anew,
-            other => other,
-        }
+        self.new_if_allowed(identity)
     }
 
     fn new_if_allowed(&self, identity: &Identity) -> Kept {
@@ -217,7 +212,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if let Some(identity) = identity.as_ref().filter(|_| was_kept) {
             self.router.count_kept(identity, false);
         }
-        self.route(io, now, |router, port| router.leave(now, port, key));
+        // One that was not attached is not on the disk.
+        self.leave_router(io, now, key, was_kept && state != State::Claiming);
         if let Some(identity) = &identity {
             for message in &returned {
                 self.route(io, now, |router, port| {
@@ -227,6 +223,19 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
         self.publish_will(io, now, identity, will, was_kept);
         key
+    }
+
+    fn leave_router<I>(&mut self, io: &mut I, now: Now, key: SessionKey, was_stored: bool)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
+        self.route(io, now, |router, port| {
+            if was_stored {
+                router.leave_for_good(now, port, key);
+            } else {
+                router.leave(now, port, key);
+            }
+        });
     }
 
     /// A session goes on without its connection, which is closed under a slot of its own.

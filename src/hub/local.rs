@@ -9,7 +9,7 @@ use super::table::{State, Table as Sessions};
 use crate::journal::Table;
 use crate::route::port::{Port, RouteTimer, TimerHandle};
 use crate::route::{
-    Delivery, LeftId, Mark, Notice, PublishId, Qos, Returned, SessionKey, Share, Undelivered,
+    AddressKey, Delivery, LeftId, Mark, Notice, PublishId, Qos, Returned, SessionKey, Share, Undelivered,
 };
 use crate::session::{Ending, Frames, Session};
 use crate::time::{Instant, Now};
@@ -116,6 +116,14 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
         self.batch.hold(origin, publish);
     }
 
+    fn is_kept(&mut self, session: SessionKey) -> bool {
+        self.table.get_mut(session).is_some_and(|entry| entry.kept)
+    }
+
+    fn hold_address(&mut self, address: AddressKey) {
+        self.batch.hold_address(address);
+    }
+
     fn spread(&mut self, mark: Mark) {
         self.batch
             .write(|journal| journal.put(Table::Inbound, &rows::exchange(mark), &[rows::SPREAD]));
@@ -131,6 +139,14 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
 
     fn has_group_had(&self, mark: Mark, app: &str, share: &Share<'_>) -> bool {
         self.batch.has_group_had(mark, app, share)
+    }
+
+    fn note_retained(&mut self) {
+        self.batch.note_receiver(rows::RETAINED);
+    }
+
+    fn has_been_retained(&self, mark: Mark) -> bool {
+        self.batch.has_been_retained(mark)
     }
 
     fn marked(&mut self) {

@@ -10,10 +10,10 @@ use rand::RngCore;
 use super::Hub;
 use super::io::{HubTimer, Io};
 use super::keeping::Kept;
-use super::table::{Prelogin, State, Welcome};
+use super::table::{Prelogin, State};
 use crate::limits;
 use crate::route::{
-    Account, Authenticate, Bind, Grants, Identity, Login, Registration, SessionId, SessionKey,
+    Account, Authenticate, Bind, ClaimRefusal, Grants, Identity, Login, Registration, SessionId, SessionKey,
 };
 use crate::session::{Disconnect, Life, LoginFailure, Proven, Session};
 use crate::store::{Admitted, LoginProof, LoginRequest, Verified};
@@ -348,10 +348,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 Kept::Elsewhere(home) => return self.move_home(io, key, home, admitted),
                 Kept::Here(earlier) => return self.go_on(io, now, key, earlier, admitted.grants),
                 Kept::New => self.begin_keeping(key, &identity),
-                Kept::Anew => {
-                    self.begin_keeping(key, &identity);
-                    self.welcome_once_durable(key);
-                }
                 Kept::TooMany => return self.refuse_login(io, now, key, LoginFailure::QuotaExceeded),
             }
         }
@@ -392,8 +388,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
     }
 
-    /// The address of a session whose proof was accepted is fought for.
-    pub(super) fn conflict<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    /// A session whose proof was accepted does not get its address.
+    pub(super) fn claim_refused<I>(&mut self, io: &mut I, now: Now, key: SessionKey, refusal: ClaimRefusal)
     where
         I: Io<Conn = C, Shared = S>,
     {
@@ -401,7 +397,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         if let Some(entry) = self.table.get_mut(key)
             && let Some(mut out) = io.output(entry.conn)
         {
-            entry.session.attached(now, Err(LoginFailure::Conflict), &mut out);
+            let failure = match refusal {
+                ClaimRefusal::Conflict => LoginFailure::Conflict,
+                ClaimRefusal::NotStored => LoginFailure::QuotaExceeded,
+            };
+            entry.session.attached(now, Err(failure), &mut out);
         }
         self.good_bye(io, now, key);
     }
@@ -420,27 +420,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         self.close(io, key);
     }
 
-    /// Has a session that replaces an earlier one wait for the batch in which that one ends.
-    fn welcome_once_durable(&mut self, key: SessionKey) {
-        if let Some(prelogin) = self.prelogin(key) {
-            prelogin.welcome = Welcome::OnceDurable;
-            self.batch.welcome(key);
-        }
-    }
-
-    /// A session need not wait any more before it is told that it is attached.
-    pub(super) fn may_be_welcomed<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
-    where
-        I: Io<Conn = C, Shared = S>,
-    {
-        let Some(prelogin) = self.prelogin(key) else {
-            return;
-        };
-        if std::mem::replace(&mut prelogin.welcome, Welcome::AtOnce) == Welcome::Due {
-            self.attach(io, now, key);
-        }
-    }
-
     pub(super) fn attach<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
     where
         I: Io<Conn = C, Shared = S>,
@@ -455,12 +434,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(identity) = self.router.identity(key) else {
             return;
         };
-        if let Some(prelogin) = &mut entry.prelogin
-            && prelogin.welcome != Welcome::AtOnce
-        {
-            prelogin.welcome = Welcome::Due;
-            return;
-        }
         entry.state = State::Attached;
         self.metrics.connected(entry.session.protocol(), true);
         if let Some(mut prelogin) = entry.prelogin.take() {

@@ -34,7 +34,7 @@ use self::left::LeftBehind;
 use self::local::{Local, Owner, Pending, is_of_generation};
 pub use self::moving::Luggage;
 pub use self::restoring::{Row, Stored};
-use self::table::{Entry, Prelogin, State, Table, Welcome};
+use self::table::{Entry, Prelogin, State, Table};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::ShardMetrics;
@@ -137,7 +137,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             resource: Box::default(),
             two_steps: false,
             damped: false,
-            welcome: Welcome::AtOnce,
             renewable: false,
             renewing: false,
             proven: None,
@@ -437,11 +436,12 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 // Its proof was good, a newer session only came before its address was free: it is told so
                 // like one that was taken over a moment after it came in.
                 Pending::Notice(key, Notice::Displaced) => {
-                    self.may_be_welcomed(io, now, key);
                     self.attach(io, now, key);
                     self.end(io, now, key, Ending::TakenOver);
                 }
-                Pending::Notice(key, Notice::Refused) => self.conflict(io, now, key),
+                Pending::Notice(key, Notice::Refused(refusal)) => {
+                    self.claim_refused(io, now, key, refusal);
+                }
                 Pending::Notice(key, Notice::Completed(ticket, completion)) => {
                     self.complete(io, now, key, Some(ticket), &completion);
                     if matches!(completion, Completion::Registered(_)) {

@@ -6,7 +6,7 @@ use super::keeping::first_number;
 use super::rows::{self, Kind};
 use super::table::{Entry, State};
 use crate::route::{Account, Identity, SessionKey};
-use crate::session::Session;
+use crate::session::{Session, Starts};
 use crate::time::Now;
 
 /// A row of a table: its key and its value.
@@ -102,6 +102,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
         self.router.count_kept(&identity, true);
         Some(key)
+    }
+
+    /// Writes down when the daemon was started; on one shard.
+    pub fn write_starts(&mut self, starts: &Starts) {
+        self.batch.write(|journal| starts.write(journal));
     }
 
     /// Takes in who had got the message of an exchange before the restart, from a row of [`Table::Inbound`] whose key is

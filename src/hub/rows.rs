@@ -66,6 +66,10 @@ pub(super) fn session(row: &[u8]) -> Option<(Kind, &str, &[u8])> {
 /// get it have it. Who has is in rows of their own.
 pub(super) const SPREAD: u8 = 1;
 
+/// Stands among the sessions that have got the message of an exchange for the home of its channel, where it has been
+/// retained, or a later one was. No session has this number.
+pub(super) const RETAINED: u64 = u64::MAX;
+
 /// The key of an exchange.
 pub(super) fn exchange(mark: Mark) -> [u8; 10] {
     let mut key = [0; 10];

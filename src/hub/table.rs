@@ -30,17 +30,6 @@ pub(super) enum State {
     Closing,
 }
 
-/// When a session whose address is its own is told that it is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Welcome {
-    /// At once.
-    AtOnce,
-    /// Once the end of the earlier session that it replaces lasts: with its answer its client forgets that one.
-    OnceDurable,
-    /// The same, and its address is its own by now.
-    Due,
-}
-
 /// What is kept about a session only until it is attached, of most protocols.
 #[derive(Debug)]
 pub(super) struct Prelogin {
@@ -54,8 +43,6 @@ pub(super) struct Prelogin {
     pub two_steps: bool,
     /// It takes no part in a fight for an address.
     pub damped: bool,
-    /// When it is told that it is attached.
-    pub welcome: Welcome,
     /// It may prove itself anew once it is attached; then all this is kept.
     pub renewable: bool,
     /// It is attached, and the control thread decides whether it still is who it was.

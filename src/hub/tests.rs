@@ -24,6 +24,7 @@ mod ending;
 mod keeping;
 mod lines;
 mod retained;
+mod retained_crashes;
 mod system;
 
 use lines::Lines;

@@ -1,7 +1,8 @@
 //! Claims on addresses, at their home shard.
 //!
 //! Invariant: an address has at most one holder, and a newcomer becomes it only after the holder's shard said
-//! that the holder left. At most one newcomer waits; a still newer one displaces it.
+//! that the holder left. At most one newcomer waits; a still newer one displaces it. While the end of a session that was
+//! kept does not last, nobody holds its address: whoever does has been told that nothing was there before.
 //!
 //! A holder that lives on its address's home shard costs four bytes here: its slot, since the session itself
 //! knows its address until it has released it.
@@ -37,7 +38,18 @@ pub(crate) struct Addresses {
     /// Slots of the holders on this shard.
     here: Segments<u32>,
     elsewhere: Segments<Held>,
-    waiting: HashMap<AddressKey, SessionId, RandomState>,
+    waiting: HashMap<AddressKey, Waiting, RandomState>,
+    /// How many sessions that were kept have ended under an address, and a crash would bring them back.
+    ending: HashMap<AddressKey, u32, RandomState>,
+}
+
+/// Who waits for an address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Gets it, unless it has left.
+    pub(crate) newest: Option<SessionId>,
+    /// Waited before, and are told that they do not get it when it is free.
+    pub(crate) overtaken: Vec<SessionId>,
 }
 
 /// What follows from a claim.
@@ -47,8 +59,10 @@ pub(crate) enum Claimed {
     Granted,
     /// The newcomer waits; its holder is to be ended.
     Evict(SessionId),
-    /// The newcomer waits in the place of this one; the holder is being ended already.
+    /// The newcomer waits, in the place of this one; the holder is being ended already.
     InsteadOf(SessionId),
+    /// The newcomer waits for the end of an earlier holder to last.
+    Waits,
     /// The session has claimed it before.
     Again,
 }
@@ -58,7 +72,8 @@ impl Addresses {
         Self {
             here: Segments::new(),
             elsewhere: Segments::new(),
-            waiting: HashMap::with_hasher(state),
+            waiting: HashMap::with_hasher(state.clone()),
+            ending: HashMap::with_hasher(state),
         }
     }
 
@@ -69,21 +84,64 @@ impl Addresses {
         address: AddressKey,
         newcomer: SessionId,
     ) -> Claimed {
-        let Some(holder) = self.holder(residents, address) else {
+        let holder = self.holder(residents, address);
+        if holder.is_none() && !self.is_ending(address) {
             self.hold(residents, address, newcomer);
             return Claimed::Granted;
-        };
-        if holder == newcomer {
+        }
+        if holder == Some(newcomer) {
             return Claimed::Again;
         }
-        match self.waiting.entry(address) {
-            Entry::Vacant(free) => {
-                free.insert(newcomer);
-                Claimed::Evict(holder)
-            }
-            Entry::Occupied(waiting) if *waiting.get() == newcomer => Claimed::Again,
-            Entry::Occupied(mut waiting) => Claimed::InsteadOf(waiting.insert(newcomer)),
+        let waiting = self.waiting.entry(address).or_insert(Waiting {
+            newest: None,
+            overtaken: Vec::new(),
+        });
+        match waiting.newest.replace(newcomer) {
+            None => holder.map_or(Claimed::Waits, Claimed::Evict),
+            Some(other) if other == newcomer => Claimed::Again,
+            Some(other) => Claimed::InsteadOf(other),
         }
+    }
+
+    /// Has one that waited be told only when somebody gets the address.
+    pub(crate) fn tell_later(&mut self, address: AddressKey, overtaken: SessionId) {
+        if let Some(waiting) = self.waiting.get_mut(&address) {
+            waiting.overtaken.push(overtaken);
+        }
+    }
+
+    /// A session that was kept is about to be released, and its end does not last yet.
+    pub(crate) fn ends(&mut self, address: AddressKey) {
+        *self.ending.entry(address).or_default() += 1;
+    }
+
+    /// That lasts now. Who waited: the newest holds the address from here on.
+    pub(crate) fn ended(&mut self, residents: &impl Residents, address: AddressKey) -> Option<Waiting> {
+        if let Entry::Occupied(mut ending) = self.ending.entry(address) {
+            *ending.get_mut() = ending.get().saturating_sub(1);
+            if *ending.get() > 0 {
+                return None;
+            }
+            ending.remove();
+        }
+        self.follow(residents, address)
+    }
+
+    /// Whether an earlier holder might be there again after a crash.
+    pub(crate) fn is_ending(&self, address: AddressKey) -> bool {
+        !self.ending.is_empty() && self.ending.contains_key(&address)
+    }
+
+    /// Gives an address that is free to who waits for it.
+    fn follow(&mut self, residents: &impl Residents, address: AddressKey) -> Option<Waiting> {
+        if self.is_held(residents, address) {
+            return None;
+        }
+        let waiting = self.waiting.remove(&address)?;
+        if let Some(next) = waiting.newest {
+            self.hold(residents, address, next);
+        }
+        Some(waiting)
     }
 
     /// Whether somebody holds the address.
@@ -91,18 +149,21 @@ impl Addresses {
         self.holder(residents, address).is_some()
     }
 
-    /// A session leaves; one of this shard must still be among `residents`. Names the one that holds the
-    /// address from here on, if one waited.
+    /// A session leaves; one of this shard must still be among `residents`. Who waited: the newest holds the
+    /// address from here on.
     pub(crate) fn release(
         &mut self,
         residents: &impl Residents,
         address: AddressKey,
         session: SessionId,
-    ) -> Option<SessionId> {
-        if let Entry::Occupied(waiting) = self.waiting.entry(address)
-            && *waiting.get() == session
+    ) -> Option<Waiting> {
+        if let Entry::Occupied(mut waiting) = self.waiting.entry(address)
+            && waiting.get().newest == Some(session)
         {
-            waiting.remove();
+            waiting.get_mut().newest = None;
+            if waiting.get().overtaken.is_empty() {
+                waiting.remove();
+            }
             return None;
         }
         if self.holder(residents, address) != Some(session) {
@@ -115,9 +176,10 @@ impl Addresses {
             let is_it = |held: &Held| held.address == address;
             self.elsewhere.find_entry(address.hash(), is_it)?.remove();
         }
-        let next = self.waiting.remove(&address)?;
-        self.hold(residents, address, next);
-        Some(next)
+        if self.is_ending(address) {
+            return None;
+        }
+        self.follow(residents, address)
     }
 
     /// Who holds the address.
@@ -201,12 +263,51 @@ mod tests {
             assert_eq!(addresses.claim(&Here, address(), two), Claimed::Evict(one));
             assert_eq!(addresses.claim(&Here, address(), three), Claimed::InsteadOf(two));
             assert_eq!(addresses.release(&Here, address(), two), None);
-            assert_eq!(addresses.release(&Here, address(), one), Some(three));
+            let waiting = addresses.release(&Here, address(), one).unwrap();
+            assert_eq!((waiting.newest, waiting.overtaken), (Some(three), vec![]));
             assert_eq!(addresses.release(&Here, address(), one), None);
             assert_eq!(addresses.len(), 1);
             assert_eq!(addresses.release(&Here, address(), three), None);
             assert_eq!(addresses.len(), 0);
         }
+    }
+
+    #[test]
+    fn nobody_holds_the_address_before_the_end_of_a_session_that_was_kept_lasts() {
+        for [kept, one, two, three] in [[0, 0, 0, 0], [0, 1, 0, 1]] {
+            let mut addresses = addresses();
+            let (kept, one) = (session(kept, 1), session(one, 2));
+            let (two, three) = (session(two, 3), session(three, 4));
+            addresses.claim(&Here, address(), kept);
+            assert_eq!(addresses.claim(&Here, address(), one), Claimed::Evict(kept));
+            addresses.ends(address());
+            addresses.ends(address());
+            assert_eq!(addresses.release(&Here, address(), kept), None);
+            assert_eq!(addresses.claim(&Here, address(), two), Claimed::InsteadOf(one));
+            addresses.tell_later(address(), one);
+            assert_eq!(addresses.release(&Here, address(), two), None);
+            assert_eq!(addresses.claim(&Here, address(), three), Claimed::Waits);
+            assert_eq!(addresses.claim(&Here, address(), three), Claimed::Again);
+            assert_eq!(addresses.ended(&Here, address()), None);
+            let waiting = addresses.ended(&Here, address()).unwrap();
+            assert_eq!((waiting.newest, waiting.overtaken), (Some(three), vec![one]));
+            assert!(addresses.ending.is_empty() && addresses.waiting.is_empty());
+            assert_eq!(addresses.claim(&Here, address(), one), Claimed::Evict(three));
+        }
+    }
+
+    #[test]
+    fn who_was_overtaken_is_told_whether_the_newest_stays_or_not() {
+        let mut addresses = addresses();
+        let [one, two, three] = [session(0, 1), session(1, 2), session(0, 3)];
+        addresses.claim(&Here, address(), one);
+        addresses.claim(&Here, address(), two);
+        assert_eq!(addresses.claim(&Here, address(), three), Claimed::InsteadOf(two));
+        addresses.tell_later(address(), two);
+        assert_eq!(addresses.release(&Here, address(), three), None);
+        let waiting = addresses.release(&Here, address(), one).unwrap();
+        assert_eq!((waiting.newest, waiting.overtaken), (None, vec![two]));
+        assert_eq!((addresses.len(), addresses.waiting.len()), (0, 0));
     }
 
     #[test]

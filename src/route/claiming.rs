@@ -1,9 +1,12 @@
 //! How a session comes by its address: the shard it lives on asks, the home shard decides.
+//!
+//! Invariant: who is given an address after a session that was kept, or is told that it came too late for it, hears so
+//! when the end of that one lasts: a crash does not bring back what it was told is not there.
 
-use super::addresses::{Claimed, Residents};
+use super::addresses::{Claimed, Residents, Waiting};
 use super::hashes::{AddressKey, Placement};
 use super::letter::Letter;
-use super::message::{Notice, SessionId, SessionKey};
+use super::message::{ClaimRefusal, Notice, SessionId, SessionKey};
 use super::port::Port;
 use super::router::Router;
 use super::sessions::{Sessions, State};
@@ -47,17 +50,15 @@ impl Router {
             && self.addresses.is_held(&locals, address)
             && !self.conflicts.may_take_over(now.instant, address)
         {
-            let session = newcomer.key;
-            if newcomer.shard == self.shard {
-                self.claim_refused(port, session);
-            } else {
-                self.mesh
-                    .write(newcomer.shard, |_| Letter::ClaimRefused { session });
-            }
-            return;
+            return self.refuse(port, newcomer, ClaimRefusal::Conflict);
         }
         match self.addresses.claim(&locals, address, newcomer) {
             Claimed::Granted => self.grant(port, newcomer),
+            // What is there stays: its end could not be made to last.
+            Claimed::Evict(holder) if self.is_kept(port, holder) && port.refuses_durable() => {
+                self.addresses.release(&locals, address, newcomer);
+                self.refuse(port, newcomer, ClaimRefusal::NotStored);
+            }
             Claimed::Evict(holder) => {
                 let session = holder.key;
                 if holder.shard == self.shard {
@@ -67,14 +68,38 @@ impl Router {
                 }
             }
             Claimed::InsteadOf(other) => {
-                let session = other.key;
-                if other.shard == self.shard {
-                    self.displaced(port, session);
+                let holder = self.addresses.holder(&locals, address);
+                if holder.is_none_or(|holder| self.is_kept(port, holder)) {
+                    self.addresses.tell_later(address, other);
                 } else {
-                    self.mesh.write(other.shard, |_| Letter::Displaced { session });
+                    self.displace(port, other);
                 }
             }
-            Claimed::Again => {}
+            Claimed::Waits | Claimed::Again => {}
+        }
+    }
+
+    fn is_kept(&self, port: &mut impl Port, holder: SessionId) -> bool {
+        holder.shard == self.shard && port.is_kept(holder.key)
+    }
+
+    fn refuse(&mut self, port: &mut impl Port, newcomer: SessionId, refusal: ClaimRefusal) {
+        let session = newcomer.key;
+        if newcomer.shard == self.shard {
+            self.claim_refused(port, session, refusal);
+        } else {
+            self.mesh
+                .write(newcomer.shard, |_| Letter::ClaimRefused { session, refusal });
+        }
+    }
+
+    fn displace(&mut self, port: &mut impl Port, overtaken: SessionId) {
+        let session = overtaken.key;
+        if overtaken.shard == self.shard {
+            self.displaced(port, session);
+        } else {
+            self.mesh
+                .write(overtaken.shard, |_| Letter::Displaced { session });
         }
     }
 
@@ -85,7 +110,29 @@ impl Router {
             sessions: &self.sessions,
             placement: &self.placement,
         };
-        if let Some(next) = self.addresses.release(&locals, address, session) {
+        if let Some(waiting) = self.addresses.release(&locals, address, session) {
+            self.hand_on(port, &waiting);
+        }
+    }
+
+    /// At home: the end of a session that was kept lasts.
+    pub fn ended_lasts(&mut self, port: &mut impl Port, address: AddressKey) {
+        let locals = Locals {
+            shard: self.shard,
+            sessions: &self.sessions,
+            placement: &self.placement,
+        };
+        if let Some(waiting) = self.addresses.ended(&locals, address) {
+            self.hand_on(port, &waiting);
+        }
+    }
+
+    /// Tells those who waited for an address what came of it.
+    fn hand_on(&mut self, port: &mut impl Port, waiting: &Waiting) {
+        for overtaken in &waiting.overtaken {
+            self.displace(port, *overtaken);
+        }
+        if let Some(next) = waiting.newest {
             self.grant(port, next);
         }
     }
@@ -117,13 +164,13 @@ impl Router {
         }
     }
 
-    /// Where the session lives: the address is fought for, and it does not get it.
-    pub(super) fn claim_refused(&mut self, port: &mut impl Port, session: SessionKey) {
+    /// Where the session lives: it does not get the address.
+    pub(super) fn claim_refused(&mut self, port: &mut impl Port, session: SessionKey, refusal: ClaimRefusal) {
         if let Some(entry) = self.sessions.get_mut(session)
             && entry.state == State::Joining
         {
             entry.state = State::Displaced;
-            port.notify(session, Notice::Refused);
+            port.notify(session, Notice::Refused(refusal));
         }
     }
 

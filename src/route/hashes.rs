@@ -12,7 +12,7 @@ use super::message::Share;
 /// Stands for an address, `<account>/<resource>`, at its home shard: 96 bits of two independent keyed hashes,
 /// so that two addresses in use never share a claim (1e-17 for a million).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct AddressKey([u32; 3]);
+pub struct AddressKey([u32; 3]);
 
 impl AddressKey {
     /// The bytes of the key, for letters.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::awaited::{PublishId, Waiter};
 use super::direct::Held;
 use super::hashes::AddressKey;
-use super::message::{Ownership, Qos, SessionKey, Ticket, Token, Undelivered};
+use super::message::{ClaimRefusal, Ownership, Qos, SessionKey, Ticket, Token, Undelivered};
 use super::parcel::{SenderSpan, Span};
 use super::requests::RequestKey;
 use super::retained::Retained;
@@ -60,8 +60,11 @@ pub(crate) enum Letter {
     Evict { session: SessionKey },
     /// A newer login was preferred while this one waited.
     Displaced { session: SessionKey },
-    /// The address is fought for: the session does not get it.
-    ClaimRefused { session: SessionKey },
+    /// The session does not get the address.
+    ClaimRefused {
+        session: SessionKey,
+        refusal: ClaimRefusal,
+    },
 
     // The workers' directory, to every shard.
     /// A block became a worker.

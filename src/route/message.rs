@@ -418,6 +418,15 @@ pub enum Undelivered {
     NotStored,
 }
 
+/// Why a session does not get its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimRefusal {
+    /// It is fought for.
+    Conflict,
+    /// A session that is kept has it, whose end cannot be made to last just now.
+    NotStored,
+}
+
 /// What the router tells a session out of turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -425,8 +434,8 @@ pub enum Notice {
     Attached,
     /// The address went to a newer session of the same account.
     Displaced,
-    /// The address is fought for; the session does not get it.
-    Refused,
+    /// The session does not get the address.
+    Refused(ClaimRefusal),
     /// An operation that was pending has ended.
     Completed(Ticket, Completion),
 }

@@ -1,6 +1,7 @@
 //! What the router needs of the shard it lives on.
 
 use super::awaited::PublishId;
+use super::hashes::AddressKey;
 use super::message::{Delivery, LeftId, Mark, Notice, SessionKey, Share, Undelivered};
 use crate::session::Ending;
 use crate::time::Instant;
@@ -60,6 +61,17 @@ pub trait Port {
         let _ = (origin, publish);
     }
 
+    /// Whether a local session may outlive its connection.
+    fn is_kept(&mut self, session: SessionKey) -> bool {
+        let _ = session;
+        false
+    }
+
+    /// Has [`Router::ended_lasts`](super::Router::ended_lasts) called, once what was written down lasts.
+    fn hold_address(&mut self, address: AddressKey) {
+        let _ = address;
+    }
+
     /// The message of this mark goes to other shards, too: that its exchange was begun does not say that everybody has
     /// it.
     fn spread(&mut self, mark: Mark) {
@@ -80,6 +92,15 @@ pub trait Port {
     /// Whether a group of `app` has had the message of a mark before the restart.
     fn has_group_had(&self, mark: Mark, app: &str, share: &Share<'_>) -> bool {
         let _ = (mark, app, share);
+        false
+    }
+
+    /// The message of [`Self::mark`] has been seen by the home of its channel, where what is retained is written down.
+    fn note_retained(&mut self) {}
+
+    /// Whether that was so before the restart.
+    fn has_been_retained(&self, mark: Mark) -> bool {
+        let _ = mark;
         false
     }
 

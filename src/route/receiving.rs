@@ -33,7 +33,7 @@ impl Router {
             Letter::Granted { session } => self.granted(port, *session),
             Letter::Evict { session } => self.evicted(port, *session),
             Letter::Displaced { session } => self.displaced(port, *session),
-            Letter::ClaimRefused { session } => self.claim_refused(port, *session),
+            Letter::ClaimRefused { session, refusal } => self.claim_refused(port, *session, *refusal),
             Letter::WorkerUp { worker, identity } => {
                 self.directory.up(there(*worker), &parcel.sender(*identity));
             }

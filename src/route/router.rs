@@ -321,6 +321,16 @@ impl Router {
         self.sessions.remove(key);
     }
 
+    /// The same of a session that was kept, whose end has been written down: until that lasts nobody is given its address.
+    pub fn leave_for_good(&mut self, now: Now, port: &mut impl Port, key: SessionKey) {
+        if let Some(entry) = self.sessions.get(key) {
+            let address = self.placement.address(entry.identity.sender().address());
+            self.addresses.ends(address);
+            port.hold_address(address);
+        }
+        self.leave(now, port, key);
+    }
+
     /// Who a session is, from `join` to `leave`.
     pub fn identity(&self, key: SessionKey) -> Option<&Identity> {
         self.sessions.get(key).map(|entry| &entry.identity)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::ws::{MessageKind, Subprotocol};
 use super::{
-    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Session, Step, Will, mqtt,
-    ws, xmpp,
+    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Session, Starts, Step,
+    Will, mqtt, ws, xmpp,
 };
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
@@ -200,10 +200,11 @@ impl AnySession {
     pub fn restored(
         opening: &Opening,
         now: Now,
+        starts: &Starts,
         described: &[u8],
         messages: mqtt::MessageState,
     ) -> Option<Self> {
-        mqtt::Session::restored(&opening.mqtt, now, described, messages).map(Self::Mqtt)
+        mqtt::Session::restored(&opening.mqtt, now, starts, described, messages).map(Self::Mqtt)
     }
 
     /// Belongs to another shard from now on, whose settings these are.

@@ -9,12 +9,14 @@ pub mod any;
 pub mod mqtt;
 pub(crate) mod rows;
 mod scram;
+mod starts;
 #[cfg(test)]
 pub(crate) mod testing;
 mod will;
 pub mod ws;
 pub mod xmpp;
 
+pub use self::starts::Starts;
 pub use self::will::Will;
 
 use smallvec::SmallVec;

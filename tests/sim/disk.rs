@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use nexus::codec::mqtt::packet::PacketId;
 use nexus::hub::{Row, Stored};
 use nexus::journal::{Change, Journal, Table};
+use nexus::session::Starts;
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
@@ -80,7 +81,8 @@ impl Disk {
 
     fn numbers(&self, table: Table) -> impl Iterator<Item = u64> {
         let number = |key: &[u8]| u64::from_be_bytes(key[..8].try_into().unwrap());
-        self.of(table).map(move |(key, _)| number(key))
+        let all = self.of(table).map(move |(key, _)| number(key));
+        all.filter(|number| *number != Starts::NUMBER)
     }
 
     /// The highest number that a session has, or had of which rows are left.
@@ -110,10 +112,18 @@ impl Disk {
         ]
     }
 
+    /// When the daemon was started before.
+    pub(crate) fn starts(&self) -> Starts {
+        let key = Starts::NUMBER.to_be_bytes();
+        let row = self.of(Table::Sessions).find(|row| row.0 == key);
+        row.map_or_else(Starts::default, |(_, row)| Starts::read(row).unwrap())
+    }
+
     /// All sessions. That an exchange was begun may not have lasted where it has who had got its message.
     pub(crate) fn sessions(&self) -> Vec<Session> {
         let mut all: Vec<Session> = Vec::new();
-        for (key, row) in self.of(Table::Sessions) {
+        let is_start = |key: &[u8]| key == Starts::NUMBER.to_be_bytes();
+        for (key, row) in self.of(Table::Sessions).filter(|(key, _)| !is_start(key)) {
             all.push(Session {
                 stored: Stored {
                     number: u64::from_be_bytes(key.try_into().unwrap()),

@@ -14,10 +14,11 @@
 //!   in another order after a restart; PUBACK and PUBREC before the batch lasts, on the sender's shard or on another;
 //!   PUBCOMP before it lasts that the exchange is over; an exchange, a subscription or who has received not written down;
 //!   a batch dropped that the storage had no room for; versions of retained messages compared the wrong way; QoS 0 that
-//!   overtakes QoS 2;
+//!   overtakes QoS 2; within 1,500, an address given away before the end of the session that had it lasts;
 //! * there: a group that has received not written down; a member's shard that answers before its row lasts; the row of a
 //!   will deleted at once, or never; a will that waits lost at a restart, published though its client is back, or published
-//!   twice; the time that a session was away forgotten, or not written down.
+//!   twice; the time that a session was away forgotten, or not written down; what is retained written by each shard, or not
+//!   known again when it comes again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,8 @@ struct Granted {
 struct Player {
     client: Client,
     conn: Option<usize>,
+    /// All that it has had.
+    conns: Vec<usize>,
     /// What it asks for.
     wanted: Vec<(&'static str, u8)>,
     granted: Vec<Granted>,
@@ -93,6 +96,7 @@ impl Play {
             Player {
                 client: Client::new(login(version, PERSONAS[player])),
                 conn: None,
+                conns: Vec::new(),
                 wanted: Vec::new(),
                 granted: Vec::new(),
             }
@@ -183,6 +187,7 @@ impl Play {
         let conn = self.world.connect(shard, Speaks::Mqtt);
         let own = &mut self.players[player];
         own.conn = Some(conn);
+        own.conns.push(conn);
         let bytes = own.client.connect(clean);
         self.judge.loses(player);
         if clean {
@@ -197,13 +202,20 @@ impl Play {
     fn act(&mut self, player: usize) {
         let deed = self.world.random.random_range(0..100_u32);
         let own = &mut self.players[player];
-        // In 3.1.1 a session that begins anew does not last.
-        let may_clear = own.client.login().version == 5;
+        // In 3.1.1 a session that begins anew ends with its connection: nothing is there when its client is back. That can
+        // only be said if no earlier connection comes behind it.
+        let is_passing = own.client.login().version == 4;
+        let may_pass = own.conns.iter().all(|conn| self.world.is_over(*conn));
+        let anew = if is_passing {
+            may_pass && deed < 20
+        } else {
+            deed < 3
+        };
         match deed {
             // Which of two connections comes first is not known: one that begins anew is waited for.
             _ if own.conn.is_some() && own.client.is_beginning_anew() => {}
-            _ if own.conn.is_none() => self.connect(player, deed < 3 && may_clear),
-            0 if may_clear => self.connect(player, true),
+            _ if own.conn.is_none() => self.connect(player, anew),
+            0 if !is_passing => self.connect(player, true),
             1..=7 => self.connect(player, false),
             8..=14 => {
                 let conn = own.conn.take().unwrap();
@@ -211,6 +223,8 @@ impl Play {
                 self.world.break_off(conn);
                 self.judge.loses(player);
             }
+            // Nothing is owed to it, or lasts of what it says.
+            _ if own.client.is_passing() => {}
             15..=25 => self.subscribe(player),
             _ => self.publish(player),
         }
@@ -271,13 +285,18 @@ impl Play {
 
     /// Lets everybody come back and finish.
     fn settle(&mut self) {
+        // Whoever lost its connection in a crash knows it then.
+        let until = self.world.elapsed_ns() + self.world.settle_ns();
+        self.run(until);
         for _ in 0..200 {
-            let is_quiet = |player: &Player| player.client.is_quiet();
+            let is_quiet = |player: &Player| player.client.is_quiet() && !player.client.is_passing();
             if self.players.iter().all(is_quiet) && self.judge.is_satisfied() {
                 break;
             }
             for player in 0..self.players.len() {
-                if self.players[player].conn.is_none() {
+                let own = &self.players[player];
+                let is_passing = own.client.is_passing() && own.client.is_attached();
+                if own.conn.is_none() || is_passing {
                     self.connect(player, false);
                 }
             }
@@ -344,6 +363,10 @@ impl Play {
     }
 }
 
+/// Seeds beyond the usual ones that have found a fault: a retained message of QoS 2 on a shard that had just begun to keep
+/// sessions.
+const ONCE_FAILED: [u64; 1] = [10_222];
+
 fn play(seed: u64) -> Tally {
     let mut play = Play::new(seed);
     let (players, crashes) = (play.players.len(), play.world.random.random_range(0..4_u32));
@@ -376,6 +399,9 @@ fn what_was_acknowledged_outlives_connections_and_crashes() {
         return;
     }
     let seeds = from_env("NEXUS_SIM_SEEDS").unwrap_or(700);
+    for seed in ONCE_FAILED {
+        play(seed);
+    }
     let next = AtomicU64::new(0);
     let totals = [const { AtomicU64::new(0) }; 3];
     let workers = std::thread::available_parallelism().map_or(1, usize::from);

@@ -10,7 +10,7 @@ use crate::codec::mqtt::packet::PacketId;
 use crate::daemon::restore::{Portion, StoredSession};
 use crate::route::Parcel;
 use crate::session::any::AnySession;
-use crate::session::{Passwords, mqtt};
+use crate::session::{Passwords, Starts, mqtt};
 
 /// How far the taking in of what was kept over a restart is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Shard {
                         self.hub.restore_retained(Arc::clone(message));
                     }
                 }
-                Portion::Sessions(sessions) => self.restore_sessions(plane, sessions),
+                Portion::Sessions(sessions) => self.restore_sessions(plane, found.starts(), sessions),
                 Portion::Received(rows) => {
                     for (number, (key, value)) in rows.iter() {
                         if !self.hub.restore_received(*number, key, value) {
@@ -44,6 +44,9 @@ impl Shard {
                 }
                 Portion::Orphans(numbers) => numbers.into_iter().for_each(|number| self.hub.forget(number)),
                 Portion::End { last_number } => {
+                    if let Some(starts) = found.starts().filter(|_| plane.shard() == 0) {
+                        self.hub.write_starts(starts);
+                    }
                     self.hub.numbered_up_to(last_number);
                     self.restored = Restored::Telling;
                 }
@@ -68,7 +71,14 @@ impl Shard {
         }
     }
 
-    fn restore_sessions(&mut self, plane: &mut Plane<Parcel>, sessions: Vec<StoredSession>) {
+    fn restore_sessions(
+        &mut self,
+        plane: &mut Plane<Parcel>,
+        starts: Option<&Starts>,
+        sessions: Vec<StoredSession>,
+    ) {
+        let none = Starts::default();
+        let starts = starts.unwrap_or(&none);
         let (now, opening) = (now(plane), self.opening(Passwords::Refused));
         let mut io = ShardIo {
             plane,
@@ -81,7 +91,7 @@ impl Shard {
             let ids = ids.filter_map(|(id, spread)| Some((PacketId::new(*id)?, *spread)));
             let (messages, unread) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
             damaged += unread;
-            let revive = |described: &[u8]| AnySession::restored(&opening, now, described, messages);
+            let revive = |described: &[u8]| AnySession::restored(&opening, now, starts, described, messages);
             match self.hub.restore(&mut io, now, &session.stored, revive) {
                 Some(unread) => damaged += unread,
                 None => lost += 1,

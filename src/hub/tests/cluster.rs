@@ -10,7 +10,7 @@ use super::cluster_client::{Client, Login};
 use super::*;
 use crate::codec::mqtt::packet::PacketId;
 use crate::session::any::{AnySession, Opening};
-use crate::session::{Passwords, mqtt, xmpp};
+use crate::session::{Passwords, Starts, mqtt, xmpp};
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
@@ -34,6 +34,8 @@ pub(super) struct Cluster {
     paths: BTreeMap<(usize, usize), VecDeque<Parcel>>,
     /// Batches wait long for the disk: more is said before they last.
     is_disk_slow: bool,
+    /// Of so many batches there is no room for one: it stays with its shard until a later turn.
+    pub(super) no_room: f64,
     now: Now,
     next_conn: u32,
 }
@@ -46,6 +48,7 @@ impl Cluster {
             clients: Vec::new(),
             is_disk_slow: random.random_bool(0.5),
             random,
+            no_room: 0.0,
             rows: Rows::new(),
             queue: VecDeque::new(),
             paths: BTreeMap::new(),
@@ -108,12 +111,24 @@ impl Cluster {
         let last = rows.keys().filter(|(table, _)| *table != Table::Retained);
         let last = last.map(|(_, key)| number(key)).max().unwrap_or(0);
         for place in &mut self.places {
+            for ((_, channel), row) in of(Table::Retained) {
+                let message = Retained::decode(self.now, channel, row).unwrap();
+                place.hub.restore_retained(message);
+            }
             for ((_, key), value) in of(Table::Inbound).filter(|((_, key), _)| key.len() > 10) {
                 assert!(place.hub.restore_received(number(key), &key[8..], value));
             }
             place.hub.numbered_up_to(last);
         }
+        let mut starts = Starts::default();
         for ((_, key), row) in of(Table::Sessions) {
+            if number(key) == Starts::NUMBER {
+                starts = Starts::read(row).unwrap();
+            }
+        }
+        starts.begin(self.now.unix_ms);
+        self.places[0].hub.write_starts(&starts);
+        for ((_, key), row) in of(Table::Sessions).filter(|((_, key), _)| number(key) != Starts::NUMBER) {
             let own = |table| of(table).filter(|((_, other), _)| other[..8] == key[..8]);
             let stored = Stored {
                 number: number(key),
@@ -139,7 +154,8 @@ impl Cluster {
                 opening,
                 ..
             } = &mut self.places[usize::from(home)];
-            let revive = |described: &[u8]| AnySession::restored(opening, self.now, described, state);
+            let revive =
+                |described: &[u8]| AnySession::restored(opening, self.now, &starts, described, state);
             let unread = hub.restore(machine, self.now, &stored, revive);
             assert_eq!((damaged, unread), (0, Some(0)));
         }
@@ -160,7 +176,7 @@ impl Cluster {
         // Nobody is let in before all know each other.
         while !self.places.iter().all(|place| place.hub.is_restored()) {
             for shard in 0..shards {
-                self.flush(shard);
+                self.flush(shard, true);
             }
             while self.carry() {}
         }
@@ -172,12 +188,17 @@ impl Cluster {
         self.now.unix_ms += 1_000 * seconds;
     }
 
-    /// What happened on a shard leaves it: first what has to last, then what others are told.
-    fn flush(&mut self, shard: usize) -> bool {
+    /// What happened on a shard leaves it: first what has to last, unless there is no room for it, then what others are
+    /// told.
+    fn flush(&mut self, shard: usize, has_room: bool) -> bool {
         let hub = &mut self.places[shard].hub;
         let mut any = false;
         if let Some((number, journal)) = hub.take_batch() {
-            self.queue.push_back((shard, number, journal));
+            if has_room {
+                self.queue.push_back((shard, number, journal));
+            } else {
+                hub.keep_batch(number, journal);
+            }
             any = true;
         }
         for to in 0..self.places.len() {
@@ -231,9 +252,19 @@ impl Cluster {
 
     /// A client's connection is opened, at the shard that its address is at home on.
     pub(super) fn connect(&mut self, client: usize) {
+        let home = self.places[0].config.homes()(&self.clients[client].address());
+        self.connect_at(client, usize::from(home));
+    }
+
+    /// The same at any shard, for one whose session ends with its connection.
+    pub(super) fn connect_anywhere(&mut self, client: usize) {
+        let shard = self.random.random_range(0..self.places.len());
+        self.connect_at(client, shard);
+    }
+
+    fn connect_at(&mut self, client: usize, shard: usize) {
         let who = &mut self.clients[client];
-        let home = self.places[0].config.homes()(&who.address());
-        let (conn, shard) = (self.next_conn, usize::from(home));
+        let conn = self.next_conn;
         self.next_conn += 1;
         let place = &mut self.places[shard];
         place.machine.wires.insert(conn, Wire::default());
@@ -293,7 +324,8 @@ impl Cluster {
         match self.random.random_range(0..4) {
             0 => {
                 let shard = self.random.random_range(0..self.places.len());
-                self.flush(shard);
+                let has_room = self.no_room == 0.0 || !self.random.random_bool(self.no_room);
+                self.flush(shard, has_room);
             }
             1 => drop(self.carry()),
             2 if self.is_disk_slow && self.random.random_bool(0.8) => {}
@@ -332,7 +364,7 @@ impl Cluster {
             loop {
                 let mut any = false;
                 for shard in 0..self.places.len() {
-                    any |= self.flush(shard);
+                    any |= self.flush(shard, true);
                 }
                 while self.carry() || self.commit() {
                     any = true;
@@ -347,8 +379,17 @@ impl Cluster {
         }
     }
 
+    /// Whether no shard is about to be told anything.
+    pub(super) fn is_mesh_empty(&self) -> bool {
+        self.paths.values().all(VecDeque::is_empty)
+    }
+
     /// Rows of tables of sessions that are on the disk.
     pub(super) fn stored(&self, table: Table) -> usize {
-        self.rows.keys().filter(|(of, _)| *of == table).count()
+        let is_start = |key: &[u8]| key == Starts::NUMBER.to_be_bytes();
+        self.rows
+            .keys()
+            .filter(|(of, key)| *of == table && !is_start(key))
+            .count()
     }
 }

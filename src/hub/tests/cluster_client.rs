@@ -18,6 +18,8 @@ pub(super) struct Login {
     pub(super) expiry_s: u32,
     /// Topic, payload and QoS.
     pub(super) will: Option<(String, String, QoS)>,
+    /// Its will is to be retained.
+    pub(super) retains_will: bool,
     /// How long its will waits for it to come back, in seconds.
     pub(super) delay_s: u32,
 }
@@ -27,12 +29,14 @@ impl Login {
         clean: false,
         expiry_s: u32::MAX,
         will: None,
+        retains_will: false,
         delay_s: 0,
     };
     pub(super) const PASSING: Self = Self {
         clean: true,
         expiry_s: 0,
         will: None,
+        retains_will: false,
         delay_s: 0,
     };
 }
@@ -44,6 +48,7 @@ struct Sent {
     qos: QoS,
     topic: String,
     payload: String,
+    retain: bool,
     /// PUBREC has come.
     received: bool,
 }
@@ -53,7 +58,7 @@ pub(super) struct Client {
     number: usize,
     pub(super) login: Login,
     connection: Option<(usize, u32)>,
-    attached: bool,
+    pub(super) attached: bool,
     /// Session Present, when it came in last.
     pub(super) resumed: bool,
     inbox: Vec<u8>,
@@ -67,6 +72,8 @@ pub(super) struct Client {
     pub(super) heard: Vec<(String, QoS)>,
     /// Codes of PUBACK and PUBREC.
     pub(super) codes: Vec<u8>,
+    /// Payloads that one of them said yes to.
+    pub(super) acknowledged: Vec<String>,
 }
 
 const VERSION: Version = Version::V5;
@@ -87,6 +94,7 @@ impl Client {
             filters: Vec::new(),
             heard: Vec::new(),
             codes: Vec::new(),
+            acknowledged: Vec::new(),
         }
     }
 
@@ -132,7 +140,7 @@ impl Client {
             topic,
             payload: payload.as_bytes(),
             qos: *qos,
-            retain: false,
+            retain: login.retains_will,
             properties: Properties::list(&delay),
         });
         self.say(&Packet::Connect(Connect {
@@ -174,17 +182,29 @@ impl Client {
     }
 
     pub(super) fn publishes(&mut self, topic: &str, payload: &str, qos: QoS) {
+        self.publishes_as(topic, payload, qos, false);
+    }
+
+    /// The same of a message that is to be retained.
+    pub(super) fn retains(&mut self, topic: &str, payload: &str, qos: QoS) {
+        self.publishes_as(topic, payload, qos, true);
+    }
+
+    fn publishes_as(&mut self, topic: &str, payload: &str, qos: QoS, retain: bool) {
         self.last_id += 1;
         self.sent.push_back(Sent {
             id: self.last_id,
             qos,
             topic: topic.to_owned(),
             payload: payload.to_owned(),
+            retain,
             received: false,
         });
         if self.attached {
             self.send(self.sent.len() - 1, false);
         }
+        // Nobody is told what becomes of it.
+        self.sent.pop_back_if(|sent| sent.qos == QoS::AtMostOnce);
     }
 
     fn send(&mut self, at: usize, dup: bool) {
@@ -193,9 +213,9 @@ impl Client {
         Packet::Publish(Publish {
             dup,
             qos: sent.qos,
-            retain: false,
+            retain: sent.retain,
             topic: &sent.topic,
-            packet_id: PacketId::new(sent.id),
+            packet_id: PacketId::new(sent.id).filter(|_| sent.qos != QoS::AtMostOnce),
             properties: Properties::EMPTY,
             payload: sent.payload.as_bytes(),
         })
@@ -288,6 +308,10 @@ impl Client {
     fn acknowledged(&mut self, ack: &Ack<'_>, is_over: bool) {
         self.codes.push(ack.code);
         let id = ack.packet_id.get();
+        let said_yes = |sent: &&Sent| sent.id == id && ack.code < 0x80;
+        if let Some(sent) = self.sent.iter().find(said_yes) {
+            self.acknowledged.push(sent.payload.clone());
+        }
         if is_over {
             self.sent.retain(|sent| sent.id != id);
         } else if let Some(sent) = self.sent.iter_mut().find(|sent| sent.id == id) {

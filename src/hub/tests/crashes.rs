@@ -364,3 +364,118 @@ fn mqtt5_3_1_2_11_2_a_session_lasts_as_long_as_it_asked_for_whatever_crashes() {
         assert_eq!(cluster.stored(Table::Outbound), 0, "seed {seed}");
     }
 }
+
+/// Somebody who is owed messages begins anew, in a session that ends with its connection or lasts, after the earlier one
+/// has expired or not. Whether it was told so before the crash, in which it lost its connection.
+fn begun_anew(cluster: &mut Cluster, seed: u64) -> bool {
+    use rand::Rng;
+    let publisher = cluster.client(Login::LASTING);
+    let client = cluster.client(Login {
+        expiry_s: WAITS_S,
+        ..Login::LASTING
+    });
+    cluster.clients[client].subscribes("a", QoS::ExactlyOnce);
+    cluster.connect(publisher);
+    cluster.connect(client);
+    cluster.settle();
+    if !seed.is_multiple_of(5) {
+        cluster.break_off(client);
+    }
+    cluster.clients[publisher].publishes("a", "earlier", QoS::ExactlyOnce);
+    if seed % 5 == 1 {
+        cluster.settle();
+        cluster.pass(2 * u64::from(WAITS_S));
+    } else {
+        some_steps(cluster, 60);
+    }
+    cluster.clients[client].forgets_filters();
+    if seed.is_multiple_of(3) {
+        cluster.clients[client].login.clean = true;
+        cluster.connect(client);
+    } else {
+        cluster.clients[client].login = Login::PASSING;
+        cluster.connect_anywhere(client);
+    }
+    let most = cluster.random.random_range(0..100);
+    for _ in 0..most {
+        cluster.step();
+        if cluster.clients[client].attached {
+            break;
+        }
+    }
+    let was_told = cluster.clients[client].attached;
+    some_steps(cluster, 4);
+    cluster.crash();
+    was_told
+}
+
+#[test]
+fn mqtt5_3_1_2_4_what_was_there_before_a_new_session_is_gone_for_good_whatever_crashes() {
+    let (mut told, mut back) = (0, 0);
+    for seed in 0..900 {
+        let mut cluster = Cluster::new(1 + usize::try_from(seed % 4).unwrap(), seed);
+        let was_told = begun_anew(&mut cluster, seed);
+        let begun = cluster.clients[1].login.clone();
+        let heard = cluster.clients[1].heard.len();
+        cluster.clients[1].login = Login::LASTING;
+        come_back(&mut cluster);
+        let owed = cluster.clients[1].heard.len() > heard;
+        if was_told {
+            told += 1;
+            // Another session that lasts may be there by then.
+            let is_earlier = cluster.clients[1].resumed && begun.expiry_s == 0;
+            assert!(!is_earlier, "seed {seed}: the earlier session is back");
+            assert!(!owed, "seed {seed}: with what it was owed");
+        } else {
+            back += u32::from(owed);
+        }
+        // Of the publisher and of the one that came back.
+        assert_eq!(cluster.stored(Table::Sessions), 2, "seed {seed}");
+        let registrations = usize::from(!was_told && cluster.clients[1].resumed);
+        assert!(
+            cluster.stored(Table::Registrations) <= registrations,
+            "seed {seed}"
+        );
+    }
+    assert!(told > 300 && back > 30, "{told} were told, {back} went on");
+}
+
+#[test]
+fn mqtt5_3_1_2_11_2_what_a_crash_cut_off_lasts_from_then_on_whatever_crashes_follow() {
+    for seed in 0..200 {
+        let mut cluster = Cluster::new(1 + usize::try_from(seed % 4).unwrap(), seed);
+        let away = cluster.client(Login {
+            expiry_s: WAITS_S,
+            will: Some(("a".to_owned(), "gone".to_owned(), QoS::AtLeastOnce)),
+            delay_s: WAITS_S / 2,
+            ..Login::LASTING
+        });
+        let heir = cluster.client(Login::LASTING);
+        cluster.clients[heir].subscribes("a", QoS::AtLeastOnce);
+        for client in [heir, away] {
+            cluster.connect(client);
+            cluster.settle();
+        }
+        // It was connected for longer than it would have lasted otherwise.
+        cluster.pass(2 * u64::from(WAITS_S));
+        cluster.crash();
+        // When that was lasts.
+        cluster.settle();
+        let is_back_in_time = seed % 2 == 0;
+        let seconds = if is_back_in_time { 10 } else { WAITS_S / 2 };
+        for _ in 0..3 {
+            cluster.pass(u64::from(seconds));
+            some_steps(&mut cluster, 20);
+            cluster.crash();
+        }
+        cluster.connect(heir);
+        cluster.settle();
+        let heard = cluster.clients[heir].times("gone");
+        assert_eq!(heard > 0, !is_back_in_time, "seed {seed}: the will");
+        cluster.clients[away].login.will = None;
+        cluster.connect(away);
+        cluster.settle();
+        assert_eq!(cluster.clients[away].resumed, is_back_in_time, "seed {seed}");
+        assert_eq!(cluster.stored(Table::Sessions), 2, "seed {seed}");
+    }
+}

@@ -129,9 +129,10 @@ fn a_block_whose_session_ends_with_its_connection_takes_the_address() {
         world.open(3);
         world.send(3, &format!("login {ALICE} w1\n"));
         world.verdict(Ok(grants()));
-        assert_eq!(world.heard(3), format!("you are {ALICE}/w1\n"));
+        assert_eq!(world.heard(3), "", "before the end of the earlier one lasts");
         assert_eq!(world.is_closed(1), online);
         commit(&mut world);
+        assert_eq!(world.heard(3), format!("you are {ALICE}/w1\n"));
         world.closed(3);
         world.open(4);
         world.send(4, HEARER);
@@ -258,6 +259,11 @@ fn while_nothing_can_be_made_to_last_sessions_go_on_and_no_new_one_begins() {
     world.send(3, &format!("fresh\n{HEARER}"));
     world.verdict(Ok(grants()));
     assert_eq!(world.heard(3), "no: QuotaExceeded\n");
+    // So does one whose session would end with its connection.
+    world.open(6);
+    world.send(6, &format!("login {ALICE} w1\n"));
+    world.verdict(Ok(grants()));
+    assert_eq!(world.heard(6), "no: QuotaExceeded\n");
     world.open(4);
     world.send(4, HEARER);
     world.verdict(Ok(grants()));

@@ -7,10 +7,11 @@ use crate::journal::{Journal, Table};
 use crate::limits;
 use crate::observe::{DropReason, Stage};
 use crate::route::awaited::Waiter;
+use crate::route::channels::interest::ShardSet;
 use crate::route::channels::matching::{Heard, Published};
 use crate::route::identity::Sender;
 use crate::route::letter::Letter;
-use crate::route::message::{ChannelMessage, Qos, Refusal, SessionKey};
+use crate::route::message::{ChannelMessage, Refusal, SessionKey};
 use crate::route::port::Port;
 use crate::route::publishing::{Sent, end_marked};
 use crate::route::router::Router;
@@ -18,7 +19,10 @@ use crate::time::Now;
 
 impl Router {
     /// Publishes a message that is to be retained, or that removes one. All other shards get it, each the same
-    /// [`Arc`]; it is taken only if every one of them can be told, so that no replica misses it.
+    /// [`Arc`]; it is taken only if every one of them can be told, so that no replica misses it. Of what is to last, the
+    /// home of the channel alone writes the row, and answers for it: the rows of one channel come in one order, which is
+    /// that of its replica. One that comes again and was retained before the restart is not retained once more, since
+    /// a later one may stand in its place.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if a shard cannot be reached just now, whatever the QoS; then nothing happened.
@@ -33,6 +37,10 @@ impl Router {
         awaited: Option<Waiter>,
         message: &ChannelMessage<'_>,
     ) -> Sent {
+        let mark = awaited.and_then(|waiter| waiter.mark);
+        if mark.is_some_and(|mark| port.has_been_retained(mark)) {
+            return self.publish_live(now, port, sender, from, awaited, message);
+        }
         let bytes = Retained::len_of(sender, message);
         let mut others = (0..self.mesh.shards()).filter(|&shard| shard != self.shard);
         if others.any(|shard| !self.mesh.has_room(shard, bytes)) {
@@ -60,32 +68,48 @@ impl Router {
         let retained = Arc::new(Retained::new(sender, message, version));
         self.retained.apply(now.instant, hash, Arc::clone(&retained));
         self.tell_retained();
-        self.note_retained(now, channel);
-        let awaited = awaited.filter(|_| message.qos != Qos::AtMostOnce);
-        let keeping = self.keeping;
+        let home = self.placement.home(hash);
+        let answering = self.answering_for_retained(home, awaited);
         for shard in (0..self.mesh.shards()).filter(|&shard| shard != self.shard) {
             self.mesh.write(shard, |parcel| {
                 parcel.put_shared(bytes);
                 Letter::Retain {
                     message: Arc::clone(&retained),
-                    awaited: awaited.filter(|_| keeping.contains(shard)),
+                    awaited: awaited.filter(|_| answering.contains(shard)),
                 }
             });
         }
-        let answering = awaited.map_or(0, |_| keeping.len());
         let wanted = self.interest.shards(hash, channel).iter().next().is_some();
-        let mark = awaited.and_then(|waiter| waiter.mark);
         if let Some(mark) = mark {
             port.mark(mark);
         }
+        if home == self.shard {
+            self.note_retained(now, port, channel);
+        }
         let heard = self.hear_retained(now, port, hash, &retained, from);
         let (heard, given) = self.share_retained(now, port, heard, &retained, awaited);
-        let answering = answering + given;
+        let answering = answering.len() + given;
         end_marked(port, mark, answering > 0);
         Sent {
             outcome: heard.outcome(wanted),
             answering,
         }
+    }
+
+    /// Which other shards answer for a message that is awaited: those that keep sessions, and the channel's home. One that
+    /// may come again is known again by all: it goes to shards as well that are about to tell that they keep sessions.
+    fn answering_for_retained(&self, home: u16, awaited: Option<Waiter>) -> ShardSet {
+        let mut answering = ShardSet::default();
+        let Some(waiter) = awaited else {
+            return answering;
+        };
+        for shard in (0..self.mesh.shards()).filter(|&shard| shard != self.shard) {
+            let is_home = self.durable && shard == home;
+            if is_home || waiter.mark.is_some() || self.keeping.contains(shard) {
+                answering.add(ShardSet::of(shard));
+            }
+        }
+        answering
     }
 
     /// The same from another shard's block.
@@ -102,14 +126,12 @@ impl Router {
         let hash = self.placement.channel(retained.channel());
         let is_latest = self.retained.apply(now.instant, hash, Arc::clone(retained));
         self.tell_retained();
-        // Shards that publish on one channel at a time write their rows in any order. The home's comes after each of
-        // them, and the last one is what all replicas agree on.
-        if self.is_home_of(hash) {
-            self.note_retained(now, retained.channel());
-        }
         let mark = awaited.and_then(|(_, waiter)| waiter.mark);
         if let Some(mark) = mark {
             port.mark(mark);
+        }
+        if self.is_home_of(hash) {
+            self.note_retained(now, port, retained.channel());
         }
         let heard = self.hear_retained(now, port, hash, retained, None);
         let awaited = awaited.map(|(origin, waiter)| (origin, waiter.publish));
@@ -186,8 +208,7 @@ impl Router {
         self.retained.len()
     }
 
-    /// What changed since the last call, if anything, of what has to outlive the daemon. To be handed on before the
-    /// parcels that were filled meanwhile: what another shard writes because of them has to come after it.
+    /// What changed since the last call, if anything, of what has to outlive the daemon: of the channels at home here.
     pub fn take_journal(&mut self) -> Option<Journal> {
         (!self.journal.is_empty()).then(|| std::mem::take(&mut self.journal))
     }
@@ -203,7 +224,7 @@ impl Router {
             };
             let hash = self.placement.channel(expired.channel());
             if self.is_home_of(hash) {
-                self.note_retained(now, expired.channel());
+                self.write_retained(now, expired.channel());
             }
             self.tell_retained();
         }
@@ -222,8 +243,17 @@ impl Router {
         self.placement.home(hash) == self.shard
     }
 
+    /// A message of a channel at home here has been seen: what is retained is written down, and that it was this one, or
+    /// that a later one was there.
+    fn note_retained(&mut self, now: Now, port: &mut impl Port, channel: &str) {
+        if self.durable {
+            port.note_retained();
+        }
+        self.write_retained(now, channel);
+    }
+
     /// Writes down what is retained on a channel now.
-    fn note_retained(&mut self, now: Now, channel: &str) {
+    fn write_retained(&mut self, now: Now, channel: &str) {
         if !self.durable {
             return;
         }

@@ -110,6 +110,8 @@ pub(crate) struct FakePort {
     written: u64,
     /// What waits for that to last.
     pub(crate) held: Vec<(u16, PublishId)>,
+    /// Addresses of sessions whose end does not last yet.
+    pub(crate) held_addresses: Vec<AddressKey>,
     /// Sessions that got their address since the net looked.
     pub(super) attached: Vec<SessionKey>,
     /// Sessions to be ended.
@@ -158,6 +160,14 @@ impl Port for FakePort {
 
     fn hold(&mut self, origin: u16, publish: PublishId) {
         self.held.push((origin, publish));
+    }
+
+    fn is_kept(&mut self, session: SessionKey) -> bool {
+        self.keeping.contains(&session)
+    }
+
+    fn hold_address(&mut self, address: AddressKey) {
+        self.held_addresses.push(address);
     }
 
     fn notify(&mut self, to: SessionKey, notice: Notice) {

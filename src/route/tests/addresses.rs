@@ -50,6 +50,34 @@ fn a_still_newer_session_displaces_the_one_that_waits() {
 }
 
 #[test]
+fn mqtt5_3_1_2_4_nobody_is_told_anything_before_the_end_of_a_session_that_was_kept_lasts() {
+    on_any_shards(|mut net| {
+        let name = account("etest", 1, "owner");
+        net.ends_leave = false;
+        let identity = Identity::new(&Account::parse(&name).unwrap(), "r").unwrap();
+        let home = net.on(0, |router, _, _| router.home(&identity));
+        let holder = net.block_on(home, &name, "r", Vec::new());
+        net.ports[usize::from(home)].keeping.insert(holder.key);
+        let overtaken = net.begin_join(net.shards() - 1, &name, "r", grants());
+        net.run();
+        let newest = net.begin_join(0, &name, "r", grants());
+        net.run();
+        net.on(home, |router, now, port| {
+            router.leave_for_good(now, port, holder.key);
+        });
+        net.leave(holder);
+        net.run();
+        assert!(net.got(overtaken).is_empty() && net.got(newest).is_empty());
+        let addresses = std::mem::take(&mut net.ports[usize::from(home)].held_addresses);
+        assert_eq!(addresses.len(), 1);
+        net.on(home, |router, _, port| router.ended_lasts(port, addresses[0]));
+        net.run();
+        assert_eq!(net.got(overtaken), [Got::Notice(Notice::Displaced)]);
+        assert_eq!(net.got(newest), [Got::Notice(Notice::Attached)]);
+    });
+}
+
+#[test]
 fn leaving_while_a_claim_is_under_way_withdraws_it() {
     on_any_shards(|mut net| {
         let name = account("etest", 1, "owner");
@@ -141,7 +169,10 @@ fn p4_a_fight_for_an_address_is_damped_for_who_asks_for_it() {
                 assert_eq!(net.got(newcomer), [Got::Notice(Notice::Attached)]);
                 holder = newcomer;
             } else {
-                assert_eq!(net.got(newcomer), [Got::Notice(Notice::Refused)]);
+                assert_eq!(
+                    net.got(newcomer),
+                    [Got::Notice(Notice::Refused(ClaimRefusal::Conflict))]
+                );
                 net.leave(newcomer);
             }
         }

@@ -1,8 +1,8 @@
 //! What is written down of a session that is kept, beside its messages.
 //!
 //! Layout, numbers big endian: format (1 byte), version of MQTT (1), expiry in seconds (4), since when it has no
-//! connection in milliseconds of the calendar (8; 0 has one), whether there is a will (1) and the will, filters for
-//! replies until the end. A description that was cut or damaged reads as nothing.
+//! connection in milliseconds of the calendar, or with the highest bit set when it was written down with one (8; 0 had
+//! one), whether there is a will (1) and the will, filters for replies until the end. A description that was cut or damaged reads as nothing.
 
 use super::subscribe::ReplyFilter;
 use crate::codec::mqtt::packet::Version;
@@ -10,6 +10,37 @@ use crate::session::Will;
 use crate::session::rows::{self, Cursor};
 
 const FORMAT: u8 = 1;
+/// It had a connection at this point.
+const CONNECTED: u64 = 1 << 63;
+
+/// What is known of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// It has had none since then, in milliseconds of the calendar.
+    NoneSince(u64),
+    /// It had one then.
+    At(u64),
+    /// It had one.
+    Unknown,
+}
+
+impl Connection {
+    const fn number(self) -> u64 {
+        match self {
+            Self::NoneSince(unix_ms) => unix_ms,
+            Self::At(unix_ms) => unix_ms | CONNECTED,
+            Self::Unknown => 0,
+        }
+    }
+
+    const fn of(number: u64) -> Self {
+        match number {
+            0 => Self::Unknown,
+            at if at & CONNECTED != 0 => Self::At(at & !CONNECTED),
+            since => Self::NoneSince(since),
+        }
+    }
+}
 
 /// What is known of a session that is kept.
 #[derive(Debug)]
@@ -18,8 +49,8 @@ pub(super) struct Description<'a> {
     pub(super) version: Version,
     /// How long it lasts without a connection; see [`super::life::NEVER_S`].
     pub(super) session_expiry_s: u32,
-    /// Since when it has none.
-    pub(super) offline_since_unix_ms: Option<u64>,
+    /// Its connection.
+    pub(super) connection: Connection,
     /// Its will, if it is to be published yet.
     pub(super) will: Option<&'a Will>,
     /// Its filters for replies.
@@ -31,7 +62,7 @@ pub(super) struct Description<'a> {
 pub(super) struct Read {
     pub(super) version: Version,
     pub(super) session_expiry_s: u32,
-    pub(super) offline_since_unix_ms: Option<u64>,
+    pub(super) connection: Connection,
     pub(super) will: Option<Box<Will>>,
     pub(super) replies: Vec<ReplyFilter>,
 }
@@ -45,7 +76,7 @@ impl Description<'_> {
         };
         row.extend_from_slice(&[FORMAT, version]);
         row.extend_from_slice(&self.session_expiry_s.to_be_bytes());
-        row.extend_from_slice(&self.offline_since_unix_ms.unwrap_or(0).to_be_bytes());
+        row.extend_from_slice(&self.connection.number().to_be_bytes());
         match self.will {
             Some(will) => {
                 row.push(1);
@@ -67,7 +98,7 @@ impl Description<'_> {
             return None;
         };
         let session_expiry_s = u32::from_be_bytes(cursor.array()?);
-        let since = u64::from_be_bytes(cursor.array()?);
+        let connection = Connection::of(u64::from_be_bytes(cursor.array()?));
         let will = match cursor.array()? {
             [0] => None,
             [1] => Some(Box::new(Will::read(&mut cursor)?)),
@@ -90,7 +121,7 @@ impl Description<'_> {
                 _ => return None,
             },
             session_expiry_s,
-            offline_since_unix_ms: (since != 0).then_some(since),
+            connection,
             will,
             replies,
         })
@@ -123,19 +154,24 @@ mod tests {
     #[test]
     fn a_description_comes_back_as_it_was_written() {
         let (will, replies) = example();
-        for (will, replies, since) in [(Some(&will), &replies[..], Some(5)), (None, &[], None)] {
+        let since = Connection::NoneSince(5);
+        for (will, replies, connection) in [
+            (Some(&will), &replies[..], since),
+            (None, &[], Connection::At(5)),
+            (None, &[], Connection::Unknown),
+        ] {
             let mut row = Vec::new();
             Description {
                 version: Version::V311,
                 session_expiry_s: 300,
-                offline_since_unix_ms: since,
+                connection,
                 will,
                 replies,
             }
             .encode_into(&mut row);
             let read = Description::read(&row).unwrap();
             assert_eq!(read.version, Version::V311);
-            assert_eq!((read.session_expiry_s, read.offline_since_unix_ms), (300, since));
+            assert_eq!((read.session_expiry_s, read.connection), (300, connection));
             assert_eq!(read.will.as_deref(), will);
             assert_eq!(format!("{:?}", read.replies), format!("{replies:?}"));
         }
@@ -148,7 +184,7 @@ mod tests {
         Description {
             version: Version::V5,
             session_expiry_s: 1,
-            offline_since_unix_ms: None,
+            connection: Connection::Unknown,
             will: Some(&will),
             replies: &replies,
         }

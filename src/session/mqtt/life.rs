@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::description::Description;
+use super::description::{Connection, Description};
 use super::left::Left;
 use super::{MessageState, Rare, Session, Settings, State};
 use crate::codec::mqtt::packet::{Connect, Disconnect, Version};
-use crate::session::{Due, Life};
+use crate::session::{Due, Life, Starts};
 use crate::time::{Instant, Now};
 
 /// A session that does not expire (5.0, 3.1.2.11.2); what 3.1.1 calls Clean Session 0.
@@ -138,15 +138,17 @@ impl Session {
 
     /// What the next start has to know of it, as it is `now`.
     pub(super) fn description(&self, now: Now) -> Description<'_> {
-        let offline_ms = (self.state == State::Offline).then(|| {
+        let connection = if self.state == State::Offline {
             let since = now.instant.saturating_since(self.heard).as_millis();
-            now.unix_ms
-                .saturating_sub(u64::try_from(since).unwrap_or(u64::MAX))
-        });
+            let since = u64::try_from(since).unwrap_or(u64::MAX);
+            Connection::NoneSince(now.unix_ms.saturating_sub(since))
+        } else {
+            Connection::At(now.unix_ms)
+        };
         Description {
             version: self.version,
             session_expiry_s: self.session_expiry_s,
-            offline_since_unix_ms: offline_ms,
+            connection,
             will: self.will.as_deref().map(|will| &**will),
             replies: self.rare.as_deref().map_or(&[][..], |rare| &rare.replies),
         }
@@ -154,17 +156,22 @@ impl Session {
 
     /// A session that was kept over a restart; `None` if what was written down of it cannot be read.
     ///
-    /// One whose connection was there when the daemon ended has lost it now, and its will waits from now on.
+    /// One whose connection was there when the daemon ended lost it then: it and its will wait from the first of the
+    /// `starts` after that on. Of one of which that is not known both wait from now on.
     pub fn restored(
         settings: &Arc<Settings>,
         now: Now,
+        starts: &Starts,
         described: &[u8],
         messages: MessageState,
     ) -> Option<Self> {
         let read = Description::read(described)?;
-        let away_ms = read
-            .offline_since_unix_ms
-            .map_or(0, |since| now.unix_ms.saturating_sub(since));
+        let since = match read.connection {
+            Connection::NoneSince(unix_ms) => Some(unix_ms),
+            Connection::At(unix_ms) => starts.first_after(unix_ms),
+            Connection::Unknown => None,
+        };
+        let away_ms = since.map_or(0, |since| now.unix_ms.saturating_sub(since));
         let left = |seconds: u32| {
             let ms = u64::from(seconds).saturating_mul(1_000).saturating_sub(away_ms);
             u32::try_from(ms.div_ceil(1_000)).unwrap_or(NEVER_S)

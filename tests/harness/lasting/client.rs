@@ -56,6 +56,12 @@ pub(crate) struct Client {
     is_kept: bool,
     /// It is to begin anew, and has not been told that it did.
     anew: bool,
+    /// The session that it was told of last ends with its connection: in 3.1.1, one that it began anew.
+    passing: bool,
+    /// It has not asked for another one since: none can be there when it does.
+    has_none: bool,
+    /// So it will be told now.
+    is_told_none: bool,
     last_id: u16,
     unanswered: VecDeque<Sent>,
     /// QoS 2 messages of the daemon whose PUBREL is to come, in the order of PUBREC.
@@ -75,6 +81,9 @@ impl Client {
             attached: false,
             is_kept: false,
             anew: false,
+            passing: false,
+            has_none: false,
+            is_told_none: false,
             last_id: 0,
             unanswered: VecDeque::new(),
             taken: VecDeque::new(),
@@ -95,6 +104,11 @@ impl Client {
         self.anew
     }
 
+    /// Whether its session ends with its connection, or ended with it.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.passing
+    }
+
     /// The will of the connections that follow.
     pub(crate) fn wills(&mut self, topic: &str, text: &str) {
         self.login.will = Some((topic.to_owned(), text.to_owned()));
@@ -113,6 +127,7 @@ impl Client {
     /// Its CONNECT, for a connection in place of any earlier one. `clean` gives up what was there.
     pub(crate) fn connect(&mut self, clean: bool) -> Vec<u8> {
         self.lost();
+        self.is_told_none = std::mem::take(&mut self.has_none);
         if clean {
             self.anew = true;
             self.is_kept = false;
@@ -222,7 +237,7 @@ impl Client {
                 let at = at.unwrap_or_else(|| panic!("{self:?} got SUBACK {id} for nothing"));
                 let (filter, qos, _) = self.asked.remove(at);
                 assert_eq!(code, qos, "the code of SUBACK for {filter}");
-                self.is_kept = true;
+                self.is_kept = !self.passing;
                 heard.push(Heard::Subscribed(filter));
             }
             0xD0 | 0xE0 => {}
@@ -234,12 +249,15 @@ impl Client {
     fn came_in(&mut self, present: bool, answer: &mut Vec<u8>) {
         assert!(!self.attached, "a second CONNACK");
         assert!(!(self.anew && present), "[MQTT-3.2.2-2] {self:?}");
+        assert!(!(self.is_told_none && present), "[MQTT-3.1.2-4] {self:?}");
         assert!(
             present || self.anew || !self.is_kept,
             "the session of {} is lost",
             self.login.resource
         );
         self.attached = true;
+        self.passing = self.anew && self.login.version == 4;
+        self.has_none = self.passing;
         self.anew = false;
         self.is_kept &= present;
         let version = self.login.version;
@@ -271,7 +289,7 @@ impl Client {
         let mark = sent.mark;
         if exactly_once && code < 0x80 {
             sent.received = true;
-            self.is_kept = true;
+            self.is_kept = !self.passing;
             answer.extend(wire::ack(0x62, id));
         } else {
             self.unanswered.remove(at);

@@ -55,9 +55,12 @@ impl World {
         for number in orphans {
             self.shards[0].hub.forget(number);
         }
+        let mut starts = disk.starts();
+        starts.begin(now.unix_ms);
+        self.shards[0].hub.write_starts(&starts);
         for session in sessions {
             let place = usize::from(home(session.stored.address().unwrap()));
-            self.shards[place].restore(now, &session);
+            self.shards[place].restore(now, &starts, &session);
         }
         for shard in &mut self.shards {
             shard.hub.restored(&mut shard.machine, now);

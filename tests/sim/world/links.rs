@@ -73,6 +73,11 @@ impl World {
         self.send_up(conn, Event::GoneAtServer(conn));
     }
 
+    /// Whether nothing that a connection carried can reach the server any more.
+    pub(crate) fn is_over(&self, conn: usize) -> bool {
+        self.links[conn].is_gone_at_server
+    }
+
     fn send_up(&mut self, conn: usize, event: Event) {
         let delay = self.delay();
         let link = &mut self.links[conn];

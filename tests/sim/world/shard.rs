@@ -7,7 +7,7 @@ use nexus::hub::Hub;
 use nexus::observe::ShardMetrics;
 use nexus::route::{RootWildcard, RouterConfig, RouterLimits};
 use nexus::session::any::{AnySession, Opening};
-use nexus::session::{mqtt, xmpp};
+use nexus::session::{Starts, mqtt, xmpp};
 use nexus::time::Now;
 
 use crate::disk;
@@ -70,12 +70,12 @@ impl Shard {
     }
 
     /// Takes in a session as it was on the disk.
-    pub(super) fn restore(&mut self, now: Now, session: &disk::Session) {
+    pub(super) fn restore(&mut self, now: Now, starts: &Starts, session: &disk::Session) {
         let rows = session.outbound.iter().map(|(seq, row)| (*seq, &**row));
         let ids = session.inbound.iter().copied();
         let (messages, damaged) = mqtt::MessageState::restore(session.stored.number, now, rows, ids);
         let opening = &self.opening;
-        let revive = |described: &[u8]| AnySession::restored(opening, now, described, messages);
+        let revive = |described: &[u8]| AnySession::restored(opening, now, starts, described, messages);
         let unread = self.hub.restore(&mut self.machine, now, &session.stored, revive);
         assert_eq!((damaged, unread), (0, Some(0)), "a session is restored whole");
     }

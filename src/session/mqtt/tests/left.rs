@@ -57,7 +57,14 @@ fn a_will_that_waits_counts_without_a_connection_and_after_a_restart() {
     let mut described = Vec::new();
     offline.describe(now, &mut described);
     let messages = MessageState::restore(model::NUMBER, now, [], []).0;
-    let restored = Session::restored(&client.settings, now, &described, messages).unwrap();
+    let restored = Session::restored(
+        &client.settings,
+        now,
+        &crate::session::Starts::default(),
+        &described,
+        messages,
+    )
+    .unwrap();
     assert_eq!(held(&client), 2 * bytes);
     drop(offline);
     drop(restored);
