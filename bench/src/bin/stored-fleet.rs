@@ -10,6 +10,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,13 +35,20 @@ const PER_HUB: usize = 50_000;
 /// Sessions, or messages, between two batches.
 const PER_BATCH: usize = 500;
 
-fn main() {
+fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let usage = "stored-fleet DIR SESSIONS RETAINED";
-    let dir = arguments.next().expect(usage);
-    let mut number = || arguments.next().and_then(|word| word.parse().ok()).expect(usage);
-    let (sessions, retained): (usize, usize) = (number(), number());
-    let storage = start(&Path::new(&dir).join("sessions"));
+    let dir = arguments.next();
+    let mut number = || arguments.next()?.parse().ok();
+    let (Some(dir), Some(sessions), Some(retained)) = (dir, number(), number()) else {
+        eprintln!("usage: stored-fleet DIR SESSIONS RETAINED");
+        return ExitCode::from(2);
+    };
+    make(&dir, sessions, retained);
+    ExitCode::SUCCESS
+}
+
+fn make(dir: &str, sessions: usize, retained: usize) {
+    let storage = start(&Path::new(dir).join("sessions"));
     let mut stored = Stored {
         port: storage.port(),
         batches: 0,
