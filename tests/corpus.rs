@@ -22,12 +22,16 @@ mod mqtt_roundtrip;
 mod mqtt_session;
 #[path = "fuzz/cases/sasl.rs"]
 mod sasl;
+#[path = "fuzz/cases/support/mod.rs"]
+mod support;
 #[path = "fuzz/cases/ws_frame.rs"]
 mod ws_frame;
 #[path = "fuzz/cases/xmpp_element.rs"]
 mod xmpp_element;
 #[path = "fuzz/cases/xmpp_frame.rs"]
 mod xmpp_frame;
+#[path = "fuzz/cases/xmpp_stream.rs"]
+mod xmpp_stream;
 
 /// The bytes a target's inputs may have together: a corpus that is read and run at each test stays small.
 const CORPUS_BYTES_MAX: usize = 128 * 1_024;
@@ -77,6 +81,7 @@ mod kept {
         sasl,
         ws_frame,
         xmpp_element,
-        xmpp_frame
+        xmpp_frame,
+        xmpp_stream
     );
 }

@@ -3,8 +3,6 @@
 
 #[path = "mqtt_session/packets.rs"]
 mod packets;
-#[path = "support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::packets::{Script, connect, said};
-use self::support::{Machine, Wire};
+use crate::support::{Machine, Wire};
 use nexus::codec::Decode;
 use nexus::codec::mqtt::packet::Version;
 use nexus::codec::mqtt::{Context, Direction, decode};

@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     handles: u64,
     pub(crate) resumed: Vec<usize>,
     pub(crate) handed_over: Vec<(usize, usize)>,
+    /// Who turns to TLS.
+    pub(crate) securing: Vec<usize>,
 }
 
 impl Machine {
@@ -103,6 +105,11 @@ impl Io for Machine {
 
     fn hand_over(&mut self, conn: usize, to: u16) {
         self.handed_over.push((conn, usize::from(to)));
+    }
+
+    fn start_tls(&mut self, conn: usize) -> bool {
+        self.securing.push(conn);
+        true
     }
 
     fn login(&mut self, request: LoginRequest) -> Result<(), LoginRequest> {
