@@ -194,6 +194,32 @@ fn a_stream_is_read_byte_by_byte_and_several_stanzas_at_once() {
 }
 
 #[test]
+fn a_message_in_the_same_write_as_the_join_of_its_room_is_sent() {
+    each_shard_count(|net| {
+        let account = net.app().account("owner");
+        let mut raw = Raw::connect(net.daemon().address("xmpp"));
+        raw.log_in(&account, "w1");
+        let room = format!("{}@conference.{DOMAIN}", super::channel::new_channel());
+        // As deployed workers write it: another order of the nick's parts, no `<x/>`.
+        raw.send(&format!(
+            "<presence to='{room}/{}-w1-owner'/><message to='{room}' type='groupchat'><body>first</body></message>",
+            account.name
+        ));
+        let own = format!("from='{room}/{}-w1'", account.name);
+        let presence = raw.until("</presence>");
+        assert!(
+            presence.contains(&own) && presence.contains("code='210'"),
+            "{presence}"
+        );
+        let echo = raw.until("</message>");
+        assert!(
+            echo.contains(&own) && echo.contains("<body>first</body>"),
+            "{echo}"
+        );
+    });
+}
+
+#[test]
 fn bad_input_ends_a_stream_with_its_error_and_disturbs_nobody() {
     let net = Net::start(&Options::shards(1));
     let account = net.app().account("owner");
