@@ -6,11 +6,16 @@ base64, and the words of MQTT for what means the same there. Ends when standard 
 
 import asyncio
 import base64
+import collections
+import collections.abc
 import json
 import ssl
 import sys
 import threading
 import xml.etree.ElementTree as ET
+
+# The deployed release looks for it where Python had it before 3.10.
+collections.MutableSet = collections.abc.MutableSet
 
 import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout

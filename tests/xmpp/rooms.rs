@@ -381,7 +381,7 @@ fn next_message(client: &Client) -> Element {
 #[test]
 fn slixmpp_joins_within_a_second() {
     for shards in [1, 2] {
-        let net = Net::shared(shards);
+        let net = super::tcp::with_tls(shards);
         for form in [SLIXMPP, SLIXMPP_DEPLOYED] {
             let channel = new_channel();
             let room = room_of(&channel);

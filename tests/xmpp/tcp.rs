@@ -121,7 +121,7 @@ impl<S: Read + Write> Raw<S> {
     }
 }
 
-fn with_tls(shards: usize) -> Net {
+pub(super) fn with_tls(shards: usize) -> Net {
     let (cert, key) = Authority::shared().certificate(&[DOMAIN]);
     let config = format!("[[tls.certificates]]\ncert_file = {cert:?}\nkey_file = {key:?}\n");
     Net::start(&Options::shards(shards).tls().config(&config))
