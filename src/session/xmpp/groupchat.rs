@@ -270,7 +270,7 @@ fn groupchat_pieces<'a>(
             Piece::Raw(kept.children),
         ]),
         Content::Text(text) => {
-            element.extend([Piece::Raw("><body>"), Piece::Text(text), Piece::Raw("</body>")])
+            element.extend([Piece::Raw("><body>"), Piece::Text(text), Piece::Raw("</body>")]);
         }
     }
     element.extend(sender_pieces(sender, domain));

@@ -196,15 +196,12 @@ impl Session {
     ) -> Option<Command<'a>> {
         let kind = stanza.attribute("type");
         let is_available = kind.is_none_or(|kind| kind.is("available"));
-        let address = match self.room_address(to)? {
-            Ok(address) => address,
-            Err(_) => {
-                // What is no address is repeated only if it is short.
-                if is_available && to.len() <= limits::XMPP_ID_BYTES_MAX {
-                    refuse(to, StanzaError::JID_MALFORMED, out);
-                }
-                return None;
+        let Ok(address) = self.room_address(to)? else {
+            // What is no address is repeated only if it is short.
+            if is_available && to.len() <= limits::XMPP_ID_BYTES_MAX {
+                refuse(to, StanzaError::JID_MALFORMED, out);
             }
+            return None;
         };
         if is_available {
             return self.join(stanza, to, &address, scratch, out);

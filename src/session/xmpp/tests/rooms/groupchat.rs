@@ -166,7 +166,7 @@ fn p4_a_message_is_encoded_once_for_all_occupants_of_a_domain() {
     };
     let mut frames = Frames::default();
     let mut shares = Vec::new();
-    let mut clients = [&mut one, &mut two];
+    let clients = [&mut one, &mut two];
     for (client, delivery) in [(0, &delivery), (1, &delivery), (1, &native)] {
         let mut out = Recorder::default();
         let session = &mut clients[client].peer.session;
