@@ -211,6 +211,8 @@ pub const XMPP_PREFIXES_MAX: usize = 16;
 pub const XMPP_CHILDREN_MAX: usize = 256;
 /// The id of an iq, and whom it names: both are repeated in the answer.
 pub const XMPP_ID_BYTES_MAX: usize = 1_024;
+/// Senders that a block remembers to have been shown in its rooms.
+pub const XMPP_INTRODUCED_MAX: usize = 256;
 /// Answers that may wait to be sent to a client that has not logged in.
 pub const PRELOGIN_ANSWERS_BYTES_MAX: usize = 64 * 1_024;
 /// A part of an address (RFC 7622 section 3).

@@ -92,7 +92,8 @@ pub struct ChannelMessage<'a> {
     /// The payload, any bytes.
     pub payload: &'a [u8],
     /// What the sending protocol attached for receivers of its own kind, encoded by it (MQTT 5: the
-    /// properties that are forwarded unaltered). Opaque to the router; may be empty.
+    /// properties that are forwarded unaltered; XMPP: the stanza of a room's occupant). Opaque to the router; may be
+    /// empty.
     pub attributes: &'a [u8],
     /// The sender's guarantee; each receiver gets at most what it subscribed with.
     pub qos: Qos,

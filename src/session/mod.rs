@@ -24,7 +24,8 @@ use smallvec::SmallVec;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Command, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
+    Bind, ChannelMessage, Command, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions,
+    Ticket, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -61,6 +62,25 @@ pub struct Scratch {
     pub text: Vec<u8>,
     /// The scratch of a session carried inside another one, while `packet` is lent to it as its bytes.
     pub inner: Option<Box<Self>>,
+}
+
+/// The first byte of the attributes of a channel message that an occupant of an XMPP room sent: its stanza follows, as that
+/// protocol keeps it. No property of MQTT 5.0 has this identifier, with which attributes begin otherwise (2.2.2.2).
+pub(crate) const STANZA_ATTRIBUTES: u8 = 0xFF;
+
+impl<'a> ChannelMessage<'a> {
+    /// Whether an occupant of an XMPP room sent it without a text: it has nothing for anybody else.
+    pub(crate) fn is_for_occupants(&self) -> bool {
+        self.payload.is_empty() && self.attributes.first() == Some(&STANZA_ATTRIBUTES)
+    }
+
+    /// The properties of MQTT 5.0 that it was sent with.
+    pub(crate) fn properties(&self) -> &'a [u8] {
+        match self.attributes.first() {
+            Some(&STANZA_ATTRIBUTES) => &[],
+            _ => self.attributes,
+        }
+    }
 }
 
 /// Where a session's bytes go: the send queue of its connection, as its transport frames them.

@@ -6,11 +6,16 @@ base64, and the words of MQTT for what means the same there. Ends when standard 
 
 import asyncio
 import base64
+import collections
+import collections.abc
 import json
 import ssl
 import sys
 import threading
 import xml.etree.ElementTree as ET
+
+# The deployed release looks for it where Python had it before 3.10.
+collections.MutableSet = collections.abc.MutableSet
 
 import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout
@@ -93,6 +98,7 @@ class Connection(slixmpp.ClientXMPP):
             self.add_event_handler(event, handler)
         for kind, handler in (("message", self.take_message), ("presence", self.take_presence)):
             self.register_handler(Callback(f"tests: {kind}", MatchXPath(f"{{{CLIENT}}}{kind}"), handler))
+        self.register_plugin("xep_0045")
         asked = MatchXPath(f"{{{CLIENT}}}iq/{{{NEXUS}}}api")
         self.register_handler(Callback("tests: api", asked, self.take_request))
         self.dial(command)
@@ -282,6 +288,24 @@ class Connection(slixmpp.ClientXMPP):
             return
         direct = element(NEXUS, "direct", text, app=command["app"], resource=command["resource"])
         self.say("message", [direct])
+
+    async def join_room(self, command):
+        """Joins as the library's users do; told is the self-presence, once the join is over."""
+        room, nick = command["room"], command["nick"]
+        rooms = self.plugin["xep_0045"]
+        if hasattr(rooms, "join_muc_wait"):
+            presence, *_ = await rooms.join_muc_wait(slixmpp.JID(room), nick, timeout=PATIENCE_S)
+        else:
+            came = asyncio.get_event_loop().create_future()
+            self.add_event_handler(f"muc::{room}::presence", came.set_result, disposable=True)
+            rooms.join_muc(room, nick)
+            presence = await asyncio.wait_for(came, PATIENCE_S)
+        emit(self.driver_name, "result", ref=command["ref"], condition=None, stanza=written(presence.xml))
+
+    async def leave_room(self, command):
+        room = command["room"]
+        rooms = self.plugin["xep_0045"]
+        rooms.leave_muc(slixmpp.JID(room) if hasattr(rooms, "join_muc_wait") else room, command["nick"])
 
     async def send_stanza(self, command):
         self.send_raw(command["xml"])

@@ -53,10 +53,7 @@ pub(crate) enum Event {
         stanza: String,
     },
     /// A presence of XMPP.
-    Presence {
-        #[expect(dead_code, reason = "shown when a test fails")]
-        stanza: String,
-    },
+    Presence { stanza: String },
     /// A stream error of XMPP.
     StreamError { condition: String },
     /// DISCONNECT by the server.

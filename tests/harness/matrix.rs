@@ -92,6 +92,9 @@ pub(crate) const XMPPJS: Form = Form {
 /// slixmpp, XMPP, TCP.
 pub(crate) const SLIXMPP: Form = form(Library::Slixmpp, Version::Xmpp, Transport::Tcp);
 
+/// The slixmpp that QE's workers have, which does not log in in clear.
+pub(crate) const SLIXMPP_DEPLOYED: Form = form(Library::SlixmppDeployed, Version::Xmpp, Transport::StartTls);
+
 /// Each protocol and version over TLS, bare and with WebSocket in it.
 pub(crate) const OVER_TLS: [Form; 11] = [
     form(Library::Paho, Version::V5, Transport::Tls),

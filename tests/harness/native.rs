@@ -190,6 +190,35 @@ impl Client {
         })
     }
 
+    /// Joins a room by the library's own means; the self-presence.
+    #[track_caller]
+    pub(crate) fn join_by_library(&self, room: &str, nick: &str) -> Element {
+        let sent = self.command("join_room", json!({"room": room, "nick": nick}));
+        self.wait("end of a join", |event| match event {
+            Event::Result {
+                reference, stanza, ..
+            } if *reference == Some(sent) => Some(xml::parse(stanza)),
+            _ => None,
+        })
+    }
+
+    /// Leaves a room by the library's own means.
+    #[track_caller]
+    pub(crate) fn leave_by_library(&self, room: &str, nick: &str) {
+        self.command("leave_room", json!({"room": room, "nick": nick}));
+    }
+
+    /// The next presence from an occupant, its room and nick given.
+    #[track_caller]
+    pub(crate) fn presence_from(&self, occupant: &str) -> Element {
+        self.wait("presence", |event| match event {
+            Event::Presence { stanza } => {
+                Some(xml::parse(stanza)).filter(|presence| presence.attribute("from") == Some(occupant))
+            }
+            _ => None,
+        })
+    }
+
     /// Waits for the condition of the stream error that the server sends.
     #[track_caller]
     pub(crate) fn stream_error(&self) -> String {

@@ -6,6 +6,7 @@ mod documented;
 mod hostile;
 mod login;
 mod message;
+mod rooms;
 mod stream;
 mod tcp;
 mod timeout;

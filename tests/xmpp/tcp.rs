@@ -121,7 +121,7 @@ impl<S: Read + Write> Raw<S> {
     }
 }
 
-fn with_tls(shards: usize) -> Net {
+pub(super) fn with_tls(shards: usize) -> Net {
     let (cert, key) = Authority::shared().certificate(&[DOMAIN]);
     let config = format!("[[tls.certificates]]\ncert_file = {cert:?}\nkey_file = {key:?}\n");
     Net::start(&Options::shards(shards).tls().config(&config))
@@ -190,6 +190,32 @@ fn a_stream_is_read_byte_by_byte_and_several_stanzas_at_once() {
         }
         raw.send("</stream:stream>");
         assert_eq!(raw.rest(), "</stream:stream>");
+    });
+}
+
+#[test]
+fn a_message_in_the_same_write_as_the_join_of_its_room_is_sent() {
+    each_shard_count(|net| {
+        let account = net.app().account("owner");
+        let mut raw = Raw::connect(net.daemon().address("xmpp"));
+        raw.log_in(&account, "w1");
+        let room = format!("{}@conference.{DOMAIN}", super::channel::new_channel());
+        // As deployed workers write it: another order of the nick's parts, no `<x/>`.
+        raw.send(&format!(
+            "<presence to='{room}/{}-w1-owner'/><message to='{room}' type='groupchat'><body>first</body></message>",
+            account.name
+        ));
+        let own = format!("from='{room}/{}-w1'", account.name);
+        let presence = raw.until("</presence>");
+        assert!(
+            presence.contains(&own) && presence.contains("code='210'"),
+            "{presence}"
+        );
+        let echo = raw.until("</message>");
+        assert!(
+            echo.contains(&own) && echo.contains("<body>first</body>"),
+            "{echo}"
+        );
     });
 }
 

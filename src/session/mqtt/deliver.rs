@@ -39,13 +39,15 @@ impl Session {
         out: &mut O,
     ) -> Result<(), Undelivered> {
         match *delivery {
+            Delivery::Channel { message, .. } if message.is_for_occupants() => Err(Undelivered::NotText),
             Delivery::Channel {
-                message,
+                mut message,
                 sender,
                 options,
                 identifiers,
                 share,
             } => {
+                message.attributes = message.properties();
                 let origin = share.map(|share| Origin::new(share, sender, &message));
                 self.channel(now, &message, sender, options, (identifiers, origin), frames, out)
             }

@@ -180,18 +180,29 @@ impl StanzaError {
     }
 
     pub(super) const BAD_REQUEST: Self = Self::new("modify", "bad-request");
+    pub(super) const FORBIDDEN: Self = Self::new("auth", "forbidden");
     pub(super) const ITEM_NOT_FOUND: Self = Self::new("cancel", "item-not-found");
+    pub(super) const JID_MALFORMED: Self = Self::new("modify", "jid-malformed");
+    pub(super) const NOT_ACCEPTABLE: Self = Self::new("cancel", "not-acceptable");
     pub(super) const NOT_ALLOWED: Self = Self::new("cancel", "not-allowed");
     pub(super) const SERVICE_UNAVAILABLE: Self = Self::new("cancel", "service-unavailable");
 
     /// What the router refused.
     pub(super) const fn of_refusal(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::NotAuthorized => Self::new("auth", "forbidden"),
+            Refusal::NotAuthorized => Self::FORBIDDEN,
             Refusal::InvalidName => Self::BAD_REQUEST,
             Refusal::NotSupported => Self::new("cancel", "feature-not-implemented"),
             Refusal::TooLarge => Self::new("modify", "policy-violation"),
             Refusal::QuotaExceeded | Refusal::Busy => Self::new("wait", "resource-constraint"),
+        }
+    }
+
+    /// Why the router refused to let the block join a room (XEP-0045, 7.2).
+    pub(super) const fn of_refused_join(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::InvalidName => Self::JID_MALFORMED,
+            other => Self::of_refusal(other),
         }
     }
 
@@ -200,7 +211,7 @@ impl StanzaError {
         match code {
             -2000 => Self::ITEM_NOT_FOUND,
             -500 => Self::new("cancel", "feature-not-implemented"),
-            -3000 => Self::new("auth", "forbidden"),
+            -3000 => Self::FORBIDDEN,
             -2001 => Self::new("wait", "recipient-unavailable"),
             -2002 => Self::new("wait", "resource-constraint"),
             -2003 => Self::new("modify", "policy-violation"),

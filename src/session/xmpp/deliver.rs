@@ -9,6 +9,7 @@ use super::condition::StanzaError;
 use super::iq::{Asked, write_failure, write_result};
 use super::label::ReplyTo;
 use super::names::CONFERENCE;
+use super::rooms::ROOM;
 use super::{Session, pieces, write};
 use crate::codec::xmpp::{Piece, is_xml_text};
 use crate::limits;
@@ -17,7 +18,7 @@ use crate::session::{Frames, Output};
 use crate::time::Now;
 
 /// In the keys of [`Frames`]: frames of this protocol are not those of another.
-const PROTOCOL: u32 = 2 << 16;
+pub(super) const PROTOCOL: u32 = 2 << 16;
 
 impl Session {
     /// Writes a message for the block.
@@ -36,8 +37,14 @@ impl Session {
                 ..
             } => {
                 room_for(limits::SEND_QUEUE_BYTES_MAX, out)?;
+                if message.expires.is_some_and(|expires| expires < now.instant) {
+                    return Err(Undelivered::Expired);
+                }
+                if options.form == ROOM {
+                    return self.groupchat(&message, sender, frames, out);
+                }
                 message.retain &= options.retain_as_published;
-                self.channel(now, &message, sender, frames, out)
+                self.channel(&message, sender, frames, out)
             }
             Delivery::Direct {
                 text,
@@ -74,14 +81,14 @@ impl Session {
     /// A message on a channel: the same bytes for every client of one domain.
     fn channel<O: Output>(
         &self,
-        now: Now,
         message: &ChannelMessage<'_>,
         sender: Sender<'_>,
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
-        if message.expires.is_some_and(|expires| expires < now.instant) {
-            return Err(Undelivered::Expired);
+        // Occupants alone see what an occupant sends without a text.
+        if message.is_for_occupants() {
+            return Err(Undelivered::NotText);
         }
         let text = is_xml_text(message.payload).ok_or(Undelivered::NotText)?;
         let variant =
@@ -222,7 +229,7 @@ fn room_for<O: Output>(bytes_max: usize, out: &O) -> Result<(), Undelivered> {
 }
 
 /// `<sender/>`: who sent it, as the daemon authenticated it, in the receiver's domain.
-fn sender_pieces<'a>(sender: &Sender<'a>, domain: &'a str) -> [Piece<'a>; 15] {
+pub(super) fn sender_pieces<'a>(sender: &Sender<'a>, domain: &'a str) -> [Piece<'a>; 15] {
     [
         Piece::Raw("<sender xmlns='urn:nexus:1' app='"),
         Piece::Raw(sender.app()),

@@ -62,6 +62,10 @@ impl Session {
             write_error(out, to, id, StanzaError::BAD_REQUEST);
             return Ok(None);
         };
+        if let Some(address) = self.room_address(to) {
+            self.room_iq(address, kind, &payload, asked, out);
+            return Ok(None);
+        }
         match self.recipient(to) {
             To::Other => {
                 write_error(out, to, id, StanzaError::SERVICE_UNAVAILABLE);
@@ -114,9 +118,10 @@ impl Session {
             }
             ("get", DISCO_INFO, "query", _) => {
                 "<query xmlns='http://jabber.org/protocol/disco#info'>\
-                 <identity category='component' type='generic' name='Nexus channels'/>\
+                 <identity category='conference' type='text' name='Nexus channels'/>\
                  <feature var='http://jabber.org/protocol/disco#info'/>\
                  <feature var='http://jabber.org/protocol/disco#items'/>\
+                 <feature var='http://jabber.org/protocol/muc'/>\
                  <feature var='urn:xmpp:ping'/></query>"
             }
             ("get", DISCO_ITEMS, "query", To::Daemon) => return self.disco_items(asked, out),

@@ -5,18 +5,20 @@ use super::Session;
 use super::attributes::put_head;
 use super::iq::spell;
 use super::names::{CLIENT, NEXUS};
-use crate::codec::xmpp::{Element, Jid};
+use super::rooms::addressee;
+use crate::codec::xmpp::{Element, Jid, Text};
 use crate::observe::{DropReason, Stage};
 use crate::route::identity::check_channel;
 use crate::route::{Account, ChannelMessage, Command, Direct, Qos};
-use crate::session::Scratch;
+use crate::session::{Output, Scratch};
 
 impl Session {
     /// A message of a client that has logged in.
-    pub(super) fn message<'a>(
+    pub(super) fn message<'a, O: Output>(
         &mut self,
         message: &Element<'a>,
         scratch: &'a mut Scratch,
+        out: &mut O,
     ) -> Option<Command<'a>> {
         if message.attribute("type").is_some_and(|kind| kind.is("error")) {
             self.drop_direct(DropReason::Invalid);
@@ -40,6 +42,11 @@ impl Session {
         }
         if let Some(publish) = message.child(NEXUS, "publish") {
             return self.publish(&publish, scratch);
+        }
+        let mut spelled = Vec::new();
+        let to = addressee(message, &mut spelled);
+        if let Some(address) = self.room_address(to) {
+            return self.to_room(message, (to, address), scratch, out);
         }
         self.plain(message, scratch)
     }
@@ -88,13 +95,25 @@ impl Session {
             self.drop_direct(DropReason::NoReceiver);
             return None;
         };
+        self.direct_to(message, account, resource, (text, attributes))
+    }
+
+    /// A message to a block of an account, or to all of them.
+    pub(super) fn direct_to<'a>(
+        &self,
+        message: &Element<'a>,
+        account: &'a str,
+        resource: Option<&'a str>,
+        (text, attributes): (&'a mut Vec<u8>, &'a mut Vec<u8>),
+    ) -> Option<Command<'a>> {
         // Names without a prefix would mean something else in the receiver's stanza.
         if message.default_namespace() != CLIENT {
             self.drop_direct(DropReason::Invalid);
             return None;
         }
         let [text] = spell(text, [message.child(CLIENT, "body").map(|body| body.text())]);
-        if !keep(message, attributes) {
+        attributes.clear();
+        if !keep(message, message.attribute("type"), attributes) {
             self.drop_direct(DropReason::TooLarge);
             return None;
         }
@@ -128,18 +147,17 @@ impl Session {
         Some((jid.local?, jid.resource))
     }
 
-    fn drop_direct(&self, reason: DropReason) {
+    pub(super) fn drop_direct(&self, reason: DropReason) {
         self.settings.metrics.dropped(Stage::Direct, reason);
     }
 }
 
-/// Writes what a plain message takes along over what `attributes` held; false if it is too much. A child that claims
-/// a sender is left out: the daemon alone says who sent what.
-fn keep(message: &Element<'_>, attributes: &mut Vec<u8>) -> bool {
-    attributes.clear();
+/// Appends what a message takes along, with this type; false if it is too much. A child that claims a sender is left
+/// out: the daemon alone says who sent what.
+pub(super) fn keep(message: &Element<'_>, kind: Option<Text<'_>>, attributes: &mut Vec<u8>) -> bool {
     // Allocates only where an attribute has references in it.
     let mut spelled = Vec::new();
-    let (kind, id) = (message.attribute("type"), message.attribute("id"));
+    let id = message.attribute("id");
     let [kind_text, id_text] = spell(&mut spelled, [kind, id]);
     let (kind, id) = (kind.map(|_| kind_text), id.map(|_| id_text));
     if !put_head(kind, id, message.declarations(), attributes) {

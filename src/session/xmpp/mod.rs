@@ -2,11 +2,14 @@
 //! (RFC 6120, in [`TcpSession`]).
 //!
 //! Invariants: a word of the standards that reaches a client comes from [`condition`]; `from` of what a client sends
-//! is never read; a session that has logged in holds no heap but its address and what a command waits for.
+//! is never read; a session that has logged in holds no heap but its address, the rooms it is in and what a command waits
+//! for.
 
 mod attributes;
 mod condition;
 mod deliver;
+mod groupchat;
+mod introduced;
 mod iq;
 mod label;
 mod login;
@@ -14,6 +17,8 @@ mod message;
 mod names;
 mod native;
 mod presence;
+mod room_iq;
+mod rooms;
 mod settings;
 mod stream;
 mod tcp;
@@ -36,6 +41,7 @@ use crate::time::{Instant, Now};
 use condition::Fatal;
 use iq::Waiting;
 use login::Login;
+use rooms::Rooms;
 pub use settings::Settings;
 pub use tcp::TcpSession;
 
@@ -88,6 +94,8 @@ pub struct Session {
     address: Box<str>,
     /// An iq that waits for its completion.
     waiting: Option<Box<Waiting>>,
+    /// The rooms it is in, if any.
+    rooms: Option<Box<Rooms>>,
     /// The domain that the client opened its stream to.
     domain: u16,
     /// The priority of an available client.
@@ -113,6 +121,7 @@ impl Session {
             login: Some(Box::default()),
             address: Box::default(),
             waiting: None,
+            rooms: None,
             domain: 0,
             presence: None,
             state: State::Closed,
@@ -164,11 +173,8 @@ impl Session {
         }
         match stanza.name() {
             "iq" => self.iq(stanza, scratch, out),
-            "message" => Ok(self.message(stanza, scratch)),
-            "presence" => {
-                self.presence(stanza, out);
-                Ok(None)
-            }
+            "message" => Ok(self.message(stanza, scratch, out)),
+            "presence" => Ok(self.presence(stanza, scratch, out)),
             _ => Err(Fatal::UnsupportedStanza),
         }
     }
@@ -322,9 +328,14 @@ impl super::Session for Session {
         Ok(None)
     }
 
-    fn completed<O: Output>(&mut self, _now: Now, _ticket: Ticket, completion: &Completion, out: &mut O) {
-        if self.state == State::Attached {
-            self.iq_completed(completion, out);
+    fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
+        if self.state != State::Attached {
+            return;
+        }
+        match ticket {
+            rooms::JOIN => self.joined(completion, out),
+            rooms::LEAVE => self.left(out),
+            _ => self.iq_completed(completion, out),
         }
     }
 

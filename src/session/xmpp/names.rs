@@ -26,6 +26,12 @@ pub(super) const CLIENT_STATE: &str = "urn:xmpp:csi:0";
 pub(super) const ROSTER: &str = "jabber:iq:roster";
 /// JSON containers (XEP-0335).
 pub(super) const JSON: &str = "urn:xmpp:json:0";
+/// Rooms (XEP-0045).
+pub(super) const MUC: &str = "http://jabber.org/protocol/muc";
+/// What the owners of a room may ask.
+pub(super) const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// What its administrators may.
+pub(super) const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 /// What is Nexus's own (PROTOCOL section 4).
 pub(super) const NEXUS: &str = "urn:nexus:1";
 

@@ -1,49 +1,37 @@
-//! Presence (RFC 6121 section 4): whether a block takes what is sent to its account.
+//! Presence (RFC 6121 section 4): whether a block takes what is sent to its account, and the rooms it is in.
 
 use super::Session;
-use super::iq::spell;
 use super::names::CLIENT;
-use crate::codec::xmpp::{Element, Jid, Piece};
-use crate::session::Output;
+use super::rooms::addressee;
+use crate::codec::xmpp::Element;
+use crate::route::Command;
+use crate::session::{Output, Scratch};
 
 impl Session {
-    /// `<presence/>` of the client. Presence between blocks is not broadcast, so only its own counts.
-    pub(super) fn presence<O: Output>(&mut self, stanza: &Element<'_>, out: &mut O) {
-        let kind = stanza.attribute("type");
-        if let Some(to) = stanza.attribute("to") {
+    /// `<presence/>` of the client. Presence between blocks is not broadcast: what counts is its own, and that to rooms.
+    pub(super) fn presence<'a, O: Output>(
+        &mut self,
+        stanza: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Option<Command<'a>> {
+        if stanza.attribute("to").is_some() {
             let mut spelled = Vec::new();
-            let [name] = spell(&mut spelled, [Some(to)]);
-            let joins = kind.is_none_or(|kind| kind.is("available"));
-            // What is no address is not repeated in an answer: the parts of one are bounded.
-            if joins && Jid::parse(name).is_ok_and(|room| self.settings.is_conference(room.domain)) {
-                self.refuse_room(name, out);
-            }
-            return;
+            let to = addressee(stanza, &mut spelled);
+            return self.room_presence(stanza, to, scratch, out);
         }
-        match kind {
+        match stanza.attribute("type") {
             // Deployed web pages say `available` in so many words.
             None => self.presence = Some(priority(stanza)),
             Some(kind) if kind.is("available") => self.presence = Some(priority(stanza)),
-            Some(kind) if kind.is("unavailable") => self.presence = None,
+            Some(kind) if kind.is("unavailable") => {
+                self.presence = None;
+                // RFC 6121, 4.6.3: who was told that the block is there is told that it goes.
+                return self.leave_all(scratch);
+            }
             Some(_) => {}
         }
-    }
-
-    /// Channels are reached by the native elements; a client that would join one as a room must not wait for it.
-    fn refuse_room<O: Output>(&self, room: &str, out: &mut O) {
-        super::write(
-            out,
-            &[
-                Piece::Raw("<presence xmlns='"),
-                Piece::Raw(CLIENT),
-                Piece::Raw("' type='error' from='"),
-                Piece::Attribute(room),
-                Piece::Raw(
-                    "'><error type='cancel'><service-unavailable \
-                     xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>",
-                ),
-            ],
-        );
+        None
     }
 }
 

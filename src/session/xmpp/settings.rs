@@ -72,9 +72,14 @@ impl Settings {
 
     /// Whether this is the channel service of one of the domains: `conference.<domain>`.
     pub(super) fn is_conference(&self, name: &str) -> bool {
-        name.split_once('.').is_some_and(|(service, domain)| {
-            service.eq_ignore_ascii_case(super::names::CONFERENCE) && self.domain_of(domain).is_some()
-        })
+        self.conference_of(name).is_some()
+    }
+
+    /// Of which of the domains this is the channel service.
+    pub(super) fn conference_of(&self, name: &str) -> Option<u16> {
+        let (service, domain) = name.split_once('.')?;
+        let is_service = service.eq_ignore_ascii_case(super::names::CONFERENCE);
+        self.domain_of(domain).filter(|_| is_service)
     }
 
     /// The name of a domain.

@@ -114,6 +114,37 @@ fn nexus_3_every_5_0_delivery_tells_its_sender_after_the_senders_own_properties(
 }
 
 #[test]
+fn nexus_4_of_a_room_s_stanza_mqtt_gets_the_text_alone() {
+    for version in [V311, V5] {
+        let mut client = Client::attached(version);
+        let said = ChannelMessage {
+            attributes: &[crate::session::STANZA_ATTRIBUTES, 3, 0, 1, b'x'],
+            ..on("a", Qos::AtMostOnce)
+        };
+        let plain = options(Qos::AtMostOnce, FORM_PLAIN);
+        channel(&mut client, said, plain, &[]).unwrap();
+        let publish = publish(&mut client);
+        assert_eq!((publish.topic, publish.payload), ("a", &b"text"[..]));
+        let sender: &[_] = if version == V5 { &SENDER } else { &[] };
+        assert_eq!(properties(&publish), sender);
+        let state = ChannelMessage { payload: b"", ..said };
+        let silent = channel(&mut client, state, plain, &[]);
+        assert_eq!(silent, Err(Undelivered::NotText));
+        // Without a stanza an empty payload is a message like any other.
+        channel(
+            &mut client,
+            ChannelMessage {
+                attributes: &[],
+                ..state
+            },
+            plain,
+            &[],
+        )
+        .unwrap();
+    }
+}
+
+#[test]
 fn nexus_3_the_sender_is_in_the_topic_where_it_was_asked_for() {
     for version in BOTH {
         let mut client = Client::attached(version);

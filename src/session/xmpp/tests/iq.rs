@@ -59,7 +59,7 @@ fn xep0030_the_domain_and_its_channel_service_say_what_they_are() {
         (TO_DOMAIN, "category='server' type='im'"),
         (
             " to='conference.nexus.example'",
-            "category='component' type='generic'",
+            "category='conference' type='text'",
         ),
     ] {
         client.say(&iq(

@@ -186,26 +186,6 @@ fn rfc6121_4_presence_says_whether_the_account_s_messages_are_wanted() {
 }
 
 #[test]
-fn a_client_that_would_join_a_room_does_not_wait_for_it() {
-    let mut client = Client::attached();
-    client.say("<presence xmlns='jabber:client' to='alerts@conference.nexus.example/nick'/>");
-    let heard = client.heard();
-    let head = "<presence xmlns='jabber:client' type='error' from='alerts@conference.nexus.example/nick'>";
-    assert!(
-        heard.starts_with(head) && heard.contains("<service-unavailable "),
-        "{heard}"
-    );
-    // What is longer than an address is not repeated.
-    let nick = "&apos;".repeat(limits::JID_PART_BYTES_MAX + 1);
-    client.say(&format!(
-        "<presence xmlns='jabber:client' to='alerts@conference.nexus.example/{nick}'/>"
-    ));
-    assert_eq!(client.heard(), "");
-    client.say("<presence xmlns='jabber:client' type='unavailable' to='alerts@conference.nexus.example'/>");
-    assert_eq!(client.heard(), "");
-}
-
-#[test]
 fn xep0352_client_state_is_accepted() {
     let mut client = Client::attached();
     for state in [

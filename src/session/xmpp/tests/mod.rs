@@ -5,6 +5,7 @@ mod hostile;
 mod iq;
 mod login;
 mod message;
+mod rooms;
 mod tcp;
 
 use super::*;
@@ -125,6 +126,7 @@ fn an_idle_session_is_small() {
     let client = Client::attached();
     assert!(client.peer.session.login.is_none());
     assert!(client.peer.session.waiting.is_none());
+    assert!(client.peer.session.rooms.is_none());
 }
 
 #[test]
