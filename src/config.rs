@@ -108,6 +108,19 @@ pub struct Certificate {
     pub key_file: PathBuf,
 }
 
+impl Channels {
+    /// Its numbers by their keys.
+    const fn numbers(&self) -> [(&'static str, usize); 5] {
+        [
+            ("retained_max", self.retained_max),
+            ("retained_bytes_max", self.retained_bytes_max),
+            ("subscriptions_per_block_max", self.subscriptions_per_block_max),
+            ("subscription_bytes_max", self.subscription_bytes_max),
+            ("levels_max", self.levels_max),
+        ]
+    }
+}
+
 impl Tls {
     /// Whether any certificate is named.
     pub fn is_named(&self) -> bool {
@@ -182,6 +195,8 @@ pub struct Channels {
     pub retained_bytes_max: usize,
     /// Subscriptions of one block.
     pub subscriptions_per_block_max: usize,
+    /// Bytes of the subscriptions and listeners of all blocks; each shard has an equal part.
+    pub subscription_bytes_max: usize,
     /// Levels of a channel's name or filter.
     pub levels_max: usize,
 }
@@ -300,6 +315,7 @@ impl Default for Channels {
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
             subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             levels_max: limits::CHANNEL_LEVELS_MAX,
         }
     }
@@ -395,18 +411,6 @@ impl Config {
             ("mqtt", "will_bytes_max", mqtt.will_bytes_max as u64),
             ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
-            ("channels", "retained_max", channels.retained_max as u64),
-            (
-                "channels",
-                "retained_bytes_max",
-                channels.retained_bytes_max as u64,
-            ),
-            (
-                "channels",
-                "subscriptions_per_block_max",
-                channels.subscriptions_per_block_max as u64,
-            ),
-            ("channels", "levels_max", channels.levels_max as u64),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",
@@ -418,6 +422,9 @@ impl Config {
             ("drain", "seconds", self.drain.seconds),
         ] {
             keys::check_number(table, key, value)?;
+        }
+        for (key, value) in channels.numbers() {
+            keys::check_number("channels", key, value as u64)?;
         }
         Ok(())
     }

@@ -61,6 +61,9 @@ pub const KEPT_SESSIONS_MAX: usize = 16_000_000;
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// Bytes that the subscriptions and listeners of all sessions take in memory: filters, patterns of senders and commands, about
+/// 160 for each on top, and for a filter with wildcards its text again and 100 for each level; divided evenly over the shards.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
 /// The name of a group that shares subscriptions.
 pub const SHARE_NAME_BYTES_MAX: usize = 128;
 /// Groups that the sessions of one shard are members of.
@@ -345,6 +348,8 @@ pub const RESTORE_PORTIONS_MAX: usize = 4;
 pub const KEPT_SESSIONS_CEILING: usize = 1_000_000_000;
 /// The most subscriptions of one session that an operator may allow.
 pub const SUBSCRIPTIONS_CEILING: usize = 65_536;
+/// The most bytes that an operator may allow for those of all sessions.
+pub const SUBSCRIPTION_BYTES_CEILING: usize = 1_024 * SUBSCRIPTION_BYTES_MAX;
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
 /// The most messages in flight towards one client that an operator may allow: packet identifiers are sought among them.

@@ -125,6 +125,10 @@ const KEYS: Keys = &[
                 "subscriptions_per_block_max",
                 Kind::Number(1, limits::SUBSCRIPTIONS_CEILING as u64),
             ),
+            (
+                "subscription_bytes_max",
+                Kind::Number(1_024, limits::SUBSCRIPTION_BYTES_CEILING as u64),
+            ),
             ("levels_max", Kind::Number(1, limits::CHANNEL_LEVELS_MAX as u64)),
         ]),
     ),

@@ -70,6 +70,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.subscriptions,
     ),
     (
+        "nexus_subscription_bytes",
+        "gauge",
+        "Bytes that subscriptions and listeners take in memory, on the shards of their blocks.",
+        |m| &m.subscription_bytes,
+    ),
+    (
         "nexus_subscriptions_refused_total",
         "counter",
         "Filters and listeners that blocks asked for and were refused.",

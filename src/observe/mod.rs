@@ -236,6 +236,8 @@ pub struct ShardMetrics {
     pub frames_out: Counter,
     /// Subscriptions to channels and to `$SYS` now (a gauge).
     pub subscriptions: Counter,
+    /// Bytes that they take in memory, with the listeners of workers (a gauge).
+    pub subscription_bytes: Counter,
     /// Filters and listeners that blocks asked for and were refused.
     pub subscriptions_refused: Counter,
     /// Groups of shared subscriptions at home here now (a gauge).

@@ -28,7 +28,7 @@ use super::restored::Restore;
 use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
-use super::sessions::{Entry, Sessions, State};
+use super::sessions::{Entry, Sessions, State, Worker};
 use super::shared::{Groups, Memberships};
 use super::system::System;
 use crate::journal::Journal;
@@ -61,6 +61,8 @@ pub struct RouterLimits {
     pub retained_bytes_max: usize,
     /// See [`limits::SUBSCRIPTIONS_PER_BLOCK_MAX`].
     pub subscriptions_per_block_max: usize,
+    /// See [`limits::SUBSCRIPTION_BYTES_MAX`]; of this shard alone.
+    pub subscription_bytes_max: usize,
     /// At most [`limits::CHANNEL_LEVELS_MAX`].
     pub channel_levels_max: usize,
     /// See [`limits::KEPT_SESSIONS_MAX`].
@@ -78,6 +80,7 @@ impl Default for RouterLimits {
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
             subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             channel_levels_max: limits::CHANNEL_LEVELS_MAX,
             kept_sessions_max: limits::KEPT_SESSIONS_MAX,
             kept_sessions_per_account_max: 0,
@@ -208,6 +211,7 @@ impl Router {
                 placement.clone(),
                 local(),
                 config.limits.subscriptions_per_block_max,
+                config.limits.subscription_bytes_max,
             ),
             interest: Interest::new(local()),
             memberships: Memberships::new(maps.clone()),
@@ -243,6 +247,7 @@ impl Router {
         self.root_wildcard = root_wildcard;
         self.limits = limits;
         self.subscriptions.per_block_max = limits.subscriptions_per_block_max;
+        self.subscriptions.footprint.bytes_max = limits.subscription_bytes_max;
     }
 
     /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as
@@ -318,7 +323,11 @@ impl Router {
                 session: key,
             });
         }
-        self.sessions.remove(key);
+        let removed = self.sessions.remove(key);
+        let worker = removed.as_ref().and_then(Entry::worker);
+        self.subscriptions
+            .footprint
+            .free(worker.map_or(0, Worker::listener_bytes));
     }
 
     /// Who a session is, from `join` to `leave`.
@@ -334,6 +343,8 @@ impl Router {
     /// Called about every 10 ms: tells the other shards what the workers here have to do, and goes on with
     /// revocations and with retained messages.
     pub fn tick(&mut self, now: Now, port: &mut impl Port) {
+        let bytes = self.subscriptions.footprint.bytes();
+        self.metrics.subscription_bytes.set(bytes as u64);
         self.tell_loads();
         self.confirm_members();
         self.give_up_suspended(now, port);
