@@ -283,7 +283,7 @@ impl Default for Mqtt {
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
             queued_bytes_total_max: limits::QUEUED_BYTES_MAX,
             sessions_max: limits::KEPT_SESSIONS_MAX,
-            sessions_per_account_max: 0,
+            sessions_per_account_max: limits::KEPT_SESSIONS_PER_ACCOUNT_MAX,
             will_bytes_max: limits::WILL_BYTES_MAX,
             publish_rate_max: 0,
         }

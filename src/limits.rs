@@ -57,6 +57,8 @@ pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 // Sessions that outlive their connections.
 /// All of them.
 pub const KEPT_SESSIONS_MAX: usize = 16_000_000;
+/// Those of one account.
+pub const KEPT_SESSIONS_PER_ACCOUNT_MAX: usize = 100_000;
 
 // Channels.
 /// Subscriptions of one session.

@@ -17,6 +17,7 @@ use crate::session::{Due, Life, LoginFailure, Output, Proven, Will};
 use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 
+mod bounds;
 mod cluster;
 mod cluster_client;
 mod crashes;

@@ -67,7 +67,7 @@ pub struct RouterLimits {
     pub channel_levels_max: usize,
     /// See [`limits::KEPT_SESSIONS_MAX`].
     pub kept_sessions_max: usize,
-    /// Of one account; 0 is as many as there may be at all.
+    /// See [`limits::KEPT_SESSIONS_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
     pub kept_sessions_per_account_max: usize,
 }
 
@@ -83,7 +83,7 @@ impl Default for RouterLimits {
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             channel_levels_max: limits::CHANNEL_LEVELS_MAX,
             kept_sessions_max: limits::KEPT_SESSIONS_MAX,
-            kept_sessions_per_account_max: 0,
+            kept_sessions_per_account_max: limits::KEPT_SESSIONS_PER_ACCOUNT_MAX,
         }
     }
 }
