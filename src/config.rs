@@ -110,10 +110,15 @@ pub struct Certificate {
 
 impl Channels {
     /// Its numbers by their keys.
-    const fn numbers(&self) -> [(&'static str, usize); 5] {
+    const fn numbers(&self) -> [(&'static str, usize); 7] {
         [
             ("retained_max", self.retained_max),
             ("retained_bytes_max", self.retained_bytes_max),
+            ("retained_per_account_max", self.retained_per_account_max),
+            (
+                "retained_bytes_per_account_max",
+                self.retained_bytes_per_account_max,
+            ),
             ("subscriptions_per_block_max", self.subscriptions_per_block_max),
             ("subscription_bytes_max", self.subscription_bytes_max),
             ("levels_max", self.levels_max),
@@ -193,6 +198,10 @@ pub struct Channels {
     pub retained_max: usize,
     /// The same, in bytes of memory.
     pub retained_bytes_max: usize,
+    /// Retained messages that came from one account; 0 is as many as there may be at all.
+    pub retained_per_account_max: usize,
+    /// The same, in bytes of memory.
+    pub retained_bytes_per_account_max: usize,
     /// Subscriptions of one block.
     pub subscriptions_per_block_max: usize,
     /// Bytes of the subscriptions and listeners of all blocks; each shard has an equal part.
@@ -314,6 +323,8 @@ impl Default for Channels {
             root_wildcard: RootWildcard::default(),
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            retained_per_account_max: limits::RETAINED_PER_ACCOUNT_MAX,
+            retained_bytes_per_account_max: limits::RETAINED_BYTES_PER_ACCOUNT_MAX,
             subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             levels_max: limits::CHANNEL_LEVELS_MAX,

@@ -84,6 +84,10 @@ pub const SHARE_FULL_MS: u64 = 100;
 pub const RETAINED_MAX: usize = 1_000_000;
 /// Bytes that they take in memory: names, payloads and properties, about 100 for each message on top.
 pub const RETAINED_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
+/// Retained messages that came from one account.
+pub const RETAINED_PER_ACCOUNT_MAX: usize = RETAINED_MAX / 10;
+/// The same, in bytes.
+pub const RETAINED_BYTES_PER_ACCOUNT_MAX: usize = RETAINED_BYTES_MAX / 10;
 /// How long a shard remembers that a retained message was removed: something older may still be on its way to it.
 pub const RETAINED_TOMBSTONE_MS: u64 = 10_000;
 /// Removals remembered per shard; the oldest is forgotten first.

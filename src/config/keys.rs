@@ -122,6 +122,14 @@ const KEYS: Keys = &[
                 Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
             ),
             (
+                "retained_per_account_max",
+                Kind::Number(0, limits::RETAINED_CEILING as u64),
+            ),
+            (
+                "retained_bytes_per_account_max",
+                Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
+            ),
+            (
                 "subscriptions_per_block_max",
                 Kind::Number(1, limits::SUBSCRIPTIONS_CEILING as u64),
             ),

@@ -27,6 +27,8 @@ pub(super) fn router_limits(config: &Config, shards: usize) -> RouterLimits {
         requests_per_shard_max: config.api.requests_per_shard_max,
         retained_max: config.channels.retained_max,
         retained_bytes_max: config.channels.retained_bytes_max,
+        retained_per_account_max: config.channels.retained_per_account_max,
+        retained_bytes_per_account_max: config.channels.retained_bytes_per_account_max,
         subscriptions_per_block_max: config.channels.subscriptions_per_block_max,
         subscription_bytes_max: config.channels.subscription_bytes_max / shards.max(1),
         channel_levels_max: config.channels.levels_max,

@@ -59,6 +59,10 @@ pub struct RouterLimits {
     pub retained_max: usize,
     /// See [`limits::RETAINED_BYTES_MAX`].
     pub retained_bytes_max: usize,
+    /// See [`limits::RETAINED_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
+    pub retained_per_account_max: usize,
+    /// See [`limits::RETAINED_BYTES_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
+    pub retained_bytes_per_account_max: usize,
     /// See [`limits::SUBSCRIPTIONS_PER_BLOCK_MAX`].
     pub subscriptions_per_block_max: usize,
     /// See [`limits::SUBSCRIPTION_BYTES_MAX`]; of this shard alone.
@@ -79,6 +83,8 @@ impl Default for RouterLimits {
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            retained_per_account_max: limits::RETAINED_PER_ACCOUNT_MAX,
+            retained_bytes_per_account_max: limits::RETAINED_BYTES_PER_ACCOUNT_MAX,
             subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             channel_levels_max: limits::CHANNEL_LEVELS_MAX,

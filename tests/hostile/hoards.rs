@@ -188,6 +188,61 @@ fn mqtt5_3_4_2_1_the_store_of_retained_messages_is_filled_and_goes_on_at_its_bou
 }
 
 #[test]
+fn an_account_that_retains_all_it_may_leaves_room_for_others() {
+    let cases: Vec<(usize, &str)> = SHARD_COUNTS
+        .iter()
+        .flat_map(|&shards| {
+            [
+                (shards, "retained_per_account_max = 50"),
+                (shards, "retained_bytes_per_account_max = 100000"),
+            ]
+        })
+        .collect();
+    parallel(&cases, |&(shards, bound)| {
+        let options = Options::shards(shards).config(&format!("[channels]\n{bound}\n"));
+        let mut net = Net::start(&options);
+        let app = net.app();
+        let (hoarder, other) = (app.account("owner"), app.account("user"));
+        let login = |net: &Net, account: &Account, resource: &str| {
+            Raw::login(net.daemon().mqtt, 5, account, resource)
+        };
+        // From several connections, and so from all shards.
+        let mut flood: Vec<Raw> = (0..4)
+            .map(|n| login(&net, &hoarder, &format!("hoarder{n}")))
+            .collect();
+        let (mut taken, mut refused) = (0, 0);
+        for n in 0..100 {
+            match publish(&mut flood[n % 4], &format!("hoard/{n}"), true, &[b'x'; 2_000]) {
+                0x10 => taken += 1,
+                0x97 => refused += 1,
+                other => panic!("{other:#x} for message {n}"),
+            }
+        }
+        let most = if bound.starts_with("retained_per") { 50 } else { 47 };
+        assert!((40..=most).contains(&taken), "{taken}");
+        assert_eq!(http::drops(net.daemon().http, "retained", "quota"), refused);
+        let mut device = login(&net, &other, "device");
+        for n in 0..20 {
+            assert_eq!(
+                publish(&mut device, &format!("state/{n}"), true, &[b'y'; 2_000]),
+                0x10
+            );
+        }
+        // It holds over a restart, too.
+        net.crash(&options);
+        let mut raw = login(&net, &hoarder, "hoarder0");
+        assert_eq!(publish(&mut raw, "hoard/more", true, &[b'x'; 2_000]), 0x97);
+        assert_eq!(publish(&mut raw, "hoard/0", true, &[b'z'; 2_000]), 0x10);
+        // Who takes over a channel frees its place.
+        let mut device = login(&net, &other, "device");
+        assert_eq!(publish(&mut device, "hoard/1", true, &[b'y'; 2_000]), 0x10);
+        eventually("all shards know", || {
+            publish(&mut raw, "hoard/more", true, &[b'x'; 2_000]) == 0x10
+        });
+    });
+}
+
+#[test]
 fn what_waits_for_sessions_that_are_away_is_bounded_in_all() {
     parallel(&SHARD_COUNTS, |&shards| {
         let bound = 1_000_000;
