@@ -123,6 +123,11 @@ pub const PRELOGIN_BYTES_MAX: usize = 16 * 1_024;
 pub const CONNECT_BYTES_MAX: usize = 80 * 1_024;
 /// The pool from which CONNECTs over [`PRELOGIN_BYTES_MAX`] are taken, per shard.
 pub const CONNECT_POOL_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// The pool from which what packets and stanzas of blocks that are logged in announce over [`PRELOGIN_BYTES_MAX`] is taken
+/// while they are unfinished, per shard.
+pub const UNFINISHED_BYTES_MAX: usize = 512 * 1_024 * 1_024;
+/// What of it one account may have.
+pub const UNFINISHED_BYTES_PER_ACCOUNT_MAX: usize = UNFINISHED_BYTES_MAX / 4;
 /// From accept to a successful login.
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 

@@ -13,7 +13,7 @@ use crate::route::{
     Authenticate, Bind, ChannelMessage, Command, CredentialId, Delivery, Grants, Login, Proof, Qos,
     Registration, RetainHandling, SubscriptionOptions, Ticket, Undelivered, Unregistration,
 };
-use crate::session::{Due, Life, LoginFailure, Output, Proven, Will};
+use crate::session::{Disconnect, Due, Life, LoginFailure, Output, Proven, Will};
 use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 

@@ -112,6 +112,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.mqtt_will_bytes,
     ),
     (
+        "nexus_unfinished_bytes",
+        "gauge",
+        "Bytes that unfinished packets and stanzas announced beyond 16 KiB each.",
+        |m| &m.unfinished_bytes,
+    ),
+    (
         "nexus_share_groups",
         "gauge",
         "Groups of shared subscriptions.",
