@@ -108,6 +108,24 @@ pub struct Certificate {
     pub key_file: PathBuf,
 }
 
+impl Channels {
+    /// Its numbers by their keys.
+    const fn numbers(&self) -> [(&'static str, usize); 7] {
+        [
+            ("retained_max", self.retained_max),
+            ("retained_bytes_max", self.retained_bytes_max),
+            ("retained_per_account_max", self.retained_per_account_max),
+            (
+                "retained_bytes_per_account_max",
+                self.retained_bytes_per_account_max,
+            ),
+            ("subscriptions_per_block_max", self.subscriptions_per_block_max),
+            ("subscription_bytes_max", self.subscription_bytes_max),
+            ("levels_max", self.levels_max),
+        ]
+    }
+}
+
 impl Tls {
     /// Whether any certificate is named.
     pub fn is_named(&self) -> bool {
@@ -180,8 +198,14 @@ pub struct Channels {
     pub retained_max: usize,
     /// The same, in bytes of memory.
     pub retained_bytes_max: usize,
+    /// Retained messages that came from one account; 0 is as many as there may be at all.
+    pub retained_per_account_max: usize,
+    /// The same, in bytes of memory.
+    pub retained_bytes_per_account_max: usize,
     /// Subscriptions of one block.
     pub subscriptions_per_block_max: usize,
+    /// Bytes of the subscriptions and listeners of all blocks; each shard has an equal part.
+    pub subscription_bytes_max: usize,
     /// Levels of a channel's name or filter.
     pub levels_max: usize,
 }
@@ -268,7 +292,7 @@ impl Default for Mqtt {
             queued_bytes_max: limits::QUEUED_BYTES_PER_SESSION_MAX,
             queued_bytes_total_max: limits::QUEUED_BYTES_MAX,
             sessions_max: limits::KEPT_SESSIONS_MAX,
-            sessions_per_account_max: 0,
+            sessions_per_account_max: limits::KEPT_SESSIONS_PER_ACCOUNT_MAX,
             will_bytes_max: limits::WILL_BYTES_MAX,
             publish_rate_max: 0,
         }
@@ -299,7 +323,10 @@ impl Default for Channels {
             root_wildcard: RootWildcard::default(),
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            retained_per_account_max: limits::RETAINED_PER_ACCOUNT_MAX,
+            retained_bytes_per_account_max: limits::RETAINED_BYTES_PER_ACCOUNT_MAX,
             subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             levels_max: limits::CHANNEL_LEVELS_MAX,
         }
     }
@@ -395,18 +422,6 @@ impl Config {
             ("mqtt", "will_bytes_max", mqtt.will_bytes_max as u64),
             ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
-            ("channels", "retained_max", channels.retained_max as u64),
-            (
-                "channels",
-                "retained_bytes_max",
-                channels.retained_bytes_max as u64,
-            ),
-            (
-                "channels",
-                "subscriptions_per_block_max",
-                channels.subscriptions_per_block_max as u64,
-            ),
-            ("channels", "levels_max", channels.levels_max as u64),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",
@@ -418,6 +433,9 @@ impl Config {
             ("drain", "seconds", self.drain.seconds),
         ] {
             keys::check_number(table, key, value)?;
+        }
+        for (key, value) in channels.numbers() {
+            keys::check_number("channels", key, value as u64)?;
         }
         Ok(())
     }

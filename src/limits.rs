@@ -57,10 +57,15 @@ pub const DIRECT_ACCOUNT_BLOCKS_MAX: usize = 256;
 // Sessions that outlive their connections.
 /// All of them.
 pub const KEPT_SESSIONS_MAX: usize = 16_000_000;
+/// Those of one account.
+pub const KEPT_SESSIONS_PER_ACCOUNT_MAX: usize = 100_000;
 
 // Channels.
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_BLOCK_MAX: usize = 1_024;
+/// Bytes that the subscriptions and listeners of all sessions take in memory: filters, patterns of senders and commands, about
+/// 160 for each on top, and for a filter with wildcards its text again and 100 for each level; divided evenly over the shards.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
 /// The name of a group that shares subscriptions.
 pub const SHARE_NAME_BYTES_MAX: usize = 128;
 /// Groups that the sessions of one shard are members of.
@@ -79,6 +84,10 @@ pub const SHARE_FULL_MS: u64 = 100;
 pub const RETAINED_MAX: usize = 1_000_000;
 /// Bytes that they take in memory: names, payloads and properties, about 100 for each message on top.
 pub const RETAINED_BYTES_MAX: usize = 1_024 * 1_024 * 1_024;
+/// Retained messages that came from one account.
+pub const RETAINED_PER_ACCOUNT_MAX: usize = RETAINED_MAX / 10;
+/// The same, in bytes.
+pub const RETAINED_BYTES_PER_ACCOUNT_MAX: usize = RETAINED_BYTES_MAX / 10;
 /// How long a shard remembers that a retained message was removed: something older may still be on its way to it.
 pub const RETAINED_TOMBSTONE_MS: u64 = 10_000;
 /// Removals remembered per shard; the oldest is forgotten first.
@@ -114,6 +123,11 @@ pub const PRELOGIN_BYTES_MAX: usize = 16 * 1_024;
 pub const CONNECT_BYTES_MAX: usize = 80 * 1_024;
 /// The pool from which CONNECTs over [`PRELOGIN_BYTES_MAX`] are taken, per shard.
 pub const CONNECT_POOL_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// The pool from which what packets and stanzas of blocks that are logged in announce over [`PRELOGIN_BYTES_MAX`] is taken
+/// while they are unfinished, per shard.
+pub const UNFINISHED_BYTES_MAX: usize = 512 * 1_024 * 1_024;
+/// What of it one account may have.
+pub const UNFINISHED_BYTES_PER_ACCOUNT_MAX: usize = UNFINISHED_BYTES_MAX / 4;
 /// From accept to a successful login.
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 
@@ -349,6 +363,8 @@ pub const RESTORE_PORTIONS_MAX: usize = 4;
 pub const KEPT_SESSIONS_CEILING: usize = 1_000_000_000;
 /// The most subscriptions of one session that an operator may allow.
 pub const SUBSCRIPTIONS_CEILING: usize = 65_536;
+/// The most bytes that an operator may allow for those of all sessions.
+pub const SUBSCRIPTION_BYTES_CEILING: usize = 1_024 * SUBSCRIPTION_BYTES_MAX;
 /// The largest MQTT packet an operator may allow: the protocol's own ceiling.
 pub const MQTT_PACKET_BYTES_CEILING: usize = 268_435_455;
 /// The most messages in flight towards one client that an operator may allow: packet identifiers are sought among them.

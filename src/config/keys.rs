@@ -122,8 +122,20 @@ const KEYS: Keys = &[
                 Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
             ),
             (
+                "retained_per_account_max",
+                Kind::Number(0, limits::RETAINED_CEILING as u64),
+            ),
+            (
+                "retained_bytes_per_account_max",
+                Kind::Number(0, limits::RETAINED_BYTES_CEILING as u64),
+            ),
+            (
                 "subscriptions_per_block_max",
                 Kind::Number(1, limits::SUBSCRIPTIONS_CEILING as u64),
+            ),
+            (
+                "subscription_bytes_max",
+                Kind::Number(1_024, limits::SUBSCRIPTION_BYTES_CEILING as u64),
             ),
             ("levels_max", Kind::Number(1, limits::CHANNEL_LEVELS_MAX as u64)),
         ]),

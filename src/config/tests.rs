@@ -41,6 +41,9 @@ fn every_value_can_be_set() {
         root_wildcard = "all"
         retained_max = 5
         retained_bytes_max = 6
+        retained_per_account_max = 7
+        retained_bytes_per_account_max = 8
+        subscription_bytes_max = 4096
         [api]
         requests_per_block_max = 1
         requests_per_worker_max = 2
@@ -60,6 +63,12 @@ fn every_value_can_be_set() {
         (config.channels.retained_max, config.channels.retained_bytes_max),
         (5, 6)
     );
+    let of_account = (
+        config.channels.retained_per_account_max,
+        config.channels.retained_bytes_per_account_max,
+    );
+    assert_eq!(of_account, (7, 8));
+    assert_eq!(config.channels.subscription_bytes_max, 4_096);
     assert_eq!(config.api.requests_per_worker_max, 2);
     assert_eq!(config.listen.ws.port(), 0);
     let mqtt = config.mqtt;

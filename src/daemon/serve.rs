@@ -271,7 +271,7 @@ impl Blank {
                 .map(|domain| domain.as_str().into())
                 .unwrap_or_default(),
             root_wildcard: root_wildcard(&self.config),
-            limits: router_limits(&self.config),
+            limits: router_limits(&self.config, usize::from(self.shards)),
             durable: self.storage.is_some(),
             metrics: Arc::clone(&metrics),
         };

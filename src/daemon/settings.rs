@@ -19,15 +19,18 @@ pub(super) fn root_wildcard(config: &Config) -> route::RootWildcard {
     }
 }
 
-/// The bounds on requests in flight and on what is retained, in the router's words.
-pub(super) fn router_limits(config: &Config) -> RouterLimits {
+/// The bounds on requests in flight, subscriptions and what is retained, in the words of the router of one of `shards`.
+pub(super) fn router_limits(config: &Config, shards: usize) -> RouterLimits {
     RouterLimits {
         requests_per_block_max: config.api.requests_per_block_max,
         requests_per_worker_max: config.api.requests_per_worker_max,
         requests_per_shard_max: config.api.requests_per_shard_max,
         retained_max: config.channels.retained_max,
         retained_bytes_max: config.channels.retained_bytes_max,
+        retained_per_account_max: config.channels.retained_per_account_max,
+        retained_bytes_per_account_max: config.channels.retained_bytes_per_account_max,
         subscriptions_per_block_max: config.channels.subscriptions_per_block_max,
+        subscription_bytes_max: config.channels.subscription_bytes_max / shards.max(1),
         channel_levels_max: config.channels.levels_max,
         kept_sessions_max: config.mqtt.sessions_max,
         kept_sessions_per_account_max: config.mqtt.sessions_per_account_max,

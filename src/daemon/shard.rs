@@ -148,8 +148,8 @@ impl Shard {
             &self.links.metrics,
         ));
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
-        self.hub
-            .reconfigure(settings::root_wildcard(config), settings::router_limits(config));
+        let limits = settings::router_limits(config, self.updates.len());
+        self.hub.reconfigure(settings::root_wildcard(config), limits);
         self.system.reconfigure(config.sys.interval_s);
         self.hub.serve_system(self.system.is_served());
     }

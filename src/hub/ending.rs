@@ -16,7 +16,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     {
         let fate = match ending {
             Ending::TakenOver | Ending::Revoked => Fate::Discard,
-            Ending::ProofEnded | Ending::Shutdown | Ending::SlowReceiver => Fate::Keep,
+            Ending::ProofEnded | Ending::Shutdown | Ending::SlowReceiver | Ending::TooMuchUnfinished => {
+                Fate::Keep
+            }
         };
         self.end_as(io, now, key, ending, fate);
     }

@@ -161,6 +161,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
+        self.give_back(key);
         let Some(entry) = self
             .table
             .get_mut(key)

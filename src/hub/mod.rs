@@ -8,6 +8,7 @@
 mod commands;
 mod durable;
 mod ending;
+mod gathering;
 mod io;
 mod keeping;
 mod left;
@@ -24,10 +25,12 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rand::SeedableRng;
+use ahash::RandomState;
 use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 
 use self::durable::Batch;
+use self::gathering::Gathering;
 pub use self::io::{HubTimer, Io};
 use self::keeping::Fate;
 use self::left::LeftBehind;
@@ -43,7 +46,7 @@ use crate::route::{
     Audience, Change, Completion, Identity, Notice, Parcel, Retained, RootWildcard, Router, RouterConfig,
     RouterLimits, SessionKey,
 };
-use crate::session::{Disconnect, Ending, Frames, Scratch, Session, Step};
+use crate::session::{Ending, Frames, Scratch, Session, Step};
 use crate::store::login::LoginVerdict;
 use crate::time::Now;
 
@@ -76,6 +79,7 @@ pub struct Hub<C, S, P> {
     random: StdRng,
     metrics: Arc<ShardMetrics>,
     pooled_bytes: usize,
+    gathering: Gathering,
     draining: bool,
     /// What has to last of what happened since the last batch was taken.
     batch: Batch,
@@ -90,6 +94,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     pub fn new(config: RouterConfig) -> Self {
         let mut seeder = StdRng::from_seed(config.seed);
         let config_shard = config.shard;
+        let mut random = StdRng::from_rng(&mut seeder);
+        let gathering = Gathering::new(
+            limits::UNFINISHED_BYTES_MAX,
+            limits::UNFINISHED_BYTES_PER_ACCOUNT_MAX,
+            RandomState::with_seeds(
+                random.next_u64(),
+                random.next_u64(),
+                random.next_u64(),
+                random.next_u64(),
+            ),
+        );
         Self {
             shard: config_shard,
             metrics: Arc::clone(&config.metrics),
@@ -98,8 +113,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             frames: Frames::default(),
             scratch: Scratch::default(),
             pending: VecDeque::new(),
-            random: StdRng::from_rng(&mut seeder),
+            random,
             pooled_bytes: 0,
+            gathering,
             draining: false,
             batch: Batch::default(),
             spare_journals: Vec::new(),
@@ -164,6 +180,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(key) = self.key_of(slot, conn) else {
             return all;
         };
+        self.give_back(key);
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut used = 0;
         let next = loop {
@@ -179,7 +196,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 break Some(Next::Hold);
             }
             let Some(rest) = bytes.get_mut(used..).filter(|rest| !rest.is_empty()) else {
-                break Some(Next::Need(1));
+                if entry.session.gathered() == 0 {
+                    break Some(Next::Need(1));
+                }
+                break self.gather(io, now, key, 1);
             };
             let Some(mut out) = io.output(conn) else {
                 break None;
@@ -188,13 +208,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             drop(out);
             let wrote = self.batch.drain(key, entry);
             match step {
-                Ok(Step::Need(bytes)) => {
-                    if self.may_wait_for(key, bytes) {
-                        break Some(Next::Need(bytes));
-                    }
-                    self.disconnect(io, now, key, Disconnect::Unavailable);
-                    break None;
-                }
+                Ok(Step::Need(bytes)) => break self.gather(io, now, key, bytes),
                 Ok(Step::Hold) => break Some(Next::Hold),
                 Ok(Step::Done { used: step, command }) => {
                     used += step;
@@ -359,27 +373,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     fn key_of(&mut self, slot: u32, conn: C) -> Option<SessionKey> {
         let key = self.table.key(slot)?;
         (self.table.get_mut(key)?.conn == conn).then_some(key)
-    }
-
-    /// Whether a session may have this many bytes gathered: before login, long frames come from a pool.
-    fn may_wait_for(&mut self, key: SessionKey, bytes: usize) -> bool {
-        let pooled_bytes = self.pooled_bytes;
-        let Some(entry) = self.table.get_mut(key) else {
-            return false;
-        };
-        let before_login = entry.state != State::Attached;
-        let Some(prelogin) = entry.prelogin.as_mut().filter(|_| before_login) else {
-            return true;
-        };
-        let more = bytes
-            .saturating_sub(limits::PRELOGIN_BYTES_MAX)
-            .saturating_sub(prelogin.pooled);
-        if pooled_bytes + more > limits::CONNECT_POOL_BYTES_MAX {
-            return false;
-        }
-        prelogin.pooled += more;
-        self.pooled_bytes += more;
-        true
     }
 
     /// Runs a call of the router, then what it said about sessions.

@@ -13,10 +13,11 @@ use crate::route::{
     Authenticate, Bind, ChannelMessage, Command, CredentialId, Delivery, Grants, Login, Proof, Qos,
     Registration, RetainHandling, SubscriptionOptions, Ticket, Undelivered, Unregistration,
 };
-use crate::session::{Due, Life, LoginFailure, Output, Proven, Will};
+use crate::session::{Disconnect, Due, Life, LoginFailure, Output, Proven, Will};
 use crate::store::{LoginRequest, Verified};
 use crate::time::Instant;
 
+mod bounds;
 mod cluster;
 mod cluster_client;
 mod crashes;

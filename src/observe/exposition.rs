@@ -70,6 +70,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.subscriptions,
     ),
     (
+        "nexus_subscription_bytes",
+        "gauge",
+        "Bytes that subscriptions and listeners take in memory, on the shards of their blocks.",
+        |m| &m.subscription_bytes,
+    ),
+    (
         "nexus_subscriptions_refused_total",
         "counter",
         "Filters and listeners that blocks asked for and were refused.",
@@ -104,6 +110,12 @@ const PLAIN: &[Plain] = &[
         "gauge",
         "Bytes of the wills that clients have left, connected or not.",
         |m| &m.mqtt_will_bytes,
+    ),
+    (
+        "nexus_unfinished_bytes",
+        "gauge",
+        "Bytes that unfinished packets and stanzas announced beyond 16 KiB each.",
+        |m| &m.unfinished_bytes,
     ),
     (
         "nexus_share_groups",

@@ -236,8 +236,12 @@ pub struct ShardMetrics {
     pub frames_out: Counter,
     /// Subscriptions to channels and to `$SYS` now (a gauge).
     pub subscriptions: Counter,
+    /// Bytes that they take in memory, with the listeners of workers (a gauge).
+    pub subscription_bytes: Counter,
     /// Filters and listeners that blocks asked for and were refused.
     pub subscriptions_refused: Counter,
+    /// Bytes announced by unfinished packets and stanzas and taken from their pool (a gauge).
+    pub unfinished_bytes: Counter,
     /// Groups of shared subscriptions at home here now (a gauge).
     pub share_groups: Counter,
     /// Messages of such groups that went to another member than the one that was chosen first.

@@ -1,5 +1,6 @@
 //! What a session wants to hear, and what of it the other shards are told.
 
+use super::channels::footprint;
 use super::channels::subscriptions::{Transition, has_wildcard};
 use super::identity::{check_channel_filter, check_resource};
 use super::letter::Letter;
@@ -19,7 +20,8 @@ impl Router {
     ///
     /// # Errors
     /// [`Refusal::InvalidName`] for a name outside its grammar, [`Refusal::NotAuthorized`] for a filter that is
-    /// not for this block, [`Refusal::QuotaExceeded`] if it has as many registrations as it may.
+    /// not for this block, [`Refusal::QuotaExceeded`] if it has as many registrations as it may, or all of
+    /// this shard take as many bytes as they may.
     pub fn register(
         &mut self,
         _now: Now,
@@ -185,6 +187,8 @@ impl Router {
         let entry = self.sessions.present_mut(key).ok_or(Refusal::NotAuthorized)?;
         check_resource(cmd).map_err(|_| Refusal::InvalidName)?;
         let is_offered = entry.state == State::Attached && !draining;
+        // What was kept over a restart has been granted before.
+        let was_granted = entry.state == State::Suspended;
         let worker = entry.extra().worker.get_or_insert_with(Worker::default);
         if let Some(listener) = worker.listeners.iter_mut().find(|known| &*known.cmd == cmd) {
             listener.options = *options;
@@ -193,6 +197,11 @@ impl Router {
         if worker.listeners.len() >= limits::LISTENERS_PER_BLOCK_MAX {
             return Err(Refusal::QuotaExceeded);
         }
+        let bytes = footprint::listener(cmd);
+        if !was_granted {
+            self.subscriptions.footprint.check(bytes)?;
+        }
+        self.subscriptions.footprint.take(bytes);
         let is_first = worker.listeners.is_empty();
         worker.listeners.push(Listener {
             cmd: cmd.into(),
@@ -259,6 +268,7 @@ impl Router {
             return false;
         };
         worker.listeners.swap_remove(at);
+        self.subscriptions.footprint.free(footprint::listener(cmd));
         if self.draining {
             return true;
         }

@@ -28,7 +28,7 @@ use super::restored::Restore;
 use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
-use super::sessions::{Entry, Sessions, State};
+use super::sessions::{Entry, Sessions, State, Worker};
 use super::shared::{Groups, Memberships};
 use super::system::System;
 use crate::journal::Journal;
@@ -59,13 +59,19 @@ pub struct RouterLimits {
     pub retained_max: usize,
     /// See [`limits::RETAINED_BYTES_MAX`].
     pub retained_bytes_max: usize,
+    /// See [`limits::RETAINED_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
+    pub retained_per_account_max: usize,
+    /// See [`limits::RETAINED_BYTES_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
+    pub retained_bytes_per_account_max: usize,
     /// See [`limits::SUBSCRIPTIONS_PER_BLOCK_MAX`].
     pub subscriptions_per_block_max: usize,
+    /// See [`limits::SUBSCRIPTION_BYTES_MAX`]; of this shard alone.
+    pub subscription_bytes_max: usize,
     /// At most [`limits::CHANNEL_LEVELS_MAX`].
     pub channel_levels_max: usize,
     /// See [`limits::KEPT_SESSIONS_MAX`].
     pub kept_sessions_max: usize,
-    /// Of one account; 0 is as many as there may be at all.
+    /// See [`limits::KEPT_SESSIONS_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
     pub kept_sessions_per_account_max: usize,
 }
 
@@ -77,10 +83,13 @@ impl Default for RouterLimits {
             requests_per_shard_max: limits::REQUESTS_PER_SHARD_MAX,
             retained_max: limits::RETAINED_MAX,
             retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            retained_per_account_max: limits::RETAINED_PER_ACCOUNT_MAX,
+            retained_bytes_per_account_max: limits::RETAINED_BYTES_PER_ACCOUNT_MAX,
             subscriptions_per_block_max: limits::SUBSCRIPTIONS_PER_BLOCK_MAX,
+            subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             channel_levels_max: limits::CHANNEL_LEVELS_MAX,
             kept_sessions_max: limits::KEPT_SESSIONS_MAX,
-            kept_sessions_per_account_max: 0,
+            kept_sessions_per_account_max: limits::KEPT_SESSIONS_PER_ACCOUNT_MAX,
         }
     }
 }
@@ -208,6 +217,7 @@ impl Router {
                 placement.clone(),
                 local(),
                 config.limits.subscriptions_per_block_max,
+                config.limits.subscription_bytes_max,
             ),
             interest: Interest::new(local()),
             memberships: Memberships::new(maps.clone()),
@@ -243,6 +253,7 @@ impl Router {
         self.root_wildcard = root_wildcard;
         self.limits = limits;
         self.subscriptions.per_block_max = limits.subscriptions_per_block_max;
+        self.subscriptions.footprint.bytes_max = limits.subscription_bytes_max;
     }
 
     /// Takes a session in whose login succeeded, and claims its address. [`super::Notice::Attached`] follows as
@@ -318,7 +329,11 @@ impl Router {
                 session: key,
             });
         }
-        self.sessions.remove(key);
+        let removed = self.sessions.remove(key);
+        let worker = removed.as_ref().and_then(Entry::worker);
+        self.subscriptions
+            .footprint
+            .free(worker.map_or(0, Worker::listener_bytes));
     }
 
     /// The same of a session that was kept, whose end has been written down: until that lasts nobody is given its address.
@@ -344,6 +359,8 @@ impl Router {
     /// Called about every 10 ms: tells the other shards what the workers here have to do, and goes on with
     /// revocations and with retained messages.
     pub fn tick(&mut self, now: Now, port: &mut impl Port) {
+        let bytes = self.subscriptions.footprint.bytes();
+        self.metrics.subscription_bytes.set(bytes as u64);
         self.tell_loads();
         self.confirm_members();
         self.give_up_suspended(now, port);

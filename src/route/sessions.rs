@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::channels::footprint;
 use super::hashes::AddressKey;
 use super::identity::Identity;
 use super::message::{SessionKey, SubscriptionOptions};
@@ -109,6 +110,12 @@ pub(crate) struct Listener {
 impl Worker {
     pub(crate) fn listener(&self, cmd: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| &*listener.cmd == cmd)
+    }
+
+    /// What its listeners take in memory.
+    pub(crate) fn listener_bytes(&self) -> usize {
+        let bytes = |listener: &Listener| footprint::listener(&listener.cmd);
+        self.listeners.iter().map(bytes).sum()
     }
 }
 

@@ -320,6 +320,10 @@ impl Session for AnySession {
         self.as_mqtt().map_or(Life::Connection, Session::life)
     }
 
+    fn gathered(&self) -> usize {
+        each!(self, session => session.gathered())
+    }
+
     fn will_bytes(&self) -> u64 {
         self.as_mqtt().map_or(0, Session::will_bytes)
     }

@@ -204,6 +204,8 @@ pub enum Ending {
     Shutdown,
     /// Does not read what it is sent.
     SlowReceiver,
+    /// Announced a large packet while too many of them were unfinished.
+    TooMuchUnfinished,
 }
 
 /// Whether a connection may carry a password in clear, as the listener knows it.
@@ -335,6 +337,11 @@ pub trait Session {
     fn will_fits(&self, freed: u64) -> bool {
         let _ = freed;
         true
+    }
+
+    /// Bytes of an unfinished packet that it keeps itself, or as many as it needs of that if it knows.
+    fn gathered(&self) -> usize {
+        0
     }
 
     /// Whether the block takes Direct messages from the moment it is attached, without asking for them, and how.

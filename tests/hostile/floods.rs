@@ -283,3 +283,48 @@ fn mqtt5_4_1_exchanges_that_each_connection_leaves_to_its_session_are_bounded() 
         assert_eq!(open_exchanges(&mut raw, 1..=1), [0x10]);
     });
 }
+
+#[test]
+fn large_packets_that_never_end_are_bounded_and_leave_room_for_others() {
+    let net = Net::start(&Options::shards(1));
+    let app = net.app();
+    let (hoarder, other) = (app.account("owner"), app.account("user"));
+    let unfinished = || http::metric(net.daemon().http, "nexus_unfinished_bytes");
+    let packet = mqtt::publish("hoard", Some(1), Some(&[]), &vec![b'x'; 1_000_000]);
+    let (begin, end) = packet.split_at(50);
+    let share = packet.len() - limits::PRELOGIN_BYTES_MAX;
+    let fit = limits::UNFINISHED_BYTES_PER_ACCOUNT_MAX / share;
+    let begun = |n: usize| {
+        let mut raw = Raw::login(net.daemon().mqtt, 5, &hoarder, &format!("hoarder{n}"));
+        raw.send(begin);
+        raw
+    };
+    let mut flood: Vec<Raw> = (0..fit).map(begun).collect();
+    eventually("all have been announced", || unfinished() == (fit * share) as u64);
+    let mut refused = begun(fit);
+    assert_eq!(refused.packet().disconnect_code(), 0x97);
+    refused.assert_closed();
+    let ended = "nexus_disconnects_total{reason=\"quota_exceeded\"}";
+    assert_eq!(http::metric(net.daemon().http, ended), 1);
+    // Another account's large packet passes, whole or in pieces; so do small ones of the hoarder.
+    let mut device = Raw::login(net.daemon().mqtt, 5, &other, "device");
+    device.send(begin);
+    eventually("it has room", || unfinished() == ((fit + 1) * share) as u64);
+    device.send(end);
+    assert_eq!(code(&device.packet()), 0x10);
+    let mut small = Raw::login(net.daemon().mqtt, 5, &hoarder, "small");
+    small.send(&mqtt::publish("hoard", Some(1), Some(&[]), &[b'x'; 10_000]));
+    assert_eq!(code(&small.packet()), 0x10);
+    // What is finished, and who is gone, makes room.
+    flood[0].send(end);
+    assert_eq!(code(&flood[0].packet()), 0x10);
+    flood.truncate(fit - 1);
+    eventually("two have made room", || {
+        unfinished() == ((fit - 2) * share) as u64
+    });
+    let mut late = begun(fit + 1);
+    late.send(end);
+    assert_eq!(code(&late.packet()), 0x10);
+    drop(flood);
+    eventually("nobody has left anything", || unfinished() == 0);
+}

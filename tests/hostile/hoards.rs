@@ -188,6 +188,61 @@ fn mqtt5_3_4_2_1_the_store_of_retained_messages_is_filled_and_goes_on_at_its_bou
 }
 
 #[test]
+fn an_account_that_retains_all_it_may_leaves_room_for_others() {
+    let cases: Vec<(usize, &str)> = SHARD_COUNTS
+        .iter()
+        .flat_map(|&shards| {
+            [
+                (shards, "retained_per_account_max = 50"),
+                (shards, "retained_bytes_per_account_max = 100000"),
+            ]
+        })
+        .collect();
+    parallel(&cases, |&(shards, bound)| {
+        let options = Options::shards(shards).config(&format!("[channels]\n{bound}\n"));
+        let mut net = Net::start(&options);
+        let app = net.app();
+        let (hoarder, other) = (app.account("owner"), app.account("user"));
+        let login = |net: &Net, account: &Account, resource: &str| {
+            Raw::login(net.daemon().mqtt, 5, account, resource)
+        };
+        // From several connections, and so from all shards.
+        let mut flood: Vec<Raw> = (0..4)
+            .map(|n| login(&net, &hoarder, &format!("hoarder{n}")))
+            .collect();
+        let (mut taken, mut refused) = (0, 0);
+        for n in 0..100 {
+            match publish(&mut flood[n % 4], &format!("hoard/{n}"), true, &[b'x'; 2_000]) {
+                0x10 => taken += 1,
+                0x97 => refused += 1,
+                other => panic!("{other:#x} for message {n}"),
+            }
+        }
+        let most = if bound.starts_with("retained_per") { 50 } else { 47 };
+        assert!((40..=most).contains(&taken), "{taken}");
+        assert_eq!(http::drops(net.daemon().http, "retained", "quota"), refused);
+        let mut device = login(&net, &other, "device");
+        for n in 0..20 {
+            assert_eq!(
+                publish(&mut device, &format!("state/{n}"), true, &[b'y'; 2_000]),
+                0x10
+            );
+        }
+        // It holds over a restart, too.
+        net.crash(&options);
+        let mut raw = login(&net, &hoarder, "hoarder0");
+        assert_eq!(publish(&mut raw, "hoard/more", true, &[b'x'; 2_000]), 0x97);
+        assert_eq!(publish(&mut raw, "hoard/0", true, &[b'z'; 2_000]), 0x10);
+        // Who takes over a channel frees its place.
+        let mut device = login(&net, &other, "device");
+        assert_eq!(publish(&mut device, "hoard/1", true, &[b'y'; 2_000]), 0x10);
+        eventually("all shards know", || {
+            publish(&mut raw, "hoard/more", true, &[b'x'; 2_000]) == 0x10
+        });
+    });
+}
+
+#[test]
 fn what_waits_for_sessions_that_are_away_is_bounded_in_all() {
     parallel(&SHARD_COUNTS, |&shards| {
         let bound = 1_000_000;
@@ -243,6 +298,88 @@ fn what_waits_for_sessions_that_are_away_is_bounded_in_all() {
             came += next;
         }
         assert_eq!(came, waiting);
+    });
+}
+
+/// So many sessions subscribe to so many filters of a kilobyte each.
+const LEFT: usize = 40;
+const FILTERS: usize = 150;
+
+/// A SUBSCRIBE of 5.0 with QoS 1.
+fn subscribe_to_many(session: usize) -> Vec<u8> {
+    let mut body = vec![0, 1, 0];
+    for n in 0..FILTERS {
+        body.extend(mqtt::counted(format!("{session}/{n:04}/{}", "f".repeat(990))));
+        body.push(1);
+    }
+    mqtt::packet(0x82, &body)
+}
+
+#[test]
+fn what_sessions_that_last_subscribe_to_is_bounded_in_all() {
+    parallel(&SHARD_COUNTS, |&shards| {
+        let bound = 1_000_000;
+        let config = format!("[channels]\nsubscription_bytes_max = {bound}\n");
+        let options = Options::shards(shards).config(&config);
+        let mut net = Net::start(&options);
+        let app = net.app();
+        let (hoarder, other) = (app.account("owner"), app.account("user"));
+        let mut watch = Watch::new(&net, &other, "watch");
+        let device = Lasting::new(&other, "device");
+        let (mut raw, _) = device.come(&net);
+        hear(&mut raw, "to/device");
+        drop(raw);
+        // Each shard has its part of the bound, and gets more than that.
+        let (mut taken, mut refused) = (0, 0);
+        for n in 0..LEFT {
+            let (mut raw, _) = Lasting::new(&hoarder, &format!("left{n}")).come(&net);
+            raw.send(&subscribe_to_many(n));
+            let suback = raw.packet();
+            for code in &suback.body[suback.body.len() - FILTERS..] {
+                match code {
+                    1 => taken += 1,
+                    code => {
+                        assert_eq!(*code, 0x97);
+                        refused += 1;
+                    }
+                }
+            }
+            watch.ask();
+        }
+        assert_eq!(taken + refused, (LEFT * FILTERS) as u64);
+        assert!((750..=1_000).contains(&taken), "{taken}");
+        let metric = |net: &Net, name: &str| http::metric(net.daemon().http, name);
+        assert_eq!(metric(&net, "nexus_subscriptions_refused_total"), refused);
+        let held = |net: &Net| metric(net, "nexus_subscription_bytes");
+        eventually("the gauge tells it", || held(&net) > bound * 4 / 5);
+        assert!(held(&net) <= bound, "{}", held(&net));
+        let mut old = Raw::open(net.daemon().mqtt);
+        old.send(&mqtt::connect(4, &hoarder, "old"));
+        assert_eq!(old.packet().connack_code(), 0);
+        old.send(&mqtt::subscribe(4, 1, &"o".repeat(1_000)));
+        let suback = old.packet();
+        assert_eq!(
+            (suback.first, suback.body.last()),
+            (0x90, Some(&0x80)),
+            "{suback:?}"
+        );
+        // Who had subscribed before is reached, and keeps it over a restart, as do those who took so much.
+        let mut publisher = Raw::login(net.daemon().mqtt, 5, &other, "publisher");
+        assert_eq!(publish(&mut publisher, "to/device", false, b"while away"), 0);
+        net.crash(&options);
+        let (mut raw, was_there) = device.come(&net);
+        assert!(was_there);
+        take(&mut raw, b"while away");
+        eventually("all that was granted is there again", || {
+            metric(&net, "nexus_subscriptions") == taken + 1
+        });
+        // A session that ends makes room.
+        for n in 0..LEFT {
+            Raw::login(net.daemon().mqtt, 5, &hoarder, &format!("left{n}"));
+        }
+        eventually("all is free again", || held(&net) < 1_000);
+        hear(&mut raw, &"f".repeat(1_000));
+        assert!(watch.longest < ANSWER_MAX, "{:?}", watch.longest);
     });
 }
 

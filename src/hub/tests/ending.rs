@@ -60,6 +60,46 @@ fn long_frames_before_login_come_from_a_pool_that_is_given_back() {
 }
 
 #[test]
+fn long_frames_after_login_come_from_a_pool_of_which_an_account_gets_a_part() {
+    let mut world = World::new();
+    let share = 60_000 - limits::PRELOGIN_BYTES_MAX;
+    let fit = u32::try_from(limits::UNFINISHED_BYTES_PER_ACCOUNT_MAX / share).unwrap();
+    let long = |world: &mut World, conn: u32| world.send(conn, "long").next == Next::Need(60_000);
+    for conn in 0..=fit {
+        world.log_in(conn, ALICE, &format!("r{conn}"));
+    }
+    world.log_in(fit + 1, BOB, "b");
+    for conn in 0..fit {
+        assert!(
+            long(&mut world, conn) && long(&mut world, conn),
+            "again takes no more"
+        );
+    }
+    assert_eq!(
+        world.hub.metrics.unfinished_bytes.get(),
+        u64::from(fit) * share as u64
+    );
+    world.send(fit, "long");
+    assert_eq!(world.heard(fit), "end: TooMuchUnfinished\n");
+    assert!(world.is_closed(fit));
+    assert_eq!(world.hub.metrics.disconnects(Disconnect::QuotaExceeded), 1);
+    assert!(long(&mut world, fit + 1), "another account has room");
+    // What is finished and who is gone make room.
+    world.send(0, "sub a\n");
+    world.closed(1);
+    world.log_in(fit + 2, ALICE, "more");
+    world.log_in(fit + 3, ALICE, "yet_more");
+    assert!(long(&mut world, fit + 2) && long(&mut world, fit + 3));
+    for conn in 0..fit + 4 {
+        if conn != 1 && conn != fit {
+            world.closed(conn);
+        }
+    }
+    assert_eq!(world.hub.gathering.bytes(), 0);
+    assert_eq!(world.hub.metrics.unfinished_bytes.get(), 0);
+}
+
+#[test]
 fn stopping_tells_everybody_and_takes_nobody_in() {
     let mut world = World::new();
     world.log_in(1, ALICE, "w1");

@@ -445,36 +445,3 @@ fn a_session_is_back_after_a_restart_with_what_it_had_registered() {
     );
     assert!(world.hub.next_number > stored.number);
 }
-
-#[test]
-fn sessions_that_outlive_their_connections_are_bounded_in_all_and_by_account() {
-    let limits = |in_all, per_account| RouterLimits {
-        kept_sessions_max: in_all,
-        kept_sessions_per_account_max: per_account,
-        ..RouterLimits::default()
-    };
-    for (limits, most) in [(limits(3, 0), 3), (limits(100, 2), 2)] {
-        let mut world = World::new();
-        world.hub.reconfigure(RootWildcard::Operators, limits);
-        let come = |world: &mut World, conn: u32| {
-            world.open(conn);
-            world.send(conn, &format!("keep 60000\nlogin {ALICE} r{conn}\n"));
-            world.verdict(Ok(grants()));
-            world.heard(conn)
-        };
-        for conn in 0..most {
-            assert!(come(&mut world, conn).starts_with("you are"));
-            world.closed(conn);
-        }
-        assert_eq!(come(&mut world, 50), "no: QuotaExceeded\n");
-        // Who is back needs no other place, nor does one that ends with its connection.
-        world.open(60);
-        world.send(60, &format!("keep 60000\nlogin {ALICE} r0\n"));
-        world.verdict(Ok(grants()));
-        assert!(world.heard(60).ends_with("again\n"));
-        world.log_in(61, ALICE, "plain");
-        // One that ends makes room.
-        world.pass(60_000);
-        assert!(come(&mut world, 70).starts_with("you are"));
-    }
-}

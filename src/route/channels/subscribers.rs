@@ -100,6 +100,12 @@ impl Pattern {
         })
     }
 
+    /// Bytes of its texts.
+    pub(super) fn text_bytes(&self) -> usize {
+        let len = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
+        len(&self.app) + len(&self.resource)
+    }
+
     pub(crate) fn admits(&self, sender: &Sender<'_>) -> bool {
         self.app.as_deref().is_none_or(|app| app == sender.app())
             && self.role.is_none_or(|role| role == sender.role())

@@ -8,11 +8,12 @@
 use slab::Slab;
 use smallvec::{SmallVec, smallvec};
 
+use super::footprint::{self, Footprint};
 use super::subscribers::{Detail, List, Pattern, Subscriber, Subscribers};
 use super::trie::{Trie, Value};
 use crate::route::hashes::{Local, Placement};
 use crate::route::message::{Refusal, SenderPattern, SessionKey, SubscriptionOptions};
-use crate::route::sessions::{NONE, Sessions, SubRef, id};
+use crate::route::sessions::{NONE, Sessions, State, SubRef, id};
 use crate::route::tables::{Segments, Slots};
 
 /// The list of a filter with wildcards.
@@ -53,6 +54,8 @@ pub(crate) struct Subscriptions {
     pub(super) scratch: super::matching::Scratch,
     /// Subscriptions of one session.
     pub(crate) per_block_max: usize,
+    /// What they take in memory, groups and listeners included.
+    pub(crate) footprint: Footprint,
 }
 
 /// Whether a filter stands in the trie.
@@ -67,7 +70,7 @@ fn is_patterned(details: &Slab<Detail>, subscriber: &Subscriber) -> bool {
 }
 
 impl Subscriptions {
-    pub(crate) fn new(placement: Placement, local: Local, per_block_max: usize) -> Self {
+    pub(crate) fn new(placement: Placement, local: Local, per_block_max: usize, bytes_max: usize) -> Self {
         Self {
             lists: Slots::new(),
             by_text: Segments::new(),
@@ -77,6 +80,7 @@ impl Subscriptions {
             grouped: Slab::new(),
             scratch: super::matching::Scratch::default(),
             per_block_max,
+            footprint: Footprint::new(bytes_max),
         }
     }
 
@@ -102,6 +106,13 @@ impl Subscriptions {
             return Err(Refusal::QuotaExceeded);
         }
         let pattern = Pattern::of(from);
+        let place = footprint::place() + footprint::detail(options.identifier, pattern.as_deref());
+        // What was kept over a restart has been granted before.
+        if entry.state != State::Suspended {
+            let opened = list.map_or_else(|| footprint::list(filter), |_| 0);
+            self.footprint.check(place + opened)?;
+        }
+        self.footprint.take(place);
         let detail = self.detail(options.identifier, pattern);
         let subscriber = Subscriber::new(key, options, detail);
         let (list, index, transition) = match list {
@@ -152,6 +163,8 @@ impl Subscriptions {
         let index = subscription.index as usize;
         let detail = list.subscribers.as_slice().get(index)?.detail;
         let detail = self.details.try_remove(detail as usize);
+        self.footprint
+            .free(footprint::place() + footprint::kept_detail(detail.as_ref()));
         let is_patterned = detail.is_some_and(|detail| detail.pattern.is_some());
         let last = list.subscribers.as_slice().len() - 1;
         if last == 0 {
@@ -275,10 +288,11 @@ impl Subscriptions {
         let Some(subscriber) = list.subscribers.as_mut_slice().get_mut(index as usize) else {
             return;
         };
-        let pattern = self
-            .details
-            .try_remove(subscriber.detail as usize)
-            .and_then(|detail| detail.pattern);
+        let before = self.details.try_remove(subscriber.detail as usize);
+        self.footprint.free(footprint::kept_detail(before.as_ref()));
+        let pattern = before.and_then(|detail| detail.pattern);
+        self.footprint
+            .take(footprint::detail(options.identifier, pattern.as_deref()));
         let detail = Self::new_detail(&mut self.details, options.identifier, pattern);
         *subscriber = Subscriber::new(key, options, detail);
     }
@@ -295,6 +309,7 @@ impl Subscriptions {
     }
 
     fn open(&mut self, hash: u64, filter: &str, subscribers: Subscribers) -> u32 {
+        self.footprint.take(footprint::list(filter));
         let list = self.lists.insert(List {
             text: filter.into(),
             subscribers,
@@ -315,6 +330,7 @@ impl Subscriptions {
             return None;
         }
         let text = self.lists.remove(list)?.text;
+        self.footprint.free(footprint::list(&text));
         let hash = self.placement.channel(&text);
         if let Some(entry) = self.by_text.find_entry(hash, |&other| other == list) {
             entry.remove();
@@ -362,7 +378,7 @@ mod tests {
     #[test]
     fn leaving_in_any_order_leaves_nothing_behind() {
         let placement = Placement::new(1, 1);
-        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]), 16);
+        let mut subscriptions = Subscriptions::new(placement, Local::new([1, 2, 3, 4]), 16, usize::MAX);
         let mut sessions = sessions(20);
         let filters = ["a", "a/+", "#", "b"];
         let mut edges = Vec::new();
@@ -407,5 +423,6 @@ mod tests {
             ),
             (0, 0, 1)
         );
+        assert_eq!(subscriptions.footprint.bytes(), 0);
     }
 }

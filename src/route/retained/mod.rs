@@ -11,6 +11,7 @@ mod replica;
 mod rows;
 mod scan;
 mod store;
+mod usage;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -84,6 +85,11 @@ impl Retained {
     pub(super) fn sender(&self) -> Sender<'_> {
         let address = self.text.get(self.channel_len..).unwrap_or_default();
         Sender::restore(address, self.app_len, self.role)
+    }
+
+    /// The account it came from.
+    fn account(&self) -> &str {
+        self.sender().account()
     }
 
     /// The message as it was published, RETAIN included.

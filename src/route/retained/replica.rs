@@ -47,13 +47,14 @@ impl Router {
             self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
             return Refusal::Busy.into();
         }
-        let (messages_max, bytes_max) = (self.limits.retained_max, self.limits.retained_bytes_max);
         let channel = message.channel;
+        let has_room = || {
+            self.retained
+                .has_room(channel, sender.account(), bytes, &self.limits)
+        };
         let refused = if self.durable && port.refuses_durable() {
             Some(DropReason::NotStored)
-        } else if !message.payload.is_empty()
-            && !self.retained.has_room(channel, bytes, messages_max, bytes_max)
-        {
+        } else if !message.payload.is_empty() && !has_room() {
             Some(DropReason::Quota)
         } else {
             None

@@ -8,8 +8,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::usage::Usage;
 use super::{ByChannel, Retained, Version};
 use crate::limits;
+use crate::route::router::RouterLimits;
 use crate::time::Instant;
 
 /// What is remembered of a channel whose message was removed or has expired.
@@ -25,7 +27,7 @@ struct Tombstone {
 pub(crate) struct Store {
     messages: BTreeSet<ByChannel>,
     expiring: BTreeSet<(Instant, ByChannel)>,
-    len_bytes: usize,
+    usage: Usage,
     /// What was removed a short time ago, by the hash of the channel: something older may still be on its way here.
     tombstones: BTreeMap<u64, Tombstone>,
     /// The same in the order in which it is forgotten.
@@ -45,7 +47,7 @@ impl Store {
 
     /// Bytes that they take, as [`Retained::len_bytes`] counts them.
     pub(crate) const fn len_bytes(&self) -> usize {
-        self.len_bytes
+        self.usage.all().bytes
     }
 
     /// The message of a channel.
@@ -60,18 +62,10 @@ impl Store {
         (latest.channel() == channel).then(|| Arc::clone(latest))
     }
 
-    /// Whether a message of `bytes` bytes on `channel` stays within these bounds.
-    pub(crate) fn has_room(
-        &self,
-        channel: &str,
-        bytes: usize,
-        messages_max: usize,
-        bytes_max: usize,
-    ) -> bool {
-        let replaced = self.find(channel);
-        let messages = self.len() + usize::from(replaced.is_none());
-        let others = self.len_bytes - replaced.map_or(0, |replaced| replaced.len_bytes());
-        messages <= messages_max && others.saturating_add(bytes) <= bytes_max
+    /// Whether a message of `bytes` bytes from `account` on `channel` stays within these bounds.
+    pub(crate) fn has_room(&self, channel: &str, account: &str, bytes: usize, limits: &RouterLimits) -> bool {
+        let replaced = self.find(channel).map(|replaced| &**replaced);
+        self.usage.has_room(replaced, account, bytes, limits)
     }
 
     /// Takes a message or a removal in, unless what is known of its channel is newer. `hash` stands for the channel.
@@ -88,7 +82,7 @@ impl Store {
             let removal = message.is_removal().then(|| message.without_attributes());
             self.bury(now, hash, message.version, removal);
         } else {
-            self.len_bytes += message.len_bytes();
+            self.usage.add(&message);
             if let Some(expires) = message.expires {
                 self.expiring.insert((expires, ByChannel(Arc::clone(&message))));
             }
@@ -137,7 +131,7 @@ impl Store {
         let Some(ByChannel(message)) = self.messages.take(channel) else {
             return;
         };
-        self.len_bytes -= message.len_bytes();
+        self.usage.remove(&message);
         if let Some(expires) = message.expires {
             self.expiring.remove(&(expires, ByChannel(message)));
         }
@@ -153,7 +147,9 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::super::tests::retained;
+    use super::super::usage::Amount;
     use super::*;
+    use crate::route::identity::Sender;
 
     fn at(nanos: u64) -> Instant {
         Instant::from_nanos(nanos)
@@ -271,10 +267,59 @@ mod tests {
         let message = retained("a", "12345", 1, None);
         apply(&mut store, &message);
         let bytes = message.len_bytes();
-        assert!(store.has_room("a", bytes, 1, bytes));
-        assert!(!store.has_room("a", bytes + 1, 1, bytes));
-        assert!(!store.has_room("b", 1, 1, usize::MAX));
-        assert!(!store.has_room("b", 1, 2, bytes));
-        assert!(store.has_room("b", 1, 2, bytes + 1));
+        let has_room = |channel: &str, len, messages_max, bytes_max| {
+            let limits = RouterLimits {
+                retained_max: messages_max,
+                retained_bytes_max: bytes_max,
+                ..RouterLimits::default()
+            };
+            store.has_room(channel, message.account(), len, &limits)
+        };
+        assert!(has_room("a", bytes, 1, bytes));
+        assert!(!has_room("a", bytes + 1, 1, bytes));
+        assert!(!has_room("b", 1, 1, usize::MAX));
+        assert!(!has_room("b", 1, 2, bytes));
+        assert!(has_room("b", 1, 2, bytes + 1));
+    }
+
+    #[test]
+    fn an_account_has_a_share_and_what_others_replace_is_theirs() {
+        let mut store = Store::default();
+        let mine = retained("a", "12345", 1, None);
+        let (own, bytes) = (mine.account().to_owned(), mine.len_bytes());
+        let other = "etest-0123456789abcdef01234567-owner";
+        apply(&mut store, &mine);
+        let has_room = |store: &Store, channel: &str, account: &str, len, messages_max, bytes_max| {
+            let limits = RouterLimits {
+                retained_per_account_max: messages_max,
+                retained_bytes_per_account_max: bytes_max,
+                ..RouterLimits::default()
+            };
+            store.has_room(channel, account, len, &limits)
+        };
+        assert!(has_room(&store, "a", &own, bytes, 1, bytes));
+        assert!(!has_room(&store, "a", &own, bytes + 1, 1, bytes));
+        assert!(!has_room(&store, "b", &own, 1, 1, 0));
+        assert!(!has_room(&store, "b", &own, 1, 0, bytes));
+        assert!(has_room(&store, "b", &own, bytes, 2, 2 * bytes));
+        assert!(has_room(&store, "b", &own, bytes, 0, 0), "0 is no bound");
+        assert!(has_room(&store, "b", other, bytes, 1, bytes));
+        assert!(has_room(&store, "a", other, bytes, 1, bytes));
+        assert!(!has_room(&store, "a", other, bytes + 1, 1, bytes));
+        // Another account's takes its place, and is counted there alone.
+        let sender = Sender::parse("etest-0123456789abcdef01234567-owner/r").unwrap();
+        let version = Version { nanos: 2, shard: 0 };
+        let theirs = Arc::new(Retained::new(&sender, &mine.message(), version));
+        assert!(apply(&mut store, &theirs));
+        assert_eq!(store.usage.of(&own), Amount::default());
+        assert_eq!(store.usage.of(other), store.usage.all());
+        assert_eq!(store.usage.all().messages, 1);
+        // What is removed or expires is nobody's.
+        apply(&mut store, &retained("a", "", 3, None));
+        apply(&mut store, &retained("b", "x", 3, Some(9)));
+        store.expire(at(9), hash).unwrap();
+        for account in [&own, other] {
+            assert_eq!(store.usage.of(account), Amount::default(), "{account}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use ahash::RandomState;
 
 use super::{Group, GroupId};
 use crate::limits;
+use crate::route::channels::footprint;
 use crate::route::letter::Letter;
 use crate::route::message::{
     Completion, Notice, Qos, Refusal, SessionKey, Share, SubscriptionOptions, Ticket,
@@ -69,13 +70,24 @@ impl Memberships {
         Ok(group)
     }
 
-    fn remove(&mut self, id: GroupId) {
-        if let Some((_, members)) = self.groups.get_mut(&id) {
-            *members -= 1;
-            if *members == 0 {
-                self.groups.remove(&id);
-            }
+    /// Bytes that one more member takes.
+    fn needed(&self, id: GroupId, app: &str, share: &Share<'_>) -> usize {
+        let is_known = self.groups.contains_key(&id);
+        footprint::place() + if is_known { 0 } else { footprint::group(app, share) }
+    }
+
+    /// Counts one member less. Bytes that are free again.
+    fn remove(&mut self, id: GroupId) -> usize {
+        let Some((group, members)) = self.groups.get_mut(&id) else {
+            return 0;
+        };
+        *members -= 1;
+        if *members > 0 {
+            return footprint::place();
         }
+        let bytes = footprint::group(&group.app, &group.share.borrowed());
+        self.groups.remove(&id);
+        footprint::place() + bytes
     }
 }
 
@@ -111,7 +123,14 @@ impl Router {
                 if is_full {
                     return Err(Refusal::QuotaExceeded);
                 }
-                let group = self.memberships.add(id, entry.identity.sender().app(), share)?;
+                let sender = entry.identity.sender();
+                let needed = self.memberships.needed(id, sender.app(), share);
+                // What was kept over a restart has been granted before.
+                if entry.state != State::Suspended {
+                    self.subscriptions.footprint.check(needed)?;
+                }
+                let group = self.memberships.add(id, sender.app(), share)?;
+                self.subscriptions.footprint.take(needed);
                 entry.extra().memberships.push(Membership {
                     group: Arc::clone(&group),
                     options: *options,
@@ -175,7 +194,8 @@ impl Router {
 
     fn withdraw(&mut self, key: SessionKey, group: GroupId) {
         self.metrics.subscriptions.decrement();
-        self.memberships.remove(group);
+        let freed = self.memberships.remove(group);
+        self.subscriptions.footprint.free(freed);
         let home = group.home(&self.placement);
         if home == self.shard {
             self.member_down(self.id(key), group);

@@ -1,5 +1,6 @@
 //! Nexus-Channel (PROTOCOL 2.3).
 
+mod footprint;
 mod reach;
 
 use std::time::Duration;

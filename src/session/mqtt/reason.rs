@@ -115,7 +115,7 @@ pub(super) const fn code_v5(reason: Reason, carrier: Carrier) -> u8 {
         (Reason::Ending(Ending::Shutdown), _) => 0x8B,
         // Administrative action: the one who revokes is an operator, whatever the client is doing.
         (Reason::Ending(Ending::Revoked | Ending::ProofEnded), _) => 0x98,
-        (Reason::Ending(Ending::SlowReceiver), _) => 0x97,
+        (Reason::Ending(Ending::SlowReceiver | Ending::TooMuchUnfinished), _) => 0x97,
     }
 }
 
@@ -202,6 +202,7 @@ pub(super) const fn text(reason: Reason) -> Option<&'static str> {
         Reason::MessageRate => "too many messages in a second",
         Reason::TooManyFilters => "more filters in a packet than a block may subscribe to",
         Reason::QuotaExceeded => "too many exchanges left open",
+        Reason::Ending(Ending::TooMuchUnfinished) => "too many large packets are unfinished",
         Reason::Refused(Refusal::InvalidName) => "a name in the topic breaks its grammar",
         Reason::Refused(Refusal::NotSupported) => "not offered in this form",
         Reason::Refused(Refusal::TooLarge) => "too large",
@@ -252,6 +253,7 @@ mod tests {
             (Ending::Revoked, 0x98),
             (Ending::ProofEnded, 0x98),
             (Ending::SlowReceiver, 0x97),
+            (Ending::TooMuchUnfinished, 0x97),
         ] {
             assert_eq!(code_v5(Reason::Ending(ending), Carrier::Disconnect), code);
             assert_eq!(code_v5(Reason::Ending(ending), Carrier::ConnAck), 0x88);

@@ -19,6 +19,13 @@ pub(super) struct Spill {
     pub(super) head: usize,
 }
 
+impl Spill {
+    /// Bytes that are here or needed.
+    pub(super) fn announced(&self) -> usize {
+        self.bytes.len().max(self.need)
+    }
+}
+
 #[cfg(test)]
 impl Spill {
     /// Bytes held and bytes needed.

@@ -327,10 +327,18 @@ const fn ending_code(ending: Ending) -> (CloseCode, &'static str) {
         Ending::Revoked | Ending::ProofEnded => (CloseCode::POLICY_VIOLATION, "revoked"),
         Ending::Shutdown => (CloseCode::GOING_AWAY, "shutting down"),
         Ending::SlowReceiver => (CloseCode::POLICY_VIOLATION, "slow receiver"),
+        Ending::TooMuchUnfinished => (
+            CloseCode::TRY_AGAIN_LATER,
+            "too many large messages are unfinished",
+        ),
     }
 }
 
 impl<S: Carried> super::Session for Session<S> {
+    fn gathered(&self) -> usize {
+        self.spill.as_ref().map_or(0, |spill| spill.announced())
+    }
+
     fn receive<'a, O: Output>(
         &mut self,
         now: Now,

@@ -63,6 +63,7 @@ impl Fatal {
                 Ending::Revoked | Ending::ProofEnded => "not-authorized",
                 Ending::Shutdown => "system-shutdown",
                 Ending::SlowReceiver => "policy-violation",
+                Ending::TooMuchUnfinished => "resource-constraint",
             },
         }
     }
@@ -76,6 +77,7 @@ impl Fatal {
             Self::LoginTimeout => Some("the login took too long"),
             Self::Silent => Some("no answer to a ping"),
             Self::SlowReceiver | Self::Ending(Ending::SlowReceiver) => Some("what is sent is not read"),
+            Self::Ending(Ending::TooMuchUnfinished) => Some("too many large stanzas are unfinished"),
             Self::Conflict => Some("the address is in use"),
             Self::Refused => Some("the secret is good for another resource"),
             Self::Ending(Ending::TakenOver) => Some("a newer session took the address"),

@@ -323,6 +323,7 @@ fn mqtt5_3_14_2_1_each_ending_has_its_code_and_the_will_is_left() {
         (Ending::Shutdown, 0x8B),
         (Ending::Revoked, 0x98),
         (Ending::SlowReceiver, 0x97),
+        (Ending::TooMuchUnfinished, 0x97),
     ] {
         for version in BOTH {
             let mut client = mortal(version, &[]);

@@ -247,6 +247,7 @@ fn rfc6455_7_4_1_the_daemons_own_ends_have_their_codes() {
         (Ending::TakenOver, 1000),
         (Ending::Revoked, 1008),
         (Ending::SlowReceiver, 1008),
+        (Ending::TooMuchUnfinished, 1013),
     ] {
         let mut shard = Shard::logged_in();
         shard.session.end(shard.now, ending, &mut shard.out);

@@ -299,6 +299,7 @@ fn rfc7395_3_6_the_carried_session_closes_its_stream_before_the_close_frame() {
         (Ending::TakenOver, 1000),
         (Ending::Revoked, 1008),
         (Ending::SlowReceiver, 1008),
+        (Ending::TooMuchUnfinished, 1013),
     ] {
         let mut shard = logged_in();
         shard.session.end(shard.now, ending, &mut shard.out);

@@ -183,6 +183,7 @@ fn rfc6120_4_9_3_the_daemon_s_own_ends_are_told() {
         (Ending::Revoked, "not-authorized"),
         (Ending::Shutdown, "system-shutdown"),
         (Ending::SlowReceiver, "policy-violation"),
+        (Ending::TooMuchUnfinished, "resource-constraint"),
     ] {
         let mut client = Client::attached();
         let peer = &mut client.peer;
