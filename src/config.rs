@@ -96,6 +96,19 @@ pub struct Tls {
     pub self_signed: bool,
     /// The authorities whose certificates clients may show (PEM); none: clients show none.
     pub client_ca_file: Option<PathBuf>,
+    /// See [`ClientAuth`].
+    pub client_auth: ClientAuth,
+}
+
+/// Whether a client has to show a certificate, where there are authorities for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// It may do without.
+    #[default]
+    Optional,
+    /// The handshake fails without.
+    Required,
 }
 
 /// A certificate with its key, both in PEM.
@@ -364,6 +377,12 @@ impl Config {
                      development set tls.self_signed"
                 )));
             }
+        }
+        if self.tls.client_auth == ClientAuth::Required && self.tls.client_ca_file.is_none() {
+            return Err(ConfigError(
+                "tls.client_auth = \"required\": name the authorities of the clients in tls.client_ca_file"
+                    .to_owned(),
+            ));
         }
         let Self {
             shards,

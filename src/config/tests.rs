@@ -132,7 +132,7 @@ fn errors_name_file_key_value_and_what_is_allowed() {
 fn an_unknown_key_is_named_with_those_that_are_known() {
     assert_eq!(
         error("\n[listen]\nmqttt = \"x\"\n"),
-        "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, mqtts, ws, wss, http"
+        "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, mqtts, ws, wss, xmpp, xmpps, http"
     );
     let top = "no such key; allowed at the top are data_dir, domains, shards, listen, tls, mqtt, xmpp, channels, api, \
                sys, storage, drain, tokens";
@@ -204,6 +204,12 @@ fn values_of_the_command_line_are_held_to_the_same_ranges() {
     assert!(
         line.starts_with("domains = [\"a b\"]: a list of at least one domain"),
         "{line}"
+    );
+    let config = Config::parse("tls.client_auth = \"required\"\n", Path::new("x")).unwrap();
+    let line = config.check().unwrap_err().to_string();
+    assert_eq!(
+        line,
+        "tls.client_auth = \"required\": name the authorities of the clients in tls.client_ca_file"
     );
 }
 

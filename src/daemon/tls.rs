@@ -1,5 +1,6 @@
 //! The certificates: read, chosen by name, made for development, read again when they change.
 
+mod client;
 mod files;
 mod settings;
 
@@ -13,6 +14,7 @@ use shards::TlsAcceptor;
 
 use super::Fault;
 use crate::config::Config;
+pub(super) use client::certified;
 use files::Stamps;
 
 /// How often the files are looked at.

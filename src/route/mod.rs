@@ -55,8 +55,9 @@ mod tests;
 
 pub use awaited::PublishId;
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
+pub(crate) use message::copied;
 pub use message::{
-    Answer, ApiRequest, Authenticate, Bind, ChannelMessage, Command, Completion, Delivery, Direct,
+    Answer, ApiRequest, Authenticate, Bind, Certified, ChannelMessage, Command, Completion, Delivery, Direct,
     DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Proof, Qos, Reach, Refusal,
     Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
     SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
