@@ -125,7 +125,7 @@ fn paths(config: &Config) -> Vec<&Path> {
 }
 
 /// Where the certificate for development lies, and its key.
-fn self_signed_paths(config: &Config) -> (PathBuf, PathBuf) {
+pub(super) fn self_signed_paths(config: &Config) -> (PathBuf, PathBuf) {
     let dir = config.data_dir.join("tls");
     (dir.join("self-signed.pem"), dir.join("self-signed-key.pem"))
 }
