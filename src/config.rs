@@ -370,20 +370,7 @@ impl Config {
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
-        for (key, address) in self.listen.sealed() {
-            if let Some(address) = address.filter(|_| !self.tls.is_named()) {
-                return Err(ConfigError(format!(
-                    "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
-                     development set tls.self_signed"
-                )));
-            }
-        }
-        if self.tls.client_auth == ClientAuth::Required && self.tls.client_ca_file.is_none() {
-            return Err(ConfigError(
-                "tls.client_auth = \"required\": name the authorities of the clients in tls.client_ca_file"
-                    .to_owned(),
-            ));
-        }
+        self.check_tls()?;
         let Self {
             shards,
             mqtt,
@@ -437,6 +424,24 @@ impl Config {
             ("drain", "seconds", self.drain.seconds),
         ] {
             keys::check_number(table, key, value)?;
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        for (key, address) in self.listen.sealed() {
+            if let Some(address) = address.filter(|_| !self.tls.is_named()) {
+                return Err(ConfigError(format!(
+                    "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
+                     development set tls.self_signed"
+                )));
+            }
+        }
+        if self.tls.client_auth == ClientAuth::Required && self.tls.client_ca_file.is_none() {
+            return Err(ConfigError(
+                "tls.client_auth = \"required\": name the authorities of the clients in tls.client_ca_file"
+                    .to_owned(),
+            ));
         }
         Ok(())
     }
