@@ -96,6 +96,19 @@ pub struct Tls {
     pub self_signed: bool,
     /// The authorities whose certificates clients may show (PEM); none: clients show none.
     pub client_ca_file: Option<PathBuf>,
+    /// See [`ClientAuth`].
+    pub client_auth: ClientAuth,
+}
+
+/// Whether a client has to show a certificate, where there are authorities for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// It may do without.
+    #[default]
+    Optional,
+    /// The handshake fails without.
+    Required,
 }
 
 /// A certificate with its key, both in PEM.
@@ -384,14 +397,7 @@ impl Config {
         for key in &self.tokens {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
-        for (key, address) in self.listen.sealed() {
-            if let Some(address) = address.filter(|_| !self.tls.is_named()) {
-                return Err(ConfigError(format!(
-                    "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
-                     development set tls.self_signed"
-                )));
-            }
-        }
+        self.check_tls()?;
         let Self {
             shards,
             mqtt,
@@ -436,6 +442,24 @@ impl Config {
         }
         for (key, value) in channels.numbers() {
             keys::check_number("channels", key, value as u64)?;
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        for (key, address) in self.listen.sealed() {
+            if let Some(address) = address.filter(|_| !self.tls.is_named()) {
+                return Err(ConfigError(format!(
+                    "listen.{key} = {address}: a certificate is needed; name one under [[tls.certificates]], or for \
+                     development set tls.self_signed"
+                )));
+            }
+        }
+        if self.tls.client_auth == ClientAuth::Required && self.tls.client_ca_file.is_none() {
+            return Err(ConfigError(
+                "tls.client_auth = \"required\": name the authorities of the clients in tls.client_ca_file"
+                    .to_owned(),
+            ));
         }
         Ok(())
     }

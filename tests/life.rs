@@ -319,7 +319,24 @@ fn demo_once_ends_with_0_when_all_of_it_worked() {
     let data = directory.path().join("data");
     let free = "127.0.0.1:0";
     let output = nexusd(
-        &["demo", "--once", "--mqtt", free, "--ws", free, "--http", free],
+        &[
+            "demo",
+            "--once",
+            "--mqtt",
+            free,
+            "--ws",
+            free,
+            "--http",
+            free,
+            "--tls",
+            "self-signed",
+            "--mqtts",
+            free,
+            "--wss",
+            free,
+            "--xmpps",
+            free,
+        ],
         &["--data-dir", data.to_str().unwrap()],
     );
     let (out, err) = texts(&output);
@@ -347,7 +364,23 @@ fn demo_tells_how_to_join_in_and_stays_up() {
     let free = "127.0.0.1:0";
     let mut child = Command::new(env!("CARGO_BIN_EXE_nexusd"))
         .args([
-            "demo", "--mqtt", free, "--ws", free, "--http", free, "--shards", "1",
+            "demo",
+            "--mqtt",
+            free,
+            "--ws",
+            free,
+            "--http",
+            free,
+            "--shards",
+            "1",
+            "--tls",
+            "self-signed",
+            "--mqtts",
+            free,
+            "--wss",
+            free,
+            "--xmpps",
+            free,
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -374,6 +407,9 @@ fn demo_tells_how_to_join_in_and_stays_up() {
     for way in [
         "mosquitto_sub",
         "mosquitto_rr",
+        "mosquitto_pub -h 127.0.0.1 -p ",
+        " --cafile ",
+        "Over TLS: MQTT on 127.0.0.1:",
         "'@xmpp/client'",
         "mqtt.connect",
         "docs/web-page.html",

@@ -20,6 +20,7 @@ mod api;
 mod auth;
 mod browser;
 mod builtin;
+mod certificate;
 mod channel;
 mod conformance;
 mod control;

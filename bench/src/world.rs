@@ -310,6 +310,7 @@ impl Shard {
                     Arc::clone(&metrics),
                 )),
                 passwords: mqtt::Passwords::Taken,
+                certified: None,
             },
             metrics,
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::engine::Endpoint;
+use crate::engine::{Endpoint, Tls};
 use crate::protocol::login::Continuity;
 use crate::protocol::stamp::{Form, blank_payload};
 use crate::protocol::{Login, Version, Wire, mqtt};
@@ -220,6 +220,15 @@ pub struct Common {
     /// Path of the WebSocket; /mqtt or /ws by default.
     #[arg(long)]
     pub ws_path: Option<String>,
+    /// Over TLS. The server's certificate is not looked at unless `--ca-file` is given.
+    #[arg(long)]
+    pub tls: bool,
+    /// The authorities that the server's certificate must be signed by, in PEM.
+    #[arg(long, requires = "tls")]
+    pub ca_file: Option<PathBuf>,
+    /// Resume sessions of TLS by the server's tickets.
+    #[arg(long, requires = "tls")]
+    pub tls_resume: bool,
     /// `pairs` against a bare relay that pairs connections by order of arrival: no MQTT, the same bytes.
     #[arg(long)]
     pub raw: bool,
@@ -288,7 +297,15 @@ impl Common {
             server: resolve("--server", &self.server)?,
             wire,
             ws_path: (self.ws || self.protocol == Protocol::Xmpp).then(path),
+            tls: self.tls_to(&self.server)?,
         })
+    }
+
+    /// TLS to a server, host:port, if it is spoken.
+    fn tls_to(&self, server: &str) -> Result<Option<Tls>, String> {
+        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+        let tls = || Tls::new(host, self.ca_file.as_deref(), self.tls_resume);
+        self.tls.then(tls).transpose()
     }
 
     /// The listener that workers of `protocol` connect to; `None`: the requesters'.
@@ -304,6 +321,7 @@ impl Common {
             server: resolve("--worker-server", server)?,
             wire: self.wire(protocol),
             ws_path: (self.ws || protocol == Protocol::Xmpp).then(|| protocol.ws_path().into()),
+            tls: self.tls_to(server)?,
         }))
     }
 

@@ -43,5 +43,7 @@ pub use preflight::{Finding, Prober, RingProblem, ThisMachine, preflight, prefli
 pub use rustls;
 pub use share::Shared;
 pub use stats::{Counter, Stats};
+#[cfg(feature = "fuzzing")]
+pub use tls::handshakes;
 pub use tls::{Secured, TlsAcceptor};
 pub use wheel::TimerId;

@@ -1,6 +1,17 @@
 //! What a listener's newcomers are met with when they speak TLS, and what is known of one when its handshake is over.
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a failed expectation is what is looked for, and a fuzzer looks from outside"
+)]
+pub mod handshakes;
 mod session;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -65,6 +65,7 @@ const KEYS: Keys = &[
             ),
             ("self_signed", Kind::Flag),
             ("client_ca_file", Kind::Path),
+            ("client_auth", Kind::OneOf(&["optional", "required"])),
         ]),
     ),
     (

@@ -214,6 +214,12 @@ fn values_of_the_command_line_are_held_to_the_same_ranges() {
         line.starts_with("domains = [\"a b\"]: a list of at least one domain"),
         "{line}"
     );
+    let config = Config::parse("tls.client_auth = \"required\"\n", Path::new("x")).unwrap();
+    let line = config.check().unwrap_err().to_string();
+    assert_eq!(
+        line,
+        "tls.client_auth = \"required\": name the authorities of the clients in tls.client_ca_file"
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::restore::Found;
 use super::settings;
 use super::storage::StoragePort;
 use super::system::{Schedule, Sources};
+use super::tls;
 use crate::config::Config;
 use crate::hub::{Hub, HubTimer, Luggage, Next};
 use crate::route::{Audience, Parcel, RouterConfig};
@@ -160,6 +161,7 @@ impl Shard {
             mqtt: Arc::clone(&self.mqtt),
             xmpp: Arc::clone(&self.xmpp),
             passwords,
+            certified: None,
         }
     }
 
@@ -238,8 +240,9 @@ impl App for Shard {
         }
     }
 
-    fn secured(&mut self, _: &mut Plane<Parcel>, conn: ConnId, tag: u32, _: Secured) {
-        self.hub.secured(tag, conn);
+    fn secured(&mut self, _: &mut Plane<Parcel>, conn: ConnId, tag: u32, secured: Secured) {
+        let certified = secured.certificate.as_deref().and_then(tls::certified);
+        self.hub.secured(tag, conn, certified.map(Box::new));
     }
 
     fn received(

@@ -1,5 +1,6 @@
 //! The certificates: read, chosen by name, made for development, read again when they change.
 
+mod client;
 mod files;
 mod settings;
 
@@ -13,6 +14,7 @@ use shards::TlsAcceptor;
 
 use super::Fault;
 use crate::config::Config;
+pub(super) use client::certified;
 use files::Stamps;
 
 /// How often the files are looked at.
@@ -123,7 +125,7 @@ fn paths(config: &Config) -> Vec<&Path> {
 }
 
 /// Where the certificate for development lies, and its key.
-fn self_signed_paths(config: &Config) -> (PathBuf, PathBuf) {
+pub(super) fn self_signed_paths(config: &Config) -> (PathBuf, PathBuf) {
     let dir = config.data_dir.join("tls");
     (dir.join("self-signed.pem"), dir.join("self-signed-key.pem"))
 }

@@ -5,7 +5,9 @@ use smallvec::SmallVec;
 use super::Hub;
 use super::io::Io;
 use super::table::State;
-use crate::route::{Command, Completion, Lasting, Refusal, Registration, SessionKey, Ticket, Unregistration};
+use crate::route::{
+    Certified, Command, Completion, Lasting, Refusal, Registration, SessionKey, Ticket, Unregistration,
+};
 use crate::session::{Disconnect, Session};
 use crate::time::Now;
 
@@ -82,10 +84,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
     }
 
-    /// A connection speaks TLS from now on.
-    pub fn secured(&mut self, slot: u32, conn: C) {
+    /// A connection speaks TLS from now on; its peer has shown a certificate that names an account, if it is `certified`.
+    pub fn secured(&mut self, slot: u32, conn: C, certified: Option<Box<Certified>>) {
         if let Some(entry) = self.key_of(slot, conn).and_then(|key| self.table.get_mut(key)) {
-            entry.session.secured();
+            entry.session.secured(certified);
         }
     }
 

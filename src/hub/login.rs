@@ -30,8 +30,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         } else {
             login.resource.into()
         };
-        let proof = LoginProof::Password(login.password.into());
-        if !self.ask(io, key, login.account, Some(resource), proof) {
+        if !self.ask(io, key, login.account, Some(resource), login.proof.into()) {
             self.decided(io, now, key, Err(LoginFailure::Unavailable));
         }
     }

@@ -10,7 +10,8 @@ use std::num::NonZeroU64;
 
 use smallvec::SmallVec;
 
-pub use self::credentials::{Authenticate, Bind, Login, Proof, ScramHash};
+pub(crate) use self::credentials::copied;
+pub use self::credentials::{Authenticate, Bind, Certified, Login, Proof, ScramHash};
 pub use self::registration::{
     Registration, RetainHandling, SenderPattern, Share, SubscriptionOptions, Unregistration,
 };

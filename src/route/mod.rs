@@ -56,10 +56,11 @@ mod tests;
 pub use awaited::PublishId;
 pub use hashes::AddressKey;
 pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
+pub(crate) use message::copied;
 pub use message::{
-    Answer, ApiRequest, Authenticate, Bind, ChannelMessage, ClaimRefusal, Command, Completion, Delivery,
-    Direct, DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Proof, Qos, Reach,
-    Refusal, Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
+    Answer, ApiRequest, Authenticate, Bind, Certified, ChannelMessage, ClaimRefusal, Command, Completion,
+    Delivery, Direct, DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Proof, Qos,
+    Reach, Refusal, Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
     SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
 pub use parcel::Parcel;

@@ -12,7 +12,7 @@ use crate::codec::mqtt::header;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
+    Bind, Certified, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -25,6 +25,8 @@ pub struct Opening {
     pub xmpp: Arc<xmpp::Settings>,
     /// What the listener says of passwords.
     pub passwords: mqtt::Passwords,
+    /// What the certificate says that the client has shown, if it has.
+    pub certified: Option<Box<Certified>>,
 }
 
 /// What WebSocket carries, as its handshake chose.
@@ -69,10 +71,18 @@ impl ws::Carried for Carrying {
 
     fn open(opening: &Opening, subprotocol: Subprotocol, accepted: Now) -> Self {
         let passwords = opening.passwords;
-        match subprotocol {
+        let mut carrying = match subprotocol {
             Subprotocol::Mqtt => Self::Mqtt(mqtt::Session::new(&opening.mqtt, passwords, accepted)),
             Subprotocol::Xmpp => Self::Xmpp(Box::new(xmpp::Session::new(&opening.xmpp, passwords, accepted))),
+        };
+        if opening.certified.is_some() {
+            carrying.secured(opening.certified.clone());
         }
+        carrying
+    }
+
+    fn certify(opening: &mut Opening, certified: Box<Certified>) {
+        opening.certified = Some(certified);
     }
 
     fn kind(&self) -> MessageKind {
@@ -122,6 +132,10 @@ impl Session for Carrying {
         out: &mut O,
     ) -> Result<Option<Bind<'_>>, Disconnect> {
         carried!(self, out, session => session.proven(now, verdict, out))
+    }
+
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        carried!(self, session => session.secured(certified));
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
@@ -274,8 +288,8 @@ impl Session for AnySession {
         each!(self, session => session.proven(now, verdict, out))
     }
 
-    fn secured(&mut self) {
-        each!(self, session => session.secured());
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        each!(self, session => session.secured(certified));
     }
 
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {
@@ -409,6 +423,7 @@ mod tests {
             mqtt: Arc::default(),
             xmpp: Arc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
             passwords: mqtt::Passwords::Taken,
+            certified: None,
         }
     }
 

@@ -24,8 +24,8 @@ use smallvec::SmallVec;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, ChannelMessage, Command, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions,
-    Ticket, Undelivered,
+    Bind, Certified, ChannelMessage, Command, Completion, Delivery, Identity, Mark, Returned,
+    SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -301,8 +301,11 @@ pub trait Session {
         Ok(None)
     }
 
-    /// The connection speaks TLS from now on.
-    fn secured(&mut self) {}
+    /// The connection speaks TLS from now on; the peer has shown a certificate that names an account, if it is
+    /// `certified`. Before anything under TLS is read.
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        let _ = certified;
+    }
 
     /// What came of the operation `ticket`.
     fn completed<O: Output>(&mut self, now: Now, ticket: Ticket, completion: &Completion, out: &mut O);

@@ -1,7 +1,7 @@
 //! The server's side of an exchange of SCRAM (RFC 5802 section 5), whichever protocol carries its messages.
 
 use crate::codec::sasl::{self, SaslError, ScramFinal, ScramFirst};
-use crate::route::{Authenticate, Proof, ScramHash};
+use crate::route::{Authenticate, Proof, ScramHash, copied};
 
 /// An exchange, from the client's first message to its last.
 #[derive(Debug)]
@@ -80,11 +80,4 @@ impl Scram {
             },
         })
     }
-}
-
-/// A command must not borrow from its session.
-fn copied<'a>(text: &str, into: &'a mut Vec<u8>) -> &'a str {
-    into.clear();
-    into.extend_from_slice(text.as_bytes());
-    std::str::from_utf8(into).unwrap_or_default()
 }

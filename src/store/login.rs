@@ -28,6 +28,13 @@ pub struct LoginRequest {
 pub enum LoginProof {
     /// The secret or a token.
     Password(Box<[u8]>),
+    /// A certificate that was verified and names the account: is there such an account, and until when?
+    Certificate {
+        /// The only resource that it is for.
+        resource: Option<Box<str>>,
+        /// Until then.
+        expires_unix_ms: u64,
+    },
     /// SCRAM begins.
     ScramFirst(ScramHash),
     /// SCRAM ends.
@@ -41,7 +48,7 @@ pub enum LoginProof {
     },
     /// The account was proven before, in the first of two steps: is that still good?
     Proven {
-        /// By this secret; [`CredentialId::NONE`]: by a token.
+        /// By this secret; [`CredentialId::NONE`]: by a token or a certificate.
         credential: CredentialId,
         /// Until then.
         expires_unix_ms: Option<u64>,
@@ -52,6 +59,13 @@ impl From<Proof<'_>> for LoginProof {
     fn from(proof: Proof<'_>) -> Self {
         match proof {
             Proof::Password(password) => Self::Password(password.into()),
+            Proof::Certificate {
+                resource,
+                expires_unix_ms,
+            } => Self::Certificate {
+                resource: resource.map(Into::into),
+                expires_unix_ms,
+            },
             Proof::ScramFirst(hash) => Self::ScramFirst(hash),
             Proof::Scram {
                 hash,

@@ -4,6 +4,7 @@
 // name of the connection in "client". Payloads and correlation data are base64. Ends when standard input does.
 'use strict'
 
+const { readFileSync } = require('node:fs')
 const path = require('node:path')
 const readline = require('node:readline')
 const { createRequire } = require('node:module')
@@ -102,6 +103,8 @@ class Connection {
     this.client = mqtt.connect(`${scheme}://${command.host}:${command.port}${place}`, {
       protocolVersion: this.five ? 5 : 4,
       clientId: command.client_id,
+      cert: command.cert_file ? readFileSync(command.cert_file) : undefined,
+      key: command.key_file ? readFileSync(command.key_file) : undefined,
       username: command.user ?? undefined,
       password: command.password ?? undefined,
       clean: command.clean,

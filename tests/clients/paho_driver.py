@@ -40,7 +40,9 @@ class Connection:
             **options,
         )
         if command["transport"] in ("tls", "wss"):
-            self.client.tls_set(ca_certs=command["ca_file"])
+            self.client.tls_set(
+                ca_certs=command["ca_file"], certfile=command["cert_file"], keyfile=command["key_file"]
+            )
         if command["transport"] in ("ws", "wss"):
             self.client.ws_set_options(path=command["path"])
         if command.get("user") is not None:

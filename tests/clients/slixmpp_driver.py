@@ -108,6 +108,8 @@ class Connection(slixmpp.ClientXMPP):
         context = ssl.create_default_context(cafile=command["ca_file"])
         # The certificate is checked; that of the tests has no name of an XMPP domain in it.
         context.check_hostname = False
+        if command["cert_file"]:
+            context.load_cert_chain(command["cert_file"], command["key_file"])
         self.get_ssl_context = lambda: context
         self.ssl_context = context
         address = (command["host"], command["port"])

@@ -21,7 +21,8 @@ impl Authority {
         AUTHORITY.get_or_init(|| Self::new("authority"))
     }
 
-    fn new(name: &str) -> Self {
+    /// One of that name, which nobody believes unless told so.
+    pub(crate) fn new(name: &str) -> Self {
         let unique = format!("{name}-{}", std::process::id());
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique);
         fs::create_dir_all(&dir).unwrap();
@@ -44,8 +45,20 @@ impl Authority {
 
     /// A new certificate for these names and the loopback: its chain and its key.
     pub(crate) fn certificate(&self, names: &[&str]) -> (PathBuf, PathBuf) {
+        self.written(self.pem(names))
+    }
+
+    /// A new certificate of a client that this URI names: its chain and its key.
+    pub(crate) fn client_certificate(&self, uri: &str) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::default();
+        params
+            .subject_alt_names
+            .push(SanType::URI(uri.try_into().unwrap()));
+        self.written(self.signed(&params))
+    }
+
+    fn written(&self, (chain, key): (String, String)) -> (PathBuf, PathBuf) {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
-        let (chain, key) = self.pem(names);
         let paths = ["cert", "key"].map(|what| self.dir.join(format!("{number}-{what}.pem")));
         fs::write(&paths[0], chain).unwrap();
         fs::write(&paths[1], key).unwrap();
@@ -54,12 +67,16 @@ impl Authority {
 
     /// The same as text.
     pub(crate) fn pem(&self, names: &[&str]) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params
             .subject_alt_names
             .push(SanType::IpAddress([127, 0, 0, 1].into()));
+        self.signed(&params)
+    }
+
+    fn signed(&self, params: &CertificateParams) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
     }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(crate) struct Connect {
     pub(crate) properties: Value,
     /// The SASL mechanism of XMPP; the library's own choice where there is none.
     pub(crate) mechanism: Option<&'static str>,
+    /// The client's own certificate and its key, shown under TLS.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl Connect {
@@ -51,6 +54,7 @@ impl Connect {
             will: None,
             properties: Value::Null,
             mechanism: None,
+            certificate: None,
         }
     }
 
@@ -180,6 +184,8 @@ impl Client {
                     Transport::StartTls => "starttls",
                 },
                 "ca_file": Authority::shared().file(),
+                "cert_file": connect.certificate.as_ref().map(|(cert, _)| cert),
+                "key_file": connect.certificate.as_ref().map(|(_, key)| key),
                 "host": address.ip().to_string(),
                 "port": address.port(),
                 "path": if form.is_xmpp() { "/ws" } else { "/mqtt" },

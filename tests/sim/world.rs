@@ -322,6 +322,7 @@ impl World {
         match &request.proof {
             // Whether it is the right one is for who plays to say.
             LoginProof::Password(_) => {}
+            LoginProof::Certificate { .. } => panic!("nobody shows a certificate"),
             LoginProof::Proven { credential, .. } => {
                 assert_eq!(*credential, CREDENTIAL, "of the first step");
                 assert!(request.resource.is_some(), "the second step names a resource");

@@ -124,6 +124,7 @@ impl Fleet {
                 mqtt: Arc::new(settings),
                 xmpp: Arc::new(xmpp::Settings::new(domain, [7; 32], metrics)),
                 passwords: mqtt::Passwords::Taken,
+                certified: None,
             },
             now: Now {
                 instant: Instant::from_nanos(1),

@@ -56,7 +56,7 @@ fn options_that_do_not_go_together_are_refused() {
 #[test]
 fn workers_may_speak_another_protocol_elsewhere() {
     let mqtt = common(&[]);
-    assert_eq!(mqtt.worker_endpoint(Protocol::Mqtt, None), Ok(None));
+    assert!(mqtt.worker_endpoint(Protocol::Mqtt, None).unwrap().is_none());
     assert!(mqtt.worker_endpoint(Protocol::Xmpp, None).is_err());
     let there = mqtt
         .worker_endpoint(Protocol::Xmpp, Some("127.0.0.1:5"))
@@ -70,6 +70,20 @@ fn workers_may_speak_another_protocol_elsewhere() {
         .unwrap();
     assert_eq!((there.wire, there.ws_path), (Wire::Mqtt(Version::V3), None));
     assert_eq!(xmpp.endpoint(Wire::Xmpp).unwrap().ws_path.as_deref(), Some("/ws"));
+}
+
+#[test]
+fn tls_is_spoken_where_it_is_asked_for_and_its_authorities_are_read() {
+    assert!(common(&[]).endpoint(Wire::Xmpp).unwrap().tls.is_none());
+    let sealed = common(&["--tls", "--tls-resume"]);
+    assert!(sealed.endpoint(Wire::Xmpp).unwrap().tls.is_some());
+    let there = sealed.worker_endpoint(Protocol::Mqtt, Some("[::1]:5"));
+    assert!(there.unwrap().unwrap().tls.is_some());
+    let nowhere = common(&["--tls", "--ca-file", "/nowhere/ca.pem"]);
+    let said = nowhere.endpoint(Wire::Xmpp).unwrap_err();
+    assert!(said.starts_with("--ca-file /nowhere/ca.pem: "), "{said}");
+    let line = ["nexus-loadgen", "idle", "--server", "a:1", "--ca-file", "x"];
+    assert!(Cli::try_parse_from(line).is_err());
 }
 
 #[test]

@@ -145,6 +145,16 @@ impl Loop {
                 }
             };
             self.io.now_ns = now_ns();
+            if self.io.has_secured(id) {
+                match self.io.upgrade(id) {
+                    Ok(true) => scenario.opened(&mut self.io, id, tag),
+                    Ok(false) => {}
+                    Err(why) => {
+                        self.close(scenario, id, tag, &why);
+                        break;
+                    }
+                }
+            }
             let bytes = buffer.get(..held + read).unwrap_or_default();
             match self.parse(scenario, id, tag, bytes) {
                 Ok(used) => {

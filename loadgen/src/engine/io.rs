@@ -13,6 +13,7 @@ use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::timeline::{Counters, Shared};
+use super::tls::{Tls, TlsStream};
 use crate::protocol::Wire;
 use crate::protocol::ws::{Subprotocol, WsState};
 
@@ -39,7 +40,7 @@ impl ConnId {
 }
 
 /// A listener of the server, and what is spoken to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Where it listens.
     pub server: SocketAddr,
@@ -47,6 +48,8 @@ pub struct Endpoint {
     pub wire: Wire,
     /// WebSocket path, where it goes over WebSocket.
     pub ws_path: Option<String>,
+    /// TLS, where it is spoken.
+    pub tls: Option<Tls>,
 }
 
 /// Where connections go.
@@ -62,6 +65,7 @@ pub struct Target {
 #[derive(Debug)]
 pub(super) struct Conn {
     stream: TcpStream,
+    tls: Option<Box<TlsStream>>,
     out: Vec<u8>,
     written: usize,
     /// Received bytes of a frame that is not complete.
@@ -158,6 +162,7 @@ impl Io {
             Wire::Xmpp => Subprotocol::Xmpp,
             Wire::Mqtt(_) | Wire::Raw { .. } => Subprotocol::Mqtt,
         };
+        let tls = to.tls.as_ref().map(Tls::connect).transpose()?;
         let ws = to.ws_path.as_ref().map(|_| Box::new(WsState::new(subprotocol)));
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -175,6 +180,7 @@ impl Io {
         let stream = TcpStream::from(socket);
         let conn = Conn {
             stream,
+            tls,
             out: Vec::new(),
             written: 0,
             spill: Vec::new(),
@@ -221,11 +227,9 @@ impl Io {
         place.conn.as_mut()
     }
 
-    /// The connection is established: starts the WebSocket handshake where there is one; true if the scenario may
-    /// speak.
+    /// The connection is established: starts the handshakes of TLS and WebSocket where there are any; true if the
+    /// scenario may speak.
     pub(super) fn established(&mut self, id: ConnId) -> Result<bool, String> {
-        let target = Arc::clone(&self.target);
-        let seed = id.slot.wrapping_mul(0x9e37_79b9) ^ u32::try_from(self.now_ns & 0xffff_ffff).unwrap_or(1);
         let Some(conn) = self.conn_mut(id) else {
             return Ok(false);
         };
@@ -234,6 +238,26 @@ impl Io {
             Ok(Some(error)) | Err(error) => return Err(format!("connect: {error}")),
         }
         conn.connected = true;
+        if conn.tls.is_some() {
+            self.mark(id);
+            return Ok(false);
+        }
+        self.upgrade(id)
+    }
+
+    /// Whether the handshake of TLS is over, just now.
+    pub(super) fn has_secured(&mut self, id: ConnId) -> bool {
+        let tls = self.conn_mut(id).and_then(|conn| conn.tls.as_mut());
+        tls.is_some_and(|tls| tls.has_opened())
+    }
+
+    /// Starts the handshake of WebSocket where there is one; true if the scenario may speak.
+    pub(super) fn upgrade(&mut self, id: ConnId) -> Result<bool, String> {
+        let target = Arc::clone(&self.target);
+        let seed = id.slot.wrapping_mul(0x9e37_79b9) ^ u32::try_from(self.now_ns & 0xffff_ffff).unwrap_or(1);
+        let Some(conn) = self.conn_mut(id) else {
+            return Ok(false);
+        };
         let to = target.endpoints.get(conn.endpoint);
         let path = to.and_then(|to| Some((to, to.ws_path.as_deref()?)));
         let (Some(ws), Some((to, path))) = (conn.ws.as_mut(), path) else {
@@ -287,6 +311,13 @@ impl Io {
     /// Writes what is queued, then ends the connection; the scenario hears nothing more of it.
     pub fn finish(&mut self, id: ConnId) {
         if let Some(conn) = self.conn_mut(id) {
+            if conn.tls.is_some() {
+                conn.write_out();
+                if let Some(tls) = &mut conn.tls {
+                    tls.close(&mut conn.stream);
+                }
+                return self.drop_conn(id);
+            }
             let pending = conn.out.get(conn.written..).unwrap_or_default();
             // A last DISCONNECT fits any send buffer; if the socket refuses it the connection ends regardless.
             let _ = conn.stream.write(pending);
@@ -334,6 +365,13 @@ impl Io {
         let Some(conn) = self.conn_mut(id) else {
             return ReadOutcome::Drained(0);
         };
+        if let Some(tls) = &mut conn.tls {
+            let outcome = tls.read(&mut conn.stream, buffer);
+            if tls.wants_write() {
+                self.mark(id);
+            }
+            return outcome;
+        }
         match conn.stream.read(buffer) {
             Ok(0) => ReadOutcome::Ended("closed by the server".into()),
             Ok(read) if read < buffer.len() => ReadOutcome::Drained(read),
@@ -348,6 +386,17 @@ impl Io {
 impl Conn {
     fn write_out(&mut self) {
         self.blocked = false;
+        if let Some(tls) = &mut self.tls {
+            let pending = self.out.get(self.written..).unwrap_or_default();
+            match tls.write(&mut self.stream, pending) {
+                Ok((taken, took_all)) => {
+                    self.written += taken;
+                    self.blocked = !took_all;
+                }
+                Err(_) => self.written = self.out.len(),
+            }
+            return self.forget_written();
+        }
         while let Some(pending) = self.out.get(self.written..).filter(|pending| !pending.is_empty()) {
             match self.stream.write(pending) {
                 Ok(written) => self.written += written,
@@ -361,13 +410,17 @@ impl Conn {
                 }
             }
         }
+        self.forget_written();
+    }
+
+    fn forget_written(&mut self) {
         if self.blocked {
             // Keep the moved-over prefix from growing without bound while the server is slow.
             if self.written > self.out.len() / 2 {
                 self.out.drain(..self.written);
                 self.written = 0;
             }
-        } else {
+        } else if self.written >= self.out.len() {
             self.out.clear();
             self.written = 0;
         }

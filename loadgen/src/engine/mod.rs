@@ -4,6 +4,7 @@ mod event_loop;
 mod io;
 mod pace;
 mod timeline;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +12,7 @@ use std::sync::atomic::Ordering;
 pub use io::{ConnId, Endpoint, Io, Target};
 pub use pace::Pace;
 pub use timeline::{Counters, Schedule, Shared, add};
+pub use tls::Tls;
 
 use crate::clock::now_ns;
 use crate::protocol::Packet;

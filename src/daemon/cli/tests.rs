@@ -92,7 +92,7 @@ fn wrong_usage_ends_with_exit_code_2() {
         "serve --mqtts 8883",
         "serve --tls none",
         // A face that is not there is refused, not left out in silence.
-        "serve --xmpp 127.0.0.1:5222",
+        "serve --bridge 127.0.0.1:8091",
     ] {
         let error = parsed(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}: {error}");

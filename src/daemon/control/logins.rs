@@ -34,7 +34,7 @@ const DECOY: &str = "";
 
 /// A proof that was accepted.
 struct Accepted {
-    /// The secret; [`CredentialId::NONE`]: a token.
+    /// The secret; [`CredentialId::NONE`]: a token or a certificate.
     credential: CredentialId,
     /// Until then.
     expires_unix_ms: Option<u64>,
@@ -47,11 +47,15 @@ struct Accepted {
 impl Engine {
     /// Takes a login up: decides it at once, or when the throttle allows.
     pub(super) fn admit(&mut self, now: Now, login: Login) {
-        match login.request.proof {
+        match &login.request.proof {
             LoginProof::Proven {
                 credential,
                 expires_unix_ms,
-            } => return self.confirm(now, &login.request, credential, expires_unix_ms),
+            } => return self.confirm(now, &login.request, *credential, *expires_unix_ms),
+            LoginProof::Certificate {
+                resource,
+                expires_unix_ms,
+            } => return self.certified(now, &login.request, resource.as_deref(), *expires_unix_ms),
             LoginProof::ScramFirst(_) => return self.challenge(&login.request),
             LoginProof::Password(_) | LoginProof::Scram { .. } => {}
         }
@@ -164,6 +168,27 @@ impl Engine {
                 );
             }
             Ok(_) => self.answer(request.session, Err(LoginFailure::Denied)),
+            Err(fault) => self.undecided(request.session, &fault),
+        }
+    }
+
+    /// The handshake has verified a certificate that names the account. That is no guess, either. A resumed session
+    /// brings along what was verified once, so its end is looked at here.
+    fn certified(&mut self, now: Now, request: &LoginRequest, bound: Option<&str>, expires_unix_ms: u64) {
+        match self.book.has_account(&request.account) {
+            Ok(true) if expires_unix_ms > now.unix_ms && fits(request, bound) => self.accept(
+                request,
+                Accepted {
+                    credential: CredentialId::NONE,
+                    expires_unix_ms: Some(expires_unix_ms),
+                    bound_resource: bound.map(Into::into),
+                    server_signature: Box::default(),
+                },
+            ),
+            Ok(_) => {
+                tracing::debug!(account = ?request.account, from = %request.peer, "login refused: no such account, or the certificate has ended or is for another resource");
+                self.answer(request.session, Err(LoginFailure::Denied));
+            }
             Err(fault) => self.undecided(request.session, &fault),
         }
     }
@@ -442,7 +467,10 @@ impl Engine {
 fn password_of(request: &LoginRequest) -> &[u8] {
     match &request.proof {
         LoginProof::Password(password) => password,
-        LoginProof::ScramFirst(_) | LoginProof::Scram { .. } | LoginProof::Proven { .. } => &[],
+        LoginProof::Certificate { .. }
+        | LoginProof::ScramFirst(_)
+        | LoginProof::Scram { .. }
+        | LoginProof::Proven { .. } => &[],
     }
 }
 

@@ -7,6 +7,7 @@ pub(super) fn how_to_join(stage: &Stage<'_>) -> String {
     [
         "\nAll of it worked. The daemon and both workers stay up; join in from another terminal.".to_owned(),
         mosquitto(stage),
+        over_tls(stage),
         browser(stage),
         node(stage),
         format!(
@@ -36,6 +37,23 @@ fn mosquitto(stage: &Stage<'_>) -> String {
         login("-V mqttv5 ", "laptop"),
         login("", "probe"),
         login("-V mqttv5 ", "asker"),
+    )
+}
+
+/// The certificate was made by the daemon, so the client is told to believe that one.
+fn over_tls(stage: &Stage<'_>) -> String {
+    let Cast { device, .. } = stage.cast;
+    let Some(at) = stage.at.mqtts else {
+        return String::new();
+    };
+    format!(
+        "\nThe same over TLS
+  mosquitto_pub -h {} -p {} --cafile {} -i sealed -u {} -P {} -t plant/7/status -m 23.5",
+        at.ip(),
+        at.port(),
+        stage.certificate.display(),
+        device.account,
+        device.secret
     )
 }
 

@@ -20,6 +20,7 @@ use self::worker::Workers;
 use super::Fault;
 use super::control::{AccountSecret, OpenMode, Records, ServiceKind};
 use super::serve::{Addresses, Daemon};
+use super::tls;
 use crate::config::{Config, Durability, Listen};
 use crate::route::{Role, Uid};
 
@@ -75,6 +76,8 @@ struct Stage<'a> {
     cast: &'a Cast,
     at: Addresses,
     domain: &'a str,
+    /// The file of the certificate that is shown under TLS.
+    certificate: &'a Path,
 }
 
 /// How long a sample client waits for what is to come.
@@ -93,15 +96,19 @@ pub fn demo(mut config: Config, keeps_store: bool, once: bool) -> Result<(), Fau
         config.data_dir = throw_away.path().join("store");
     }
     config.storage.durability = Durability::Memory;
+    config.tls.self_signed = true;
+    config.complete();
     config.listen = free_addresses(config.listen);
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|e| Fault::new(format!("cannot watch for signals: {e}")))?;
     let cast = cast(&config.data_dir)?;
     let daemon = Daemon::start(&config)?;
+    let (certificate, _) = tls::self_signed_paths(&config);
     let stage = Stage {
         cast: &cast,
         at: daemon.addresses(),
         domain: config.domains.first().map_or("localhost", |domain| domain),
+        certificate: &certificate,
     };
     if let Err(fault) = perform(&stage) {
         daemon.stop()?;
@@ -125,11 +132,17 @@ fn perform(stage: &Stage<'_>) -> Result<(), Fault> {
 }
 
 fn introduce(stage: &Stage<'_>) -> Result<(), Fault> {
-    let Stage { cast, at, domain } = *stage;
+    let Stage { cast, at, domain, .. } = *stage;
     say(&format!(
-        "nexusd listens: MQTT on {}, XMPP on ws://{}/ws, MQTT over WebSocket on ws://{}/mqtt\n",
+        "nexusd listens: MQTT on {}, XMPP on ws://{}/ws, MQTT over WebSocket on ws://{}/mqtt",
         at.mqtt, at.ws, at.ws
     ))?;
+    if let (Some(mqtts), Some(wss), Some(xmpps)) = (at.mqtts, at.wss, at.xmpps) {
+        say(&format!(
+            "Over TLS: MQTT on {mqtts}, XMPP on {xmpps} and wss://{wss}/ws, MQTT over WebSocket on wss://{wss}/mqtt"
+        ))?;
+    }
+    say("")?;
     for (who, login, speaks) in [
         ("worker w1", &cast.worker, "MQTT 5.0 over TCP"),
         ("worker w2", &cast.web_worker, "XMPP over WebSocket"),

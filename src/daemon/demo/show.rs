@@ -15,7 +15,7 @@ struct Players<'a> {
 
 /// Connects the web page and the device, and shows the three methods going across the protocols.
 pub(super) fn show(stage: &Stage<'_>) -> Result<(), Fault> {
-    let Stage { cast, at, domain } = *stage;
+    let Stage { cast, at, domain, .. } = *stage;
     let patience = Patience::TenSeconds;
     let mut players = Players {
         cast,

@@ -14,7 +14,7 @@ pub(super) struct Workers(Vec<JoinHandle<Result<(), Fault>>>);
 impl Workers {
     /// Connects both workers and has them listen.
     pub(super) fn start(stage: &Stage<'_>) -> Result<Self, Fault> {
-        let Stage { cast, at, domain } = *stage;
+        let Stage { cast, at, domain, .. } = *stage;
         let patience = Patience::Endless;
         let mut w1 = mqtt::Client::connect(Version::V5, at.mqtt, &cast.worker, patience)?;
         w1.subscribe("$nexus/listen/multiply")?;

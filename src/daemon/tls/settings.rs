@@ -11,7 +11,7 @@ use shards::rustls::sign::CertifiedKey;
 use shards::rustls::{RootCertStore, ServerConfig};
 
 use super::{files, self_signed_paths};
-use crate::config::Config;
+use crate::config::{ClientAuth, Config};
 use crate::daemon::Fault;
 
 /// The certificates there are. A client is shown the first that is for the name it asks for, else the first of all.
@@ -71,6 +71,7 @@ impl Settings {
                 &provider,
                 files::authorities("tls.client_ca_file", path)?,
                 path,
+                config.tls.client_auth,
             )?),
         };
         let tickets = aws_lc_rs::Ticketer::new()
@@ -138,14 +139,19 @@ fn names_of(leaf: &[u8]) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// Believes certificates of clients that these authorities have signed; a client may have none.
+/// Believes certificates of clients that these authorities have signed.
 fn verifier(
     provider: &Arc<CryptoProvider>,
     roots: RootCertStore,
     path: &std::path::Path,
+    client_auth: ClientAuth,
 ) -> Result<Arc<dyn ClientCertVerifier>, Fault> {
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .allow_unauthenticated()
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let builder = match client_auth {
+        ClientAuth::Optional => builder.allow_unauthenticated(),
+        ClientAuth::Required => builder,
+    };
+    builder
         .build()
         .map_err(|e| Fault::new(format!("tls.client_ca_file = {}: {e}", path.display())))
 }

@@ -90,6 +90,7 @@ impl Cluster {
             mqtt: Arc::new(settings),
             xmpp: Arc::new(xmpp::Settings::new(vec!["nexus.example".into()], seed, metrics)),
             passwords: Passwords::Taken,
+            certified: None,
         };
         Place {
             hub: Hub::new(config.clone()),

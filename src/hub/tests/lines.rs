@@ -47,7 +47,7 @@ impl Lines {
             ["login", account, resource] => Ok(Some(Command::Login(Login {
                 account,
                 resource,
-                password: b"secret",
+                proof: Proof::Password(b"secret"),
             }))),
             ["prove", account] => Ok(Some(Command::Authenticate(Authenticate {
                 account,

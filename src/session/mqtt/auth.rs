@@ -189,6 +189,12 @@ impl Session {
             enhanced.server_final = String::new();
             enhanced.resource = Box::default();
         }
+        if let Some(rare) = &mut self.rare {
+            rare.certified = None;
+        }
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
     }
 
     /// AUTH. It cannot be left out like other packets: the client would wait for it.

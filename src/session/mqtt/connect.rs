@@ -15,7 +15,7 @@ use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, Malformed, decode, header};
 use crate::limits;
 use crate::route::identity::check_resource;
-use crate::route::{Command, Identity, Login, Refusal, ScramHash};
+use crate::route::{Certified, Command, Identity, Login, Proof, Refusal, ScramHash, copied};
 use crate::session::{Disconnect, Output, Scratch, Step, Will};
 
 /// What CONNACK will say, decided when CONNECT is read.
@@ -118,7 +118,7 @@ impl Session {
         };
         match method {
             Some(hash) => self.enhanced(hash, connect, scratch).map(Command::Authenticate),
-            None => self.login(connect).map(Command::Login),
+            None => self.login(connect, scratch).map(Command::Login),
         }
     }
 
@@ -139,8 +139,11 @@ impl Session {
     }
 
     /// The claim and its proof (PROTOCOL section 3).
-    fn login<'a>(&self, connect: &Connect<'a>) -> Result<Login<'a>, Reason> {
+    fn login<'a>(&self, connect: &Connect<'a>, scratch: &'a mut Scratch) -> Result<Login<'a>, Reason> {
         let user_name = connect.user_name.unwrap_or_default();
+        if let Some(certified) = self.rare.as_ref().and_then(|rare| rare.certified.as_ref()) {
+            return self.certified(certified, connect, scratch);
+        }
         if user_name.is_empty() {
             return Err(Reason::NoCredentials);
         }
@@ -151,7 +154,41 @@ impl Session {
         Ok(Login {
             account: account_of(&self.settings, user_name)?,
             resource: connect.client_id,
-            password,
+            proof: Proof::Password(password),
+        })
+    }
+
+    /// The same where the client's certificate names the account: a user name only repeats it. A password has to be
+    /// right besides.
+    fn certified<'a>(
+        &self,
+        certified: &Certified,
+        connect: &Connect<'a>,
+        scratch: &'a mut Scratch,
+    ) -> Result<Login<'a>, Reason> {
+        let user_name = connect.user_name.filter(|name| !name.is_empty());
+        if let Some(user_name) = user_name
+            && account_of(&self.settings, user_name)? != &*certified.account
+        {
+            return Err(Reason::BadCredentials);
+        }
+        let Scratch { name, text, .. } = scratch;
+        let bound = certified.resource.as_deref().map(|bound| copied(bound, text));
+        let resource = match bound {
+            Some(bound) if connect.client_id.is_empty() => bound,
+            Some(bound) if connect.client_id != bound => return Err(Reason::BadCredentials),
+            _ => connect.client_id,
+        };
+        Ok(Login {
+            account: copied(&certified.account, name),
+            resource,
+            proof: match connect.password {
+                Some(password) => Proof::Password(password),
+                None => Proof::Certificate {
+                    resource: bound,
+                    expires_unix_ms: certified.expires_unix_ms,
+                },
+            },
         })
     }
 

@@ -11,7 +11,7 @@ use crate::codec::mqtt::{Context, Direction, decode};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Completion, Delivery, Identity, Mark, Returned, Ticket, Undelivered};
+use crate::route::{Bind, Certified, Completion, Delivery, Identity, Mark, Returned, Ticket, Undelivered};
 use crate::session::{
     Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Step, Will,
 };
@@ -110,6 +110,12 @@ impl crate::session::Session for Session {
             return Err(self.quit(reason, out));
         }
         Ok(self.binds())
+    }
+
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        if certified.is_some() {
+            self.rare.get_or_insert_default().certified = certified;
+        }
     }
 
     fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {

@@ -38,7 +38,7 @@ use std::time::Duration;
 use crate::codec::mqtt::packet::{self, Ack, Packet, PacketId, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::limits;
-use crate::route::{Command, Ticket};
+use crate::route::{Certified, Command, Ticket};
 pub use crate::session::Passwords;
 use crate::session::{Disconnect, Output, Scratch};
 use crate::time::{Instant, MaybeInstant, Now};
@@ -77,6 +77,8 @@ struct Rare {
     replaced: Replacements,
     replies: Vec<ReplyFilter>,
     enhanced: Option<Box<Enhanced>>,
+    /// What the client's certificate says of it, until it is in.
+    certified: Option<Box<Certified>>,
     /// Until when the messages that were published are earned, where their rate is bounded.
     earned: Option<Instant>,
 }
@@ -321,6 +323,7 @@ impl Rare {
             && !self.replaced.are_taken()
             && self.replies.is_empty()
             && self.enhanced.is_none()
+            && self.certified.is_none()
             && self.earned.is_none()
     }
 }

@@ -23,7 +23,9 @@ use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{
+    Bind, Certified, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered,
+};
 use crate::time::{Instant, Now};
 use carry::Spill;
 
@@ -78,6 +80,9 @@ pub trait Carried: super::Session + Sized {
     /// A session of a subprotocol that is offered, on a connection accepted at `accepted`, whose deadline to log in
     /// began then.
     fn open(opening: &Self::Opening, subprotocol: Subprotocol, accepted: Now) -> Self;
+
+    /// The client has shown a certificate, which is for the session that will be chosen.
+    fn certify(opening: &mut Self::Opening, certified: Box<Certified>);
 
     /// How it lies in messages; always the same for one session.
     fn kind(&self) -> MessageKind;
@@ -394,6 +399,13 @@ impl<S: Carried> super::Session for Session<S> {
                 close(&mut self.closed, &mut self.spill, frame, out);
                 Err(disconnect)
             }
+        }
+    }
+
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        // A listener with TLS has it before the first request is read.
+        if let (Stage::Handshake(opening), Some(certified)) = (&mut self.stage, certified) {
+            S::certify(&mut opening.carried, certified);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::codec::ws::{Opcode, apply_mask, put_header};
-use crate::route::{ChannelMessage, Login};
+use crate::route::{Certified, ChannelMessage, Login, Proof};
 use crate::session::Session as _;
 use crate::session::testing::Recorder;
 
@@ -235,6 +235,10 @@ impl Carried for Fake {
         }
     }
 
+    fn certify(_: &mut Opened, _: Box<Certified>) {
+        panic!("nobody shows a certificate")
+    }
+
     fn kind(&self) -> MessageKind {
         MessageKind::Stream
     }
@@ -312,7 +316,7 @@ impl crate::session::Session for Fake {
                 Some(Command::Login(Login {
                     account,
                     resource,
-                    password: body,
+                    proof: Proof::Password(body),
                 }))
             }
             PUBLISH => Some(publish(body)),

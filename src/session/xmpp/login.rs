@@ -10,7 +10,7 @@ use crate::codec::sasl::{self, SaslError, ScramFirst};
 use crate::codec::xmpp::{Element, Piece};
 use crate::limits;
 use crate::route::identity::check_resource;
-use crate::route::{Authenticate, Bind, Command, Identity, Proof, ScramHash};
+use crate::route::{Authenticate, Bind, Certified, Command, Identity, Proof, ScramHash, copied};
 use crate::session::scram::Scram;
 use crate::session::{LoginFailure, Output, Proven, Scratch};
 
@@ -20,6 +20,8 @@ pub(super) struct Login {
     /// Attempts so far.
     attempts: u8,
     mechanism: Option<Mechanism>,
+    /// What the client's certificate says of it.
+    certified: Option<Box<Certified>>,
     /// SCRAM, from its first message to its last.
     scram: Option<Scram>,
     /// The id of the request to bind.
@@ -31,6 +33,7 @@ pub(super) struct Login {
 enum Mechanism {
     Plain,
     Scram(ScramHash),
+    External,
 }
 
 impl Session {
@@ -87,6 +90,7 @@ impl Session {
                 return Err(SaslFailure::EncryptionRequired);
             }
             Some("PLAIN") => Mechanism::Plain,
+            Some("EXTERNAL") if self.is_certified() => Mechanism::External,
             Some("SCRAM-SHA-256") => Mechanism::Scram(ScramHash::Sha256),
             Some("SCRAM-SHA-1") => Mechanism::Scram(ScramHash::Sha1),
             _ => return Err(SaslFailure::InvalidMechanism),
@@ -145,8 +149,36 @@ impl Session {
                     self.login().scram.insert(scram).begin(name),
                 )))
             }
+            Some(Mechanism::External) => self.external(name, text),
             None => Err(SaslFailure::MalformedRequest),
         }
+    }
+
+    /// Whether the client has shown a certificate that names an account.
+    pub(super) fn is_certified(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.certified.is_some())
+    }
+
+    /// The client has shown this certificate.
+    pub(super) fn certify(&mut self, certified: Box<Certified>) {
+        self.login().certified = Some(certified);
+    }
+
+    /// EXTERNAL (RFC 4422, A): in `text`, whom the client acts for; nothing, for whom its certificate names.
+    fn external<'a>(
+        &mut self,
+        name: &'a mut Vec<u8>,
+        text: &'a mut Vec<u8>,
+    ) -> Result<Option<Command<'a>>, SaslFailure> {
+        let login = self.login.as_ref();
+        let certified = login.and_then(|login| login.certified.as_ref());
+        let certified = certified.ok_or(SaslFailure::InvalidMechanism)?;
+        let authzid = std::str::from_utf8(text).map_err(|_| SaslFailure::MalformedRequest)?;
+        let account = self.account(&certified.account, authzid)?;
+        let account = copied(account, name);
+        let proof = certified.proof(text);
+        self.state = State::Deciding;
+        Ok(Some(Command::Authenticate(Authenticate { account, proof })))
     }
 
     /// SCRAM's last message of the client (RFC 5802 section 3).
@@ -196,7 +228,7 @@ impl Session {
             Ok(Proven::Account { server_signature }) => {
                 let last = match self.login().mechanism {
                     Some(Mechanism::Scram(_)) => STANDARD.encode(sasl::server_final(server_signature)),
-                    Some(Mechanism::Plain) | None => String::new(),
+                    Some(Mechanism::Plain | Mechanism::External) | None => String::new(),
                 };
                 self.login().scram = None;
                 self.state = State::Proven;

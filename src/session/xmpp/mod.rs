@@ -32,7 +32,9 @@ use std::time::Duration;
 use crate::codec::xmpp::{Element, Piece, write as pieces};
 use crate::limits;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{
+    Bind, Certified, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered,
+};
 use crate::session::{
     Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
 };
@@ -326,6 +328,12 @@ impl super::Session for Session {
             self.decided(verdict, out);
         }
         Ok(None)
+    }
+
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        if let Some(certified) = certified {
+            self.certify(certified);
+        }
     }
 
     fn completed<O: Output>(&mut self, _now: Now, ticket: Ticket, completion: &Completion, out: &mut O) {

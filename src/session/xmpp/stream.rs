@@ -120,6 +120,11 @@ impl Session {
             Carrier::Tcp { starttls: true } => "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
             Carrier::Tcp { starttls: false } | Carrier::WebSocket => "",
         };
+        let external = if self.is_certified() {
+            "<mechanism>EXTERNAL</mechanism>"
+        } else {
+            ""
+        };
         let plain = match self.passwords {
             Passwords::Taken => "<mechanism>PLAIN</mechanism>",
             Passwords::Refused => "",
@@ -131,10 +136,9 @@ impl Session {
                 Piece::Raw(STREAM),
                 Piece::Raw("'>"),
                 Piece::Raw(starttls),
-                Piece::Raw(
-                    "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
-                     <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism>",
-                ),
+                Piece::Raw("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>"),
+                Piece::Raw(external),
+                Piece::Raw("<mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism>"),
                 Piece::Raw(plain),
                 Piece::Raw("</mechanisms></stream:features>"),
             ],

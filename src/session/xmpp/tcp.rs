@@ -12,7 +12,9 @@ use crate::codec::Decode;
 use crate::codec::xmpp::{Bounds, Element, Framer, document};
 use crate::limits;
 use crate::observe::{Protocol, Transport};
-use crate::route::{Bind, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered};
+use crate::route::{
+    Bind, Certified, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered,
+};
 use crate::session::{
     Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
 };
@@ -168,7 +170,8 @@ impl crate::session::Session for TcpSession {
         self.inner.proven(now, verdict, out)
     }
 
-    fn secured(&mut self) {
+    fn secured(&mut self, certified: Option<Box<Certified>>) {
+        self.inner.secured(certified);
         self.inner.passwords = Passwords::Taken;
         self.inner.carrier = Carrier::Tcp { starttls: false };
     }

@@ -91,7 +91,10 @@ impl<'a> Exchange<'a> {
                 auth_message,
                 client_proof,
             }),
-            LoginProof::Password(_) | LoginProof::ScramFirst(_) | LoginProof::Proven { .. } => None,
+            LoginProof::Password(_)
+            | LoginProof::Certificate { .. }
+            | LoginProof::ScramFirst(_)
+            | LoginProof::Proven { .. } => None,
         }
     }
 

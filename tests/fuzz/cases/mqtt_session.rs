@@ -67,6 +67,7 @@ impl World {
                     }),
                     xmpp: Arc::new(xmpp::Settings::new(Vec::new(), [1; 32], Arc::default())),
                     passwords: mqtt::Passwords::Taken,
+                    certified: None,
                 },
             })
             .collect();

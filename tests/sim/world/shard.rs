@@ -57,6 +57,7 @@ impl Shard {
             mqtt: Arc::new(mqtt),
             xmpp: Arc::new(xmpp),
             passwords: mqtt::Passwords::Taken,
+            certified: None,
         };
         Self {
             hub: Hub::new(config.clone()),

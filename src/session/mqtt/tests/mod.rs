@@ -1,6 +1,7 @@
 //! The session driven directly: packets in, commands and packets out.
 
 mod auth;
+mod certified;
 mod connect;
 mod deliver;
 mod exchange;

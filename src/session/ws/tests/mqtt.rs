@@ -46,6 +46,7 @@ fn open() -> Shard<Carrying> {
         mqtt: Arc::default(),
         xmpp: Arc::new(xmpp::Settings::new(Vec::new(), [7; 32], Default::default())),
         passwords: Passwords::Taken,
+        certified: None,
     });
     shard.receive(handshake::request("").as_bytes());
     assert!(shard.out.take().starts_with(b"HTTP/1.1 101 "));

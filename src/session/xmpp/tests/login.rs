@@ -1,7 +1,7 @@
 //! From the opening of the stream to the address.
 
 use super::*;
-use crate::route::{Bind, Proof, ScramHash};
+use crate::route::{Bind, Certified, Proof, ScramHash};
 
 const NONCE: &str = "0123456789abcdef0123456789abcdef";
 
@@ -356,4 +356,98 @@ fn rfc7395_3_6_close_is_answered_with_close() {
     let close = format!("<close xmlns='{}'/>", names::FRAMING);
     assert!(matches!(client.say(&close)[..], [Command::Leave]));
     assert_eq!(client.heard(), close);
+}
+
+/// A client that has shown a certificate of the account, for this resource alone if one is named.
+fn certified(resource: Option<&str>) -> Client {
+    let mut client = Client::new();
+    client.peer.session.secured(Some(Box::new(Certified {
+        account: account().into(),
+        resource: resource.map(Into::into),
+        expires_unix_ms: 9,
+    })));
+    client
+}
+
+#[test]
+fn external_is_offered_first_and_only_where_a_certificate_names_an_account() {
+    let offered = certified(None).open();
+    assert!(
+        offered.contains("xmpp-sasl'><mechanism>EXTERNAL</mechanism><mechanism>SCRAM-SHA-256<"),
+        "{offered}"
+    );
+    let mut client = Client::new();
+    assert!(!client.open().contains("EXTERNAL"));
+    assert!(client.say(&auth("EXTERNAL", "")).is_empty());
+    // Without an initial response, too, there is nothing to go on with.
+    assert!(client.heard().contains("<invalid-mechanism/>"));
+}
+
+#[test]
+fn rfc4422_a_external_acts_for_the_account_of_the_certificate_alone() {
+    let own = format!("{}@{DOMAIN}", account());
+    for (authzid, condition) in [
+        ("", None),
+        (&*own, None),
+        (&*format!("{}@SECOND.example", account()), None),
+        (&*account(), Some("invalid-authzid")),
+        (&*format!("{own}/w1"), Some("invalid-authzid")),
+        (&*format!("other@{DOMAIN}"), Some("invalid-authzid")),
+        (&*format!("{}@else.example", account()), Some("invalid-authzid")),
+    ] {
+        let mut client = certified(Some("w1"));
+        client.open();
+        let response = match authzid {
+            "" => "=".to_owned(),
+            authzid => base64(authzid.as_bytes()),
+        };
+        let element = format!(
+            "<auth xmlns='{}' mechanism='EXTERNAL'>{response}</auth>",
+            names::SASL
+        );
+        let commands = client.say(&element);
+        if let Some(condition) = condition {
+            assert!(client.heard().contains(&format!("<{condition}/>")), "{authzid}");
+            assert!(commands.is_empty());
+            continue;
+        }
+        let [Command::Authenticate(claim)] = commands[..] else {
+            panic!("{commands:?}");
+        };
+        assert_eq!(claim.account, account());
+        assert!(matches!(
+            claim.proof,
+            Proof::Certificate {
+                resource: Some("w1"),
+                expires_unix_ms: 9
+            }
+        ));
+        client.decided(Ok(Proven::Account {
+            server_signature: &[],
+        }));
+        let success = format!("<success xmlns='{}'></success>", names::SASL);
+        assert_eq!(client.heard(), success);
+    }
+}
+
+#[test]
+fn rfc6120_6_4_2_external_may_be_asked_for_its_response() {
+    let mut client = certified(None);
+    client.open();
+    assert!(
+        client
+            .say(&format!("<auth xmlns='{}' mechanism='EXTERNAL'/>", names::SASL))
+            .is_empty()
+    );
+    assert!(client.heard().starts_with("<challenge "));
+    let commands = client.say(&format!("<response xmlns='{}'/>", names::SASL));
+    assert!(matches!(commands[..], [Command::Authenticate(_)]), "{commands:?}");
+    // A denial leaves the certificate for another attempt.
+    client.decided(Err(LoginFailure::Denied));
+    assert!(client.heard().contains("<not-authorized/>"));
+    let commands = client.say(&format!(
+        "<auth xmlns='{}' mechanism='EXTERNAL'>=</auth>",
+        names::SASL
+    ));
+    assert!(matches!(commands[..], [Command::Authenticate(_)]), "{commands:?}");
 }

@@ -119,7 +119,7 @@ fn rfc6120_5_4_2_a_connection_in_clear_turns_to_tls_and_begins_anew() {
         heard(&mut peer),
         "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
     );
-    peer.session.secured();
+    peer.session.secured(None);
     say(&mut peer, HEADER);
     let features = heard(&mut peer);
     assert!(
@@ -132,7 +132,7 @@ fn rfc6120_5_4_2_a_connection_in_clear_turns_to_tls_and_begins_anew() {
 #[test]
 fn starttls_is_for_connections_in_clear_where_there_is_a_certificate() {
     let mut sealed = peer(Passwords::Taken, true);
-    sealed.session.secured();
+    sealed.session.secured(None);
     for mut peer in [sealed, peer(Passwords::Taken, false)] {
         say(&mut peer, HEADER);
         heard(&mut peer);

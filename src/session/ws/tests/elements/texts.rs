@@ -1,7 +1,7 @@
 //! A carried session that shows what it was shown.
 
 use super::super::*;
-use crate::route::Bind;
+use crate::route::{Bind, Certified, Proof};
 
 /// Answers as if there were more in the message than it takes.
 pub(super) const LEAVES_SOME: u8 = b'S';
@@ -33,6 +33,10 @@ impl Carried for Texts {
             once: false,
             shown: 0,
         }
+    }
+
+    fn certify(_: &mut Opened, _: Box<Certified>) {
+        panic!("nobody shows a certificate")
     }
 
     fn kind(&self) -> MessageKind {
@@ -71,7 +75,7 @@ impl crate::session::Session for Texts {
                 Some(Command::Login(Login {
                     account,
                     resource,
-                    password: body,
+                    proof: Proof::Password(body),
                 }))
             }
             PUBLISH => Some(publish(body)),
