@@ -12,13 +12,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Fault;
+use super::bridge::{Bridge, BridgeConfig, BridgeMetrics, EnquiryPort};
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, Wake};
 use super::http::{Http, Sources};
 use super::restore::{self, Found};
 use super::settings::{machine, mqtt_settings, root_wildcard, router_limits, token_keys, xmpp_settings};
 use super::shard::{Entrance, Face, Parts, Shard, Updates};
 use super::storage::{self, Storage, StorageConfig, StorageHandle, StoragePort};
-use super::{system, tls};
+use super::{bridge, system, tls};
 use crate::config::{Config, Durability, Listen};
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::RouterConfig;
@@ -44,6 +45,9 @@ pub struct Addresses {
     pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
+    /// The QE bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<SocketAddr>,
 }
 
 /// A running daemon.
@@ -52,6 +56,7 @@ pub struct Daemon {
     control: ControlHandle,
     storage: Option<StorageHandle>,
     http: Http,
+    bridge: Option<Bridge>,
     entrances: Vec<Entrance>,
     certificates: Option<tls::Watch>,
     handle: Handle,
@@ -99,6 +104,7 @@ impl Daemon {
         let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
         let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
         let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
+        let bridged = config.listen.bridge.is_some().then(|| bridged(count, &bells));
         let mut blank = Blank {
             entrances: entrances.clone().into(),
             starttls: acceptors.as_ref().map(|acceptors| acceptors.xmpp.clone()),
@@ -109,6 +115,7 @@ impl Daemon {
             storage: None,
             found: Arc::new(Found::new(count)),
             updates: Arc::clone(&updates),
+            enquiries: bridged.as_ref().map(|(enquiries, _)| Arc::clone(enquiries)),
             seed: random()?,
             stream_seed: random()?,
             placement_seed: u64::from_le_bytes(random()?),
@@ -129,7 +136,14 @@ impl Daemon {
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
         system.started(stats.clone());
         let port = control.port();
-        let text = move || metrics_text(&metrics, &stats, &port, storage_port.as_deref());
+        let counted = bridged.as_ref().map(|(_, counted)| Arc::clone(counted));
+        let text = move || {
+            let mut text = metrics_text(&metrics, &stats, &port, storage_port.as_deref());
+            if let Some(counted) = &counted {
+                bridge::render(&mut text, counted);
+            }
+            text
+        };
         let sources = Sources {
             metrics: Box::new(text),
             ready: Arc::clone(&ready),
@@ -145,11 +159,13 @@ impl Daemon {
             acceptors,
         };
         let http = Http::start(config.listen.http, sources)?;
+        let bridge = start_bridge(config, bridged)?;
         Ok(Self {
             plane,
             control,
             storage,
             http,
+            bridge,
             entrances,
             certificates: certificates.transpose()?,
             handle,
@@ -173,6 +189,7 @@ impl Daemon {
             xmpp: at(Face::Xmpp, false),
             xmpps: at(Face::Xmpp, true),
             http: self.http.address,
+            bridge: self.bridge.as_ref().map(|bridge| bridge.address),
         }
     }
 
@@ -184,6 +201,7 @@ impl Daemon {
     /// Waits until all shards have ended: after [`Handle::stop`], or by a fault.
     pub fn join(self) -> Result<(), Fault> {
         let ended = self.plane.join().map_err(|e| Fault::new(e.to_string()));
+        drop(self.bridge);
         if let Some(storage) = self.storage {
             storage.stop();
         }
@@ -213,6 +231,7 @@ struct Blank {
     storage: Option<Arc<StoragePort>>,
     found: Arc<Found>,
     updates: Arc<Updates>,
+    enquiries: Option<Arc<EnquiryPort>>,
     system: Arc<system::Sources>,
     seed: [u8; 32],
     stream_seed: [u8; 32],
@@ -286,6 +305,7 @@ impl Blank {
             storage: self.storage.clone(),
             found: Arc::clone(&self.found),
             updates: Arc::clone(&self.updates),
+            enquiries: self.enquiries.clone(),
             system: Arc::clone(&self.system),
             system_interval_s: self.config.sys.interval_s,
         }
@@ -343,6 +363,27 @@ fn start_control(
         token_keys: token_keys(config)?,
     })
     .map_err(|e| Fault::new(e.to_string()))
+}
+
+/// What joins the bridge with the shards and with the metrics.
+type Bridged = (Arc<EnquiryPort>, Arc<BridgeMetrics>);
+
+fn bridged(shards: usize, bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Bridged {
+    (Arc::new(EnquiryPort::new(shards, wake(bells))), Arc::default())
+}
+
+fn start_bridge(config: &Config, bridged: Option<Bridged>) -> Result<Option<Bridge>, Fault> {
+    let (Some(address), Some((enquiries, metrics))) = (config.listen.bridge, bridged) else {
+        return Ok(None);
+    };
+    let bridge = Bridge::start(BridgeConfig {
+        address,
+        data_dir: config.data_dir.clone(),
+        domain: config.domains.first().cloned().unwrap_or_default(),
+        enquiries,
+        metrics,
+    });
+    bridge.map(Some)
 }
 
 /// The data plane's settings with all listeners, and what each speaks.
