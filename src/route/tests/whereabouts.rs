@@ -1,14 +1,13 @@
 //! Where blocks are, for whoever asks from outside of the shards.
 
 use crate::route::testing::*;
-use crate::route::*;
 
 /// Addresses that all shards together find for an account, under a resource or under any.
 fn live(net: &mut Net, account: &str, resource: Option<&str>) -> Vec<String> {
     let mut found = Vec::new();
     for shard in 0..net.shards() {
         net.on(shard, |router, _, _| {
-            router.seek_blocks(account, resource, &mut found)
+            router.seek_blocks(account, resource, &mut found);
         });
     }
     let mut live: Vec<String> = found

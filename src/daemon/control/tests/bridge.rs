@@ -235,7 +235,7 @@ fn workers_are_those_a_requester_may_see() {
     let any = seen(&mut records, &service, None, Ownership::Any);
     assert_eq!(any, [open.clone(), all_of_partner, format!("{user}/mine")]);
     let owners = seen(&mut records, &service, None, Ownership::Owner);
-    assert_eq!(owners, [open.clone()]);
+    assert_eq!(owners, std::slice::from_ref(&open));
     // Who was announced as a whole may be there under any name.
     let named = seen(&mut records, &service, Some("open"), Ownership::Any);
     assert_eq!(named, [open, format!("{partner_account}/open")]);
