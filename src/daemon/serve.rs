@@ -101,26 +101,11 @@ impl Daemon {
         let count = machine.shard_count();
         let bells: Arc<OnceLock<Vec<shards::Bell>>> = Arc::default();
         let control = start_control(config, count, &bells)?;
-        let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
-        let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
-        let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
         let bridged = config.listen.bridge.is_some().then(|| bridged(count, &bells));
-        let mut blank = Blank {
-            entrances: entrances.clone().into(),
-            starttls: acceptors.as_ref().map(|acceptors| acceptors.xmpp.clone()),
-            system: Arc::clone(&system),
-            config: Arc::new(config.clone()),
-            metrics: Arc::clone(&metrics),
-            control: control.port(),
-            storage: None,
-            found: Arc::new(Found::new(count)),
-            updates: Arc::clone(&updates),
-            enquiries: bridged.as_ref().map(|(enquiries, _)| Arc::clone(enquiries)),
-            seed: random()?,
-            stream_seed: random()?,
-            placement_seed: u64::from_le_bytes(random()?),
-            shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
-        };
+        let mut blank = Blank::new(config, count, &entrances, acceptors.as_ref(), control.port())?;
+        blank.enquiries = bridged.as_ref().map(|(enquiries, _)| Arc::clone(enquiries));
+        let (metrics, updates) = (Arc::clone(&blank.metrics), Arc::clone(&blank.updates));
+        let system = Arc::clone(&blank.system);
         // The control thread holds the lock of the data directory, for both.
         let storage = blank.open_storage(wake(&bells))?;
         let (storage_port, found) = (blank.storage.clone(), Arc::clone(&blank.found));
@@ -138,11 +123,13 @@ impl Daemon {
         let port = control.port();
         let counted = bridged.as_ref().map(|(_, counted)| Arc::clone(counted));
         let text = move || {
-            let mut text = metrics_text(&metrics, &stats, &port, storage_port.as_deref());
-            if let Some(counted) = &counted {
-                bridge::render(&mut text, counted);
-            }
-            text
+            metrics_text(
+                &metrics,
+                &stats,
+                &port,
+                storage_port.as_deref(),
+                counted.as_deref(),
+            )
         };
         let sources = Sources {
             metrics: Box::new(text),
@@ -240,6 +227,32 @@ struct Blank {
 }
 
 impl Blank {
+    fn new(
+        config: &Config,
+        count: usize,
+        entrances: &[Entrance],
+        acceptors: Option<&tls::Acceptors>,
+        control: Arc<ControlPort>,
+    ) -> Result<Self, Fault> {
+        let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
+        Ok(Self {
+            entrances: entrances.into(),
+            starttls: acceptors.map(|acceptors| acceptors.xmpp.clone()),
+            system: Arc::new(system::Sources::new(Arc::clone(&metrics))),
+            config: Arc::new(config.clone()),
+            metrics,
+            control,
+            storage: None,
+            found: Arc::new(Found::new(count)),
+            updates: Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect()),
+            enquiries: None,
+            seed: random()?,
+            stream_seed: random()?,
+            placement_seed: u64::from_le_bytes(random()?),
+            shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
+        })
+    }
+
     /// Opens what outlives the daemon, if anything is to outlive it.
     fn open_storage(&mut self, wake: Wake) -> Result<Option<Storage>, Fault> {
         if self.config.storage.durability == Durability::Memory {
@@ -450,9 +463,13 @@ fn metrics_text(
     stats: &[Arc<shards::Stats>],
     control: &ControlPort,
     storage: Option<&StoragePort>,
+    bridge: Option<&BridgeMetrics>,
 ) -> String {
     let mut text = exposition::render(metrics);
     super::machine_metrics::render(&mut text, stats, control, storage);
+    if let Some(bridge) = bridge {
+        bridge::render(&mut text, bridge);
+    }
     text
 }
 
