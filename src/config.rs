@@ -484,6 +484,7 @@ impl Config {
         keep(&mut kept, "listen.xmpp", &mut ours.xmpp, &theirs.xmpp);
         keep(&mut kept, "listen.xmpps", &mut ours.xmpps, &theirs.xmpps);
         keep(&mut kept, "listen.http", &mut ours.http, &theirs.http);
+        keep(&mut kept, "listen.bridge", &mut ours.bridge, &theirs.bridge);
         // The data plane's buffers were bounded by it.
         let (ours, theirs) = (&mut self.mqtt, &running.mqtt);
         keep(

@@ -131,6 +131,41 @@ pub const UNFINISHED_BYTES_PER_ACCOUNT_MAX: usize = UNFINISHED_BYTES_MAX / 4;
 /// From accept to a successful login.
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 
+// The QE bridge.
+/// Connections that are served at a time; the others wait in the kernel's queue.
+pub const BRIDGE_CONNECTIONS_MAX: usize = 256;
+/// Request line and header fields.
+pub const BRIDGE_HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// Body of a request.
+pub const BRIDGE_BODY_BYTES_MAX: usize = 16 * 1_024;
+/// From the beginning of a connection, or from the end of the response before, to the end of the header fields.
+pub const BRIDGE_HEAD_MS_MAX: u64 = 10_000;
+/// From the end of the header fields to the end of the body.
+pub const BRIDGE_BODY_MS_MAX: u64 = 10_000;
+/// What the store and the shards have to answer a request.
+pub const BRIDGE_ANSWER_MS_MAX: u64 = 5_000;
+/// What a client has to take a response and to send its next request.
+pub const BRIDGE_CONNECTION_MS_MAX: u64 = 300_000;
+/// Requests of one address (IPv6: one /64) in a second, over a time.
+pub const BRIDGE_REQUESTS_PER_S: u32 = 100;
+/// The same at once.
+pub const BRIDGE_BURST_MAX: u32 = 200;
+/// Addresses whose requests are counted; while all of them are busy, newcomers are refused.
+pub const BRIDGE_ADDRESSES_MAX: usize = 16_384;
+/// Requests that wait for the store.
+pub const BRIDGE_STORE_QUEUE_MAX: usize = 256;
+/// Questions of the bridge that wait for one shard.
+pub const BRIDGE_SHARD_QUEUE_MAX: usize = 64;
+/// Announced workers of an account; beyond, the one announced longest ago is forgotten.
+pub const ANNOUNCED_PER_ACCOUNT_MAX: usize = 256;
+/// Announced workers, the latest first, that are looked for among the live sessions: the requester's own, and as many
+/// of others.
+pub const ANNOUNCED_SOUGHT_MAX: usize = 256;
+/// Live workers that a shard names to the bridge, and that the bridge names to a requester.
+pub const BRIDGE_JIDS_MAX: usize = 1_024;
+/// A worker that is announced again is written down again after this time.
+pub const ANNOUNCED_FRESH_MS: u64 = 3_600_000;
+
 // SASL.
 /// A name in a message of PLAIN or SCRAM, as it is written: an account and a domain (RFC 7622 section 3.2).
 pub const SASL_NAME_BYTES_MAX: usize = ACCOUNT_BYTES_MAX + 1 + 1_023;

@@ -18,6 +18,7 @@ mod harness;
 mod answers;
 mod api;
 mod auth;
+mod bridge;
 mod browser;
 mod builtin;
 mod certificate;

@@ -54,6 +54,7 @@ const KEYS: Keys = &[
             ("xmpp", Kind::Address),
             ("xmpps", Kind::Address),
             ("http", Kind::Address),
+            ("bridge", Kind::Address),
         ]),
     ),
     (

@@ -22,6 +22,8 @@ pub struct Listen {
     pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
+    /// The QE bridge; none: nowhere.
+    pub bridge: Option<SocketAddr>,
 }
 
 impl Listen {
@@ -44,6 +46,7 @@ impl Default for Listen {
             xmpp: None,
             xmpps: None,
             http: SocketAddr::from(([127, 0, 0, 1], 8_090)),
+            bridge: None,
         }
     }
 }

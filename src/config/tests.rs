@@ -141,7 +141,8 @@ fn errors_name_file_key_value_and_what_is_allowed() {
 fn an_unknown_key_is_named_with_those_that_are_known() {
     assert_eq!(
         error("\n[listen]\nmqttt = \"x\"\n"),
-        "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, mqtts, ws, wss, xmpp, xmpps, http"
+        "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, mqtts, ws, wss, xmpp, \
+         xmpps, http, bridge"
     );
     let top = "no such key; allowed at the top are data_dir, domains, shards, listen, tls, mqtt, xmpp, channels, api, \
                sys, storage, drain, tokens";
@@ -227,7 +228,7 @@ fn what_holds_from_start_to_end_is_kept_and_named() {
     let running = Config::default();
     let text = "data_dir = \"other\"\ndomains = [\"other\"]\nshards.count = 3\nshards.spin_us = 9\n\
                 drain.seconds = 1\n[listen]\nmqtt = \"127.0.0.1:1\"\nws = \"127.0.0.1:2\"\n\
-                http = \"127.0.0.1:3\"\n[mqtt]\npacket_bytes_max = 2048\nreceive_maximum = 7\n\
+                http = \"127.0.0.1:3\"\nbridge = \"127.0.0.1:4\"\n[mqtt]\npacket_bytes_max = 2048\nreceive_maximum = 7\n\
                 [[tokens]]\napp = \"etest\"\nalgorithm = \"HS256\"\nkey_file = \"k\"\n";
     let mut reread = Config::parse(text, Path::new("x")).unwrap();
     assert_eq!(
@@ -240,6 +241,7 @@ fn what_holds_from_start_to_end_is_kept_and_named() {
             "listen.mqtt",
             "listen.ws",
             "listen.http",
+            "listen.bridge",
             "mqtt.packet_bytes_max",
             "drain.seconds",
             "tokens"

@@ -121,6 +121,7 @@ fn addresses(config: &Config) -> Vec<Line> {
         ("xmpp", config.listen.xmpp),
         ("xmpps", config.listen.xmpps),
         ("http", Some(config.listen.http)),
+        ("bridge", config.listen.bridge),
     ];
     listen
         .into_iter()

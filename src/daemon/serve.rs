@@ -12,13 +12,14 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Fault;
+use super::bridge::{Bridge, BridgeConfig, BridgeMetrics, EnquiryPort};
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, Wake};
 use super::http::{Http, Sources};
 use super::restore::{self, Found};
 use super::settings::{machine, mqtt_settings, root_wildcard, router_limits, token_keys, xmpp_settings};
 use super::shard::{Entrance, Face, Parts, Shard, Updates};
 use super::storage::{self, Storage, StorageConfig, StorageHandle, StoragePort};
-use super::{system, tls};
+use super::{bridge, system, tls};
 use crate::config::{Config, Durability, Listen};
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::RouterConfig;
@@ -44,6 +45,9 @@ pub struct Addresses {
     pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
     pub http: SocketAddr,
+    /// The QE bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<SocketAddr>,
 }
 
 /// A running daemon.
@@ -52,6 +56,7 @@ pub struct Daemon {
     control: ControlHandle,
     storage: Option<StorageHandle>,
     http: Http,
+    bridge: Option<Bridge>,
     entrances: Vec<Entrance>,
     certificates: Option<tls::Watch>,
     handle: Handle,
@@ -96,24 +101,11 @@ impl Daemon {
         let count = machine.shard_count();
         let bells: Arc<OnceLock<Vec<shards::Bell>>> = Arc::default();
         let control = start_control(config, count, &bells)?;
-        let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
-        let updates: Arc<Updates> = Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect());
-        let system = Arc::new(system::Sources::new(Arc::clone(&metrics)));
-        let mut blank = Blank {
-            entrances: entrances.clone().into(),
-            starttls: acceptors.as_ref().map(|acceptors| acceptors.xmpp.clone()),
-            system: Arc::clone(&system),
-            config: Arc::new(config.clone()),
-            metrics: Arc::clone(&metrics),
-            control: control.port(),
-            storage: None,
-            found: Arc::new(Found::new(count)),
-            updates: Arc::clone(&updates),
-            seed: random()?,
-            stream_seed: random()?,
-            placement_seed: u64::from_le_bytes(random()?),
-            shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
-        };
+        let bridged = config.listen.bridge.is_some().then(|| bridged(count, &bells));
+        let mut blank = Blank::new(config, count, &entrances, acceptors.as_ref(), control.port())?;
+        blank.enquiries = bridged.as_ref().map(|(enquiries, _)| Arc::clone(enquiries));
+        let (metrics, updates) = (Arc::clone(&blank.metrics), Arc::clone(&blank.updates));
+        let system = Arc::clone(&blank.system);
         // The control thread holds the lock of the data directory, for both.
         let storage = blank.open_storage(wake(&bells))?;
         let (storage_port, found) = (blank.storage.clone(), Arc::clone(&blank.found));
@@ -129,7 +121,16 @@ impl Daemon {
         let stats: Vec<Arc<shards::Stats>> = (0..count).map(|shard| plane.stats(shard)).collect();
         system.started(stats.clone());
         let port = control.port();
-        let text = move || metrics_text(&metrics, &stats, &port, storage_port.as_deref());
+        let counted = bridged.as_ref().map(|(_, counted)| Arc::clone(counted));
+        let text = move || {
+            metrics_text(
+                &metrics,
+                &stats,
+                &port,
+                storage_port.as_deref(),
+                counted.as_deref(),
+            )
+        };
         let sources = Sources {
             metrics: Box::new(text),
             ready: Arc::clone(&ready),
@@ -145,11 +146,13 @@ impl Daemon {
             acceptors,
         };
         let http = Http::start(config.listen.http, sources)?;
+        let bridge = start_bridge(config, bridged)?;
         Ok(Self {
             plane,
             control,
             storage,
             http,
+            bridge,
             entrances,
             certificates: certificates.transpose()?,
             handle,
@@ -173,6 +176,7 @@ impl Daemon {
             xmpp: at(Face::Xmpp, false),
             xmpps: at(Face::Xmpp, true),
             http: self.http.address,
+            bridge: self.bridge.as_ref().map(|bridge| bridge.address),
         }
     }
 
@@ -184,6 +188,7 @@ impl Daemon {
     /// Waits until all shards have ended: after [`Handle::stop`], or by a fault.
     pub fn join(self) -> Result<(), Fault> {
         let ended = self.plane.join().map_err(|e| Fault::new(e.to_string()));
+        drop(self.bridge);
         if let Some(storage) = self.storage {
             storage.stop();
         }
@@ -213,6 +218,7 @@ struct Blank {
     storage: Option<Arc<StoragePort>>,
     found: Arc<Found>,
     updates: Arc<Updates>,
+    enquiries: Option<Arc<EnquiryPort>>,
     system: Arc<system::Sources>,
     seed: [u8; 32],
     stream_seed: [u8; 32],
@@ -221,6 +227,32 @@ struct Blank {
 }
 
 impl Blank {
+    fn new(
+        config: &Config,
+        count: usize,
+        entrances: &[Entrance],
+        acceptors: Option<&tls::Acceptors>,
+        control: Arc<ControlPort>,
+    ) -> Result<Self, Fault> {
+        let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
+        Ok(Self {
+            entrances: entrances.into(),
+            starttls: acceptors.map(|acceptors| acceptors.xmpp.clone()),
+            system: Arc::new(system::Sources::new(Arc::clone(&metrics))),
+            config: Arc::new(config.clone()),
+            metrics,
+            control,
+            storage: None,
+            found: Arc::new(Found::new(count)),
+            updates: Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect()),
+            enquiries: None,
+            seed: random()?,
+            stream_seed: random()?,
+            placement_seed: u64::from_le_bytes(random()?),
+            shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
+        })
+    }
+
     /// Opens what outlives the daemon, if anything is to outlive it.
     fn open_storage(&mut self, wake: Wake) -> Result<Option<Storage>, Fault> {
         if self.config.storage.durability == Durability::Memory {
@@ -286,6 +318,7 @@ impl Blank {
             storage: self.storage.clone(),
             found: Arc::clone(&self.found),
             updates: Arc::clone(&self.updates),
+            enquiries: self.enquiries.clone(),
             system: Arc::clone(&self.system),
             system_interval_s: self.config.sys.interval_s,
         }
@@ -343,6 +376,27 @@ fn start_control(
         token_keys: token_keys(config)?,
     })
     .map_err(|e| Fault::new(e.to_string()))
+}
+
+/// What joins the bridge with the shards and with the metrics.
+type Bridged = (Arc<EnquiryPort>, Arc<BridgeMetrics>);
+
+fn bridged(shards: usize, bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Bridged {
+    (Arc::new(EnquiryPort::new(shards, wake(bells))), Arc::default())
+}
+
+fn start_bridge(config: &Config, bridged: Option<Bridged>) -> Result<Option<Bridge>, Fault> {
+    let (Some(address), Some((enquiries, metrics))) = (config.listen.bridge, bridged) else {
+        return Ok(None);
+    };
+    let bridge = Bridge::start(BridgeConfig {
+        address,
+        data_dir: config.data_dir.clone(),
+        domain: config.domains.first().cloned().unwrap_or_default(),
+        enquiries,
+        metrics,
+    });
+    bridge.map(Some)
 }
 
 /// The data plane's settings with all listeners, and what each speaks.
@@ -409,9 +463,13 @@ fn metrics_text(
     stats: &[Arc<shards::Stats>],
     control: &ControlPort,
     storage: Option<&StoragePort>,
+    bridge: Option<&BridgeMetrics>,
 ) -> String {
     let mut text = exposition::render(metrics);
     super::machine_metrics::render(&mut text, stats, control, storage);
+    if let Some(bridge) = bridge {
+        bridge::render(&mut text, bridge);
+    }
     text
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: nothing here decides anything about a message; it translates between [`shards::Plane`] and
 //! [`Hub`].
 
+mod enquiries;
 mod io;
 mod lasting;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use shards::{App, Close, ConnId, Plane, Secured, Shared, TlsAcceptor};
 
+use super::bridge::EnquiryPort;
 use super::control::{ControlMessage, ControlPort};
 use super::restore::Found;
 use super::settings;
@@ -73,6 +75,8 @@ pub struct Parts {
     pub system: Arc<Sources>,
     /// How often `$SYS` is published, in seconds; 0: never.
     pub system_interval_s: u32,
+    /// What the bridge asks, if there is one.
+    pub enquiries: Option<Arc<EnquiryPort>>,
 }
 
 /// Configurations that were reread and that a shard has not taken yet, one place a shard.
@@ -92,6 +96,7 @@ pub struct Shard {
     restored: Restored,
     updates: Arc<Updates>,
     system: Schedule,
+    enquiries: Option<Arc<EnquiryPort>>,
     ticks: bool,
     /// The last flush found no room for all of it.
     has_more: bool,
@@ -115,6 +120,7 @@ impl Shard {
                 starttls: parts.starttls,
             },
             system,
+            enquiries: parts.enquiries,
             updates: parts.updates,
             hub,
             entrances: parts.entrances,
@@ -356,6 +362,7 @@ impl App for Shard {
         self.restore(plane);
         self.hear_from_storage(plane);
         self.take_from_control(plane);
+        self.answer_enquiries(plane.shard());
     }
 
     fn flush(&mut self, plane: &mut Plane<Parcel>) {

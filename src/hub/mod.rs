@@ -44,7 +44,7 @@ use crate::observe::ShardMetrics;
 use crate::observe::system::Value;
 use crate::route::{
     Audience, Change, Completion, Identity, Notice, Parcel, Retained, RootWildcard, Router, RouterConfig,
-    RouterLimits, SessionKey,
+    RouterLimits, SessionId, SessionKey,
 };
 use crate::session::{Ending, Frames, Scratch, Session, Step};
 use crate::store::login::LoginVerdict;
@@ -331,6 +331,16 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     /// Takes back a retained message that was kept over a restart; before there are sessions.
     pub fn restore_retained(&mut self, message: Arc<Retained>) {
         self.router.restore_retained(message);
+    }
+
+    /// See [`Router::seek_blocks`].
+    pub fn seek_blocks(&self, account: &str, resource: Option<&str>, found: &mut Vec<SessionId>) {
+        self.router.seek_blocks(account, resource, found);
+    }
+
+    /// See [`Router::live_address`].
+    pub fn live_address(&self, key: SessionKey) -> Option<&str> {
+        self.router.live_address(key)
     }
 
     /// Whether operators may subscribe to `$SYS`.

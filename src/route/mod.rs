@@ -47,6 +47,7 @@ mod sessions;
 mod shared;
 mod system;
 mod tables;
+mod whereabouts;
 
 #[cfg(test)]
 mod testing;

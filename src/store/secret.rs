@@ -5,7 +5,7 @@
 //! secret is a [`Verifier`], a MAC of it under the same store key: neither the database nor the key file
 //! alone lets anybody log in or guess.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -61,6 +61,7 @@ enum Purpose {
     Verifier = 16,
     Salt = 17,
     Fingerprint = 18,
+    ServiceId = 19,
 }
 
 /// The key from which all secrets are derived. Lives in a file beside the database.
@@ -109,6 +110,16 @@ impl StoreKey {
             *byte = mac;
         }
         salt
+    }
+
+    /// What names a user's service of an app outside: 24 hex digits, the same for ever, whoever asks.
+    pub fn service_id(&self, uid: Uid, app: &str) -> String {
+        let mac = self.mac(Purpose::ServiceId, &[uid.as_bytes(), app.as_bytes()]);
+        let mut text = String::with_capacity(limits::UID_BYTES);
+        for byte in mac.iter().take(limits::UID_BYTES / 2) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 
     /// Tells whether a database was made with this key, without telling the key.

@@ -97,6 +97,9 @@ pub struct ListenArgs {
     /// Metrics and health.
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
+    /// The QE bridge: credentials and workers over HTTP.
+    #[arg(long, value_name = "ADDR")]
+    pub bridge: Option<SocketAddr>,
     /// Makes a certificate for development, kept in the data directory.
     #[arg(long, value_name = "self-signed")]
     pub tls: Option<TlsArg>,

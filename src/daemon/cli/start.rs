@@ -59,6 +59,7 @@ fn configuration(
         (&mut config.listen.wss, listen.wss),
         (&mut config.listen.xmpp, listen.xmpp),
         (&mut config.listen.xmpps, listen.xmpps),
+        (&mut config.listen.bridge, listen.bridge),
     ] {
         *address = given.or(*address);
     }

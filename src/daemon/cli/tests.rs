@@ -44,7 +44,7 @@ fn every_command_of_the_contract_is_understood() {
     for line in [
         "serve",
         "serve --config nexus.toml --data-dir d --domain a.example --domain b.example --shards 2 \
-         --mqtt 127.0.0.1:0 --ws 127.0.0.1:2 --http [::1]:6",
+         --mqtt 127.0.0.1:0 --ws 127.0.0.1:2 --http [::1]:6 --bridge 127.0.0.1:0",
         "demo --once --data-dir d --mqtt 127.0.0.1:0",
         "check --config nexus.toml",
         "app add etest --open",
@@ -91,8 +91,7 @@ fn wrong_usage_ends_with_exit_code_2() {
         "serve --mqtt 1883",
         "serve --mqtts 8883",
         "serve --tls none",
-        // A face that is not there is refused, not left out in silence.
-        "serve --bridge 127.0.0.1:8091",
+        "serve --bridge 8091",
     ] {
         let error = parsed(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}: {error}");

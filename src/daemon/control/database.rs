@@ -12,7 +12,11 @@ use crate::store::StoreKey;
 
 /// Each step takes the schema one version on; `user_version` counts the steps taken. Steps are never edited
 /// once released.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
 
 /// Marks the file as a Nexus store: "NeXu".
 const APPLICATION_ID: i64 = 0x4e65_5875;

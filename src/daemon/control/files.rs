@@ -108,21 +108,23 @@ impl DataDir {
 
     /// Makes the database's file if there is none; SQLite would make it readable for others. Tells whether
     /// there was none.
+    ///
+    /// One that is there is never opened here: closing it again would drop the locks of SQLite's connections to it in
+    /// this process (fcntl, POSIX.1), and the next process to close the database would take its log away from them.
     pub(super) fn make_database(&self) -> Result<(PathBuf, bool), StoreFault> {
         let path = self.database();
-        match OpenOptions::new()
+        if is_there(&path)? {
+            let found = fs::metadata(&path).map_err(StoreFault::file("read the mode of", &path))?;
+            check_private(&path, &found)?;
+            return Ok((path, found.len() == 0));
+        }
+        let made = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path)
-        {
-            Ok(_) => Ok((path, true)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let (_, found) = open_private(&path, true)?;
-                Ok((path, found.len() == 0))
-            }
-            Err(error) => Err(StoreFault::file("make", path)(error)),
-        }
+            .open(&path);
+        made.map_err(StoreFault::file("make", &path))?;
+        Ok((path, true))
     }
 
     /// The store key, made at first use.
@@ -247,13 +249,19 @@ fn open_private(path: &Path, writes: bool) -> Result<(File, Metadata), StoreFaul
     let found = file
         .metadata()
         .map_err(StoreFault::file("read the mode of", path))?;
+    check_private(path, &found)?;
+    Ok((file, found))
+}
+
+/// Refuses a file that others may use.
+fn check_private(path: &Path, found: &Metadata) -> Result<(), StoreFault> {
     if found.permissions().mode() & 0o077 != 0 {
         return Err(StoreFault::Exposed {
             path: path.to_owned(),
             chmod: "600",
         });
     }
-    Ok((file, found))
+    Ok(())
 }
 
 /// Locked before it has its name: nobody gets a turn with a key whose maker has not had one.

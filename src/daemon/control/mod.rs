@@ -1,4 +1,5 @@
-//! The control thread: the only one in the daemon that reads the store.
+//! The control thread, which reads the store for the shards. (The bridge's thread, which writes to it, too, is as far
+//! from it as the command line is: see [`super::bridge`].)
 //!
 //! Shards hand it logins over one bounded queue and get verdicts and changes of rights over a bounded queue
 //! each ([`ControlPort`]). The command line writes to the database from other processes ([`Records`]); what
@@ -42,8 +43,9 @@ pub use metrics::ControlMetrics;
 pub use outbox::Wake;
 pub use port::{ControlMessage, ControlPort};
 pub use records::{
-    AccountRecord, AccountSecret, AppRecord, ChosenSecret, IssuedSecret, RecordError, Records, SecretRecord,
-    ServiceKind, ServiceRecord, Writer,
+    AccountRecord, AccountSecret, Announced, Announcement, AppRecord, ChosenSecret, Credentials, Found,
+    IssuedSecret, LiveService, RecordError, Records, SecretRecord, ServiceKind, ServiceRecord, Wanted,
+    Workers, Writer,
 };
 pub use token::{TokenKeyError, TokenKeys};
 

@@ -1,5 +1,6 @@
 //! The control thread's work with the time injected, and the thread itself where threads are the point.
 
+mod bridge;
 mod certificate;
 mod engine;
 mod recent;

@@ -172,6 +172,7 @@ fn free_addresses(listen: Listen) -> Listen {
         xmpp: Some(free(listen.xmpp.unwrap_or(Listen::XMPP))),
         xmpps: listen.xmpps.map(free),
         http: free(listen.http),
+        bridge: listen.bridge.map(free),
     }
 }
 

@@ -12,3 +12,4 @@ mod retained;
 mod rights;
 mod shared;
 mod system;
+mod whereabouts;

@@ -85,6 +85,7 @@ impl World {
                     Arc::default(),
                 )),
                 passwords: mqtt::Passwords::Taken,
+                certified: None,
             },
             clients: [None; 3],
             conns: 0,
@@ -167,7 +168,7 @@ impl World {
             for conn in securing {
                 if let Some(wire) = self.machine.wires.get_mut(&conn) {
                     assert!(wire.held.is_empty(), "nothing in clear is believed");
-                    self.hub.secured(wire.slot, conn);
+                    self.hub.secured(wire.slot, conn, None);
                 }
             }
             for conn in resumed {

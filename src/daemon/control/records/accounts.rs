@@ -141,7 +141,7 @@ impl Writer<'_> {
         if live { Ok(account) } else { Err(no_account(name)) }
     }
 
-    fn revive_account(&self, app: &str, uid: Uid, role: Role) -> Result<String, RecordError> {
+    pub(super) fn revive_account(&self, app: &str, uid: Uid, role: Role) -> Result<String, RecordError> {
         self.require_app(app)?;
         let account = format!("{app}-{uid}-{role}");
         self.transaction

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod apps;
+mod bridge;
 mod list;
 mod secrets;
 mod services;
@@ -21,6 +22,9 @@ use crate::daemon::clock;
 use crate::store::StoreKey;
 
 pub use accounts::{AccountSecret, ChosenSecret};
+pub use bridge::{Announced, Announcement, Credentials, Found, LiveService, Wanted, Workers};
+#[cfg(test)]
+pub(super) use bridge::{OWNER_LOOK_UP, SHOWN_LOOK_UP};
 pub(super) use list::direct_policy;
 pub use list::{AccountRecord, AppRecord, SecretRecord, ServiceRecord};
 pub use secrets::IssuedSecret;
@@ -95,6 +99,21 @@ impl Records {
         let opened = DataDir::open(data_dir, mode).and_then(|dir| database::open(&dir, Use::Write));
         let (connection, key) = opened.map_err(|fault| access::explained(fault, data_dir))?;
         Ok(Self { connection, key })
+    }
+
+    /// Looks things up, in one snapshot, beside all who write.
+    pub fn read<T>(
+        &mut self,
+        look: impl FnOnce(&Writer<'_>) -> Result<T, RecordError>,
+    ) -> Result<T, RecordError> {
+        let reader = Writer {
+            transaction: self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Deferred)?,
+            key: &self.key,
+            unix_ms: clock::unix_ms(),
+        };
+        look(&reader)
     }
 
     /// Writes all that `change` does, or nothing if it fails. Takes effect in a running daemon within a second.

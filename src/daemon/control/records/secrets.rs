@@ -110,6 +110,14 @@ impl Writer<'_> {
 
     /// The live derived secret of a subject; made, in the next generation, if there is none.
     pub(super) fn issue(&self, subject: &Subject<'_>) -> Result<IssuedSecret, RecordError> {
+        match self.live_secret(subject)? {
+            Some(live) => Ok(live),
+            None => self.make(subject, &Place::of(subject)),
+        }
+    }
+
+    /// The live derived secret of a subject, if there is one.
+    pub(super) fn live_secret(&self, subject: &Subject<'_>) -> Result<Option<IssuedSecret>, RecordError> {
         let place = Place::of(subject);
         let live: Option<(u64, u64, String)> = self
             .transaction
@@ -122,10 +130,10 @@ impl Writer<'_> {
             })
             .optional()?;
         match live {
-            Some((id, generation, origin)) if origin == "derived" => Ok(IssuedSecret {
+            Some((id, generation, origin)) if origin == "derived" => Ok(Some(IssuedSecret {
                 id: CredentialId(id),
                 secret: self.key.secret(subject, generation),
-            }),
+            })),
             Some((id, ..)) => Err(RecordError::refused(
                 format!(
                     "the secret {id} of '{}' was chosen by a person and is not kept",
@@ -133,7 +141,7 @@ impl Writer<'_> {
                 ),
                 format!("ask that person, or end it with 'nexusd secret revoke {id}' first"),
             )),
-            None => self.make(subject, &place),
+            None => Ok(None),
         }
     }
 

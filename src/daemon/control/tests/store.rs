@@ -335,7 +335,7 @@ fn several_processes_make_and_write_one_store_at_once() {
     );
 }
 
-fn plan(records: &Records, sql: &str, bound: &[&dyn rusqlite::ToSql]) -> Vec<String> {
+pub(super) fn plan(records: &Records, sql: &str, bound: &[&dyn rusqlite::ToSql]) -> Vec<String> {
     let mut statement = records
         .connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
@@ -393,7 +393,8 @@ fn a_store_of_the_first_version_is_brought_up_to_date() {
     records
         .connection
         .execute_batch(
-            "DROP INDEX secret_password; DROP INDEX secret_proof; PRAGMA user_version = 1;
+            "DROP INDEX secret_password; DROP INDEX secret_proof; DROP INDEX secret_shown;
+             DROP INDEX account_owner; DROP TABLE announcement; PRAGMA user_version = 1;
              CREATE INDEX secret_login ON secret (subject, resource) WHERE kind = 'account';",
         )
         .unwrap();
