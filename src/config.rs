@@ -4,6 +4,7 @@
 
 mod keys;
 mod listen;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use crate::limits;
 use crate::route::identity::check_app;
 pub use listen::Listen;
+pub use tls::{Certificate, ClientAuth, Tls};
 
 /// The daemon's configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -86,41 +88,6 @@ pub struct Shards {
     pub spin_us: u32,
 }
 
-/// Certificates of the listeners with TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The daemon's certificates; a client that asks for no name of theirs is shown the first.
-    pub certificates: Vec<Certificate>,
-    /// Makes a certificate for development in the data directory, which no client believes unless told so.
-    pub self_signed: bool,
-    /// The authorities whose certificates clients may show (PEM); none: clients show none.
-    pub client_ca_file: Option<PathBuf>,
-    /// See [`ClientAuth`].
-    pub client_auth: ClientAuth,
-}
-
-/// Whether a client has to show a certificate, where there are authorities for them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientAuth {
-    /// It may do without.
-    #[default]
-    Optional,
-    /// The handshake fails without.
-    Required,
-}
-
-/// A certificate with its key, both in PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// The chain, the certificate itself first.
-    pub cert_file: PathBuf,
-    /// Its private key.
-    pub key_file: PathBuf,
-}
-
 impl Channels {
     /// Its numbers by their keys.
     const fn numbers(&self) -> [(&'static str, usize); 7] {
@@ -136,13 +103,6 @@ impl Channels {
             ("subscription_bytes_max", self.subscription_bytes_max),
             ("levels_max", self.levels_max),
         ]
-    }
-}
-
-impl Tls {
-    /// Whether any certificate is named.
-    pub fn is_named(&self) -> bool {
-        self.self_signed || !self.certificates.is_empty()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The only place that joins the core with the machine: shard loop, listeners, control thread, HTTP.
 
+mod blank;
 pub mod bridge;
 pub mod check;
 pub mod cli;

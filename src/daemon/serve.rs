@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crossbeam::queue::ArrayQueue;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Fault;
+use super::blank::Blank;
 use super::bridge::{Bridge, BridgeConfig, BridgeMetrics, EnquiryPort};
 use super::control::{Control, ControlConfig, ControlHandle, ControlPort, Wake};
 use super::http::{Http, Sources};
 use super::restore::{self, Found};
-use super::settings::{machine, mqtt_settings, root_wildcard, router_limits, token_keys, xmpp_settings};
-use super::shard::{Entrance, Face, Parts, Shard, Updates};
-use super::storage::{self, Storage, StorageConfig, StorageHandle, StoragePort};
-use super::{bridge, system, tls};
-use crate::config::{Config, Durability, Listen};
+use super::settings::{machine, token_keys};
+use super::shard::{Entrance, Face, Shard, Updates};
+use super::storage::{Storage, StorageHandle, StoragePort};
+use super::{bridge, tls};
+use crate::config::{Config, Listen};
 use crate::observe::{ShardMetrics, exposition};
 use crate::route::RouterConfig;
 
@@ -207,124 +207,6 @@ impl Daemon {
     }
 }
 
-/// What every shard's parts are made from, on its own thread.
-#[derive(Clone)]
-struct Blank {
-    entrances: Arc<[Entrance]>,
-    starttls: Option<shards::TlsAcceptor>,
-    config: Arc<Config>,
-    metrics: Arc<[Arc<ShardMetrics>]>,
-    control: Arc<ControlPort>,
-    storage: Option<Arc<StoragePort>>,
-    found: Arc<Found>,
-    updates: Arc<Updates>,
-    enquiries: Option<Arc<EnquiryPort>>,
-    system: Arc<system::Sources>,
-    seed: [u8; 32],
-    stream_seed: [u8; 32],
-    placement_seed: u64,
-    shards: u16,
-}
-
-impl Blank {
-    fn new(
-        config: &Config,
-        count: usize,
-        entrances: &[Entrance],
-        acceptors: Option<&tls::Acceptors>,
-        control: Arc<ControlPort>,
-    ) -> Result<Self, Fault> {
-        let metrics: Arc<[Arc<ShardMetrics>]> = (0..count).map(|_| Arc::default()).collect();
-        Ok(Self {
-            entrances: entrances.into(),
-            starttls: acceptors.map(|acceptors| acceptors.xmpp.clone()),
-            system: Arc::new(system::Sources::new(Arc::clone(&metrics))),
-            config: Arc::new(config.clone()),
-            metrics,
-            control,
-            storage: None,
-            found: Arc::new(Found::new(count)),
-            updates: Arc::new((0..count).map(|_| ArrayQueue::new(1)).collect()),
-            enquiries: None,
-            seed: random()?,
-            stream_seed: random()?,
-            placement_seed: u64::from_le_bytes(random()?),
-            shards: u16::try_from(count).map_err(|_| Fault::new(format!("{count} shards are too many")))?,
-        })
-    }
-
-    /// Opens what outlives the daemon, if anything is to outlive it.
-    fn open_storage(&mut self, wake: Wake) -> Result<Option<Storage>, Fault> {
-        if self.config.storage.durability == Durability::Memory {
-            self.found.nothing();
-            return Ok(None);
-        }
-        let storage = Storage::open(StorageConfig {
-            dir: self.config.data_dir.join("sessions"),
-            shards: usize::from(self.shards),
-            wake,
-        })?;
-        for report in storage.reports() {
-            tracing::warn!("{report}");
-        }
-        let dir = &self.config.data_dir;
-        if let Some(short) = storage::free_bytes(dir)
-            .ok()
-            .and_then(|free| storage::shortage(dir, free))
-        {
-            tracing::warn!("{short}");
-        }
-        self.storage = Some(storage.port());
-        Ok(Some(storage))
-    }
-
-    fn parts(&self, shard: usize) -> Parts {
-        let metrics = self.metrics.get(shard).cloned().unwrap_or_default();
-        let number = u16::try_from(shard).unwrap_or(u16::MAX);
-        // Each shard draws its own random numbers; where things live, all must agree on.
-        let mut seed = self.seed;
-        for (byte, mark) in seed.iter_mut().zip(number.to_le_bytes()) {
-            *byte ^= mark;
-        }
-        // What XMPP draws shows its clients nothing of what the router draws.
-        let mut stream_seed = self.stream_seed;
-        for (byte, mark) in stream_seed.iter_mut().zip(number.to_le_bytes()) {
-            *byte ^= mark;
-        }
-        let router = RouterConfig {
-            shard: number,
-            shards: self.shards,
-            seed,
-            placement_seed: self.placement_seed,
-            domain: self
-                .config
-                .domains
-                .first()
-                .map(|domain| domain.as_str().into())
-                .unwrap_or_default(),
-            root_wildcard: root_wildcard(&self.config),
-            limits: router_limits(&self.config, usize::from(self.shards)),
-            durable: self.storage.is_some(),
-            metrics: Arc::clone(&metrics),
-        };
-        Parts {
-            router,
-            entrances: Arc::clone(&self.entrances),
-            starttls: self.starttls.clone(),
-            mqtt: mqtt_settings(&self.config, usize::from(self.shards), &metrics),
-            xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
-            cleartext_passwords: self.config.mqtt.cleartext_passwords,
-            control: Arc::clone(&self.control),
-            storage: self.storage.clone(),
-            found: Arc::clone(&self.found),
-            updates: Arc::clone(&self.updates),
-            enquiries: self.enquiries.clone(),
-            system: Arc::clone(&self.system),
-            system_interval_s: self.config.sys.interval_s,
-        }
-    }
-}
-
 /// Makes the bells known, and rings them: what the control thread said before the shards ran waits in their inboxes.
 fn ring_all(plane: &shards::Running, count: usize, bells: &OnceLock<Vec<shards::Bell>>) {
     let all: Vec<shards::Bell> = (0..count).map(|shard| plane.bell(shard)).collect();
@@ -449,13 +331,6 @@ fn wake(bells: &Arc<OnceLock<Vec<shards::Bell>>>) -> Wake {
             bell.ring();
         }
     })
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Fault> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|e| Fault::new(format!("the kernel gives no random numbers: {e}")))?;
-    Ok(bytes)
 }
 
 fn metrics_text(
