@@ -113,6 +113,10 @@ impl World {
                 wire.held.extend_from_slice(piece);
             }
             self.show(conn);
+            // What follows would be TLS.
+            if self.machine.securing.contains(&conn) {
+                break;
+            }
         }
         self.pump();
     }
