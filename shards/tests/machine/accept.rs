@@ -4,6 +4,8 @@ use std::fs::File;
 use std::net::TcpStream;
 use std::process::Command;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::echo::Echo;
 use crate::support::{config, connect, exchange, start, stop, until};
 
@@ -31,19 +33,24 @@ fn running_out_of_files_is_counted_retried_by_the_tick_and_survived() {
 #[test]
 #[ignore = "lowers the limit of open files; run by the test above"]
 fn in_a_process_of_its_own() {
-    const FILES: usize = 200;
+    const FILES: u64 = 200;
     // Before the accepts are armed: the kernel notes the limit then.
-    set_file_limit(FILES as u64);
+    set_file_limit(FILES);
     let running = start(config(1), |_| Echo::default());
     let mut early = connect(&running);
     assert_eq!(exchange(&mut early, b"early"), b"early");
-    let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    // Room for a few clients and for fewer accepted sockets.
-    let ballast: Vec<File> = (open..FILES - 8)
-        .map(|_| File::open("/dev/null").unwrap())
+    // The clients have theirs before nothing is left but two for the shard: it is the accepts that fail.
+    let sockets: Vec<Socket> = (0..8)
+        .map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap())
         .collect();
-    let mut clients: Vec<TcpStream> = std::iter::from_fn(|| TcpStream::connect(running.addresses()[0]).ok())
-        .take(8)
+    let mut ballast: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    ballast.truncate(ballast.len() - 2);
+    let mut clients: Vec<TcpStream> = sockets
+        .into_iter()
+        .map(|socket| {
+            socket.connect(&running.addresses()[0].into()).unwrap();
+            socket.into()
+        })
         .collect();
     let stats = running.stats(0);
     until("an accept failed", || stats.accept_errors.get() > 0);
