@@ -105,6 +105,8 @@ pub const SYSTEM_NEWCOMERS_MAX: usize = 256;
 pub const SYSTEM_INTERVAL_S: u32 = 10;
 
 // Addresses.
+/// Logins under one address that newer ones overtook while the end of its earlier session does not last yet.
+pub const OVERTAKEN_MAX: usize = 64;
 /// Take-overs of one address within [`CONFLICT_WINDOW_MS`]; beyond, a newcomer that is damped is refused.
 pub const CONFLICTS_PER_WINDOW_MAX: u32 = 2;
 /// From the first take-over of an address to the end of its count.

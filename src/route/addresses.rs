@@ -15,6 +15,7 @@ use ahash::RandomState;
 use super::hashes::AddressKey;
 use super::message::{SessionId, SessionKey};
 use super::tables::Segments;
+use crate::limits;
 
 /// The sessions of this shard, as their addresses' home knows them.
 pub(crate) trait Residents {
@@ -103,10 +104,14 @@ impl Addresses {
         }
     }
 
-    /// Has one that waited be told only when somebody gets the address.
-    pub(crate) fn tell_later(&mut self, address: AddressKey, overtaken: SessionId) {
-        if let Some(waiting) = self.waiting.get_mut(&address) {
-            waiting.overtaken.push(overtaken);
+    /// Has one that waited be told only when somebody gets the address. False: [`limits::OVERTAKEN_MAX`] wait so.
+    pub(crate) fn tell_later(&mut self, address: AddressKey, overtaken: SessionId) -> bool {
+        match self.waiting.get_mut(&address) {
+            Some(waiting) if waiting.overtaken.len() < limits::OVERTAKEN_MAX => {
+                waiting.overtaken.push(overtaken);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -165,6 +170,13 @@ impl Addresses {
                 waiting.remove();
             }
             return None;
+        }
+        if let Entry::Occupied(mut waiting) = self.waiting.entry(address) {
+            let Waiting { newest, overtaken } = waiting.get_mut();
+            overtaken.retain(|overtaken| *overtaken != session);
+            if newest.is_none() && overtaken.is_empty() {
+                waiting.remove();
+            }
         }
         if self.holder(residents, address) != Some(session) {
             return None;
@@ -284,7 +296,7 @@ mod tests {
             addresses.ends(address());
             assert_eq!(addresses.release(&Here, address(), kept), None);
             assert_eq!(addresses.claim(&Here, address(), two), Claimed::InsteadOf(one));
-            addresses.tell_later(address(), one);
+            assert!(addresses.tell_later(address(), one));
             assert_eq!(addresses.release(&Here, address(), two), None);
             assert_eq!(addresses.claim(&Here, address(), three), Claimed::Waits);
             assert_eq!(addresses.claim(&Here, address(), three), Claimed::Again);
@@ -297,13 +309,36 @@ mod tests {
     }
 
     #[test]
+    fn those_who_are_overtaken_are_bounded_and_forgotten_when_they_leave() {
+        let mut addresses = addresses();
+        addresses.claim(&Here, address(), session(1, 0));
+        addresses.release(&Here, address(), session(1, 0));
+        addresses.ends(address());
+        let most = u32::try_from(limits::OVERTAKEN_MAX).unwrap();
+        for slot in 1..=most + 1 {
+            addresses.claim(&Here, address(), session(1, slot));
+            if slot > 1 {
+                assert!(addresses.tell_later(address(), session(1, slot - 1)));
+            }
+        }
+        addresses.claim(&Here, address(), session(1, most + 2));
+        assert!(!addresses.tell_later(address(), session(1, most + 1)));
+        assert_eq!(addresses.release(&Here, address(), session(1, 1)), None);
+        assert!(addresses.tell_later(address(), session(1, most + 1)));
+        for slot in 1..=most + 2 {
+            assert_eq!(addresses.release(&Here, address(), session(1, slot)), None);
+        }
+        assert_eq!(addresses.waiting.len(), 0);
+    }
+
+    #[test]
     fn who_was_overtaken_is_told_whether_the_newest_stays_or_not() {
         let mut addresses = addresses();
         let [one, two, three] = [session(0, 1), session(1, 2), session(0, 3)];
         addresses.claim(&Here, address(), one);
         addresses.claim(&Here, address(), two);
         assert_eq!(addresses.claim(&Here, address(), three), Claimed::InsteadOf(two));
-        addresses.tell_later(address(), two);
+        assert!(addresses.tell_later(address(), two));
         assert_eq!(addresses.release(&Here, address(), three), None);
         let waiting = addresses.release(&Here, address(), one).unwrap();
         assert_eq!((waiting.newest, waiting.overtaken), (None, vec![two]));

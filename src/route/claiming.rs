@@ -69,10 +69,10 @@ impl Router {
             }
             Claimed::InsteadOf(other) => {
                 let holder = self.addresses.holder(&locals, address);
-                if holder.is_none_or(|holder| self.is_kept(port, holder)) {
-                    self.addresses.tell_later(address, other);
-                } else {
+                if !holder.is_none_or(|holder| self.is_kept(port, holder)) {
                     self.displace(port, other);
+                } else if !self.addresses.tell_later(address, other) {
+                    self.refuse(port, other, ClaimRefusal::Conflict);
                 }
             }
             Claimed::Waits | Claimed::Again => {}
