@@ -56,6 +56,21 @@ pub enum ScenarioArgs {
         #[command(flatten)]
         common: Common,
     },
+    /// Rooms of XMPP (XEP-0045): everybody in a room hears its speakers, they themselves included.
+    Room {
+        /// Rooms.
+        #[arg(long, default_value_t = 1)]
+        rooms: usize,
+        /// Occupants of each room.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        occupants: u32,
+        /// Those of them who speak.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        speakers: u32,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Connect, log in, disconnect, over and over.
     Connect {
         /// Attempts in flight over all threads.
@@ -70,6 +85,9 @@ pub enum ScenarioArgs {
         /// Connections.
         #[arg(long, default_value_t = 1_000)]
         count: usize,
+        /// Logged in and no more: nothing is subscribed to.
+        #[arg(long)]
+        bare: bool,
         /// Options of every scenario.
         #[command(flatten)]
         common: Common,
@@ -107,6 +125,7 @@ impl ScenarioArgs {
             Self::Pairs { common, .. }
             | Self::Fanout { common, .. }
             | Self::Fanin { common, .. }
+            | Self::Room { common, .. }
             | Self::Connect { common, .. }
             | Self::Idle { common, .. }
             | Self::Api { common, .. } => common,
@@ -137,6 +156,7 @@ impl ScenarioArgs {
             Self::Pairs { .. } => "pairs",
             Self::Fanout { .. } => "fanout",
             Self::Fanin { .. } => "fanin",
+            Self::Room { .. } => "room",
             Self::Connect { .. } => "connect",
             Self::Idle { .. } => "idle",
             Self::Api { .. } => "api",

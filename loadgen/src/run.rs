@@ -46,6 +46,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             groups,
             publishers,
             subscribers,
+            is_room: matches!(scenario, ScenarioArgs::Room { .. }),
         };
         let share = |thread| Flow::new(&settings, shape, thread, threads);
         let connections = groups * (publishers + subscribers);
@@ -66,14 +67,25 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
         ScenarioArgs::Fanin {
             publishers, topics, ..
         } => flow(*topics, *publishers, 1)?,
+        ScenarioArgs::Room {
+            rooms,
+            occupants,
+            speakers,
+            ..
+        } => {
+            let silent = occupants
+                .checked_sub(*speakers)
+                .ok_or("--speakers: more than --occupants")?;
+            flow(*rooms, *speakers as usize, silent as usize)?
+        }
         ScenarioArgs::Connect { concurrency, .. } => {
             let each = concurrency.div_ceil(threads);
             let share = |thread| Storm::new(&settings, each, thread, threads);
             let storms = shares.map(share).collect();
             perform(scenario, &endpoints, each * threads, storms, Storm::into_tally)?
         }
-        ScenarioArgs::Idle { count, .. } => {
-            let share = |thread| Idle::new(&settings, *count, thread, threads);
+        ScenarioArgs::Idle { count, bare, .. } => {
+            let share = |thread| Idle::new(&settings, *count, *bare, thread, threads);
             perform(
                 scenario,
                 &endpoints,

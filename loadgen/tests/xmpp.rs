@@ -52,6 +52,35 @@ fn messages_on_channels_arrive() {
 }
 
 #[test]
+fn everybody_in_a_room_hears_its_speakers() {
+    for (scenario, occupants) in [
+        ("room --rooms 3 --occupants 2", 6),
+        ("room --occupants 6 --speakers 2 --threads 2", 6),
+        ("room --rooms 2 --occupants 1", 2),
+    ] {
+        let report = clean(xmpp::start(Fault::None), &format!("{scenario} --window 4"));
+        assert_eq!(report.connections, occupants, "{scenario}");
+        assert!(report.latency_us.count > 50, "{scenario}: {report:?}");
+    }
+    let report = clean(xmpp::start(Fault::None), "room --occupants 5 --rate 100");
+    assert_eq!(report.latency_us.count, 5 * 40);
+    let report = run(
+        xmpp::start(Fault::Drops(20)),
+        "ok s\n",
+        "room --occupants 3 --rate 200",
+    )
+    .unwrap();
+    assert_eq!((report.faults.lost, report.clean), (3, false));
+    let said = run(
+        xmpp::start(Fault::None),
+        "ok s\n",
+        "room --occupants 1 --speakers 2",
+    )
+    .unwrap_err();
+    assert!(said.contains("--speakers"), "{said}");
+}
+
+#[test]
 fn requests_have_one_outcome_each() {
     for load in ["--window 8", "--rate 500", "--window 3 --threads 2"] {
         let line = format!("api --requesters 3 --workers 2 --worker-protocol xmpp {load}");

@@ -3,6 +3,7 @@
 //! Per row and round every contestant is started afresh on one core, loaded from another, and stopped: A B C A B C.
 //! What counts is the ratio within a round.
 
+mod ejabberd;
 mod rows;
 mod servers;
 mod stats;
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use loadgen::clock::{date_utc, unix_ns};
-use rows::{Contestant, Kind, Listener, Row};
+use rows::{Contestant, Listener, Row};
 use serde_json::{Value, json};
 use servers::{Programs, Server};
 use table::Rounds;
@@ -48,6 +49,9 @@ struct Args {
     /// mosquitto.
     #[arg(long, default_value = "/usr/sbin/mosquitto")]
     mosquitto: PathBuf,
+    /// Erlang's runtime; ejabberd is where its package puts it.
+    #[arg(long, default_value = "/usr/bin/erl")]
+    erl: PathBuf,
     /// nexusd; without it the one beside this program.
     #[arg(long)]
     nexusd: Option<PathBuf>,
@@ -90,6 +94,7 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
     let or_beside = |given: &Option<PathBuf>, name| given.clone().map_or_else(|| beside(name), Ok);
     let programs = Programs {
         mosquitto: args.mosquitto.clone(),
+        erl: args.erl.clone(),
         nexusd: or_beside(&args.nexusd, "nexusd")?,
         floor: or_beside(&args.floor, "examples/echo_floor")?,
     };
@@ -207,7 +212,7 @@ fn run_load(
     ]);
     command.args(["--duration", &args.seconds.to_string(), "--warmup", "1"]);
     command.arg("--json").arg(&json);
-    if let (Some(accounts), Kind::Nexus) = (&server.accounts, contestant.kind) {
+    if let Some(accounts) = &server.accounts {
         command.arg("--accounts").arg(accounts);
     }
     let output = command

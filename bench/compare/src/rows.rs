@@ -1,10 +1,16 @@
 //! What is compared: one row per scenario, each with its contestants.
 
+mod list;
+
+pub(crate) use list::ROWS;
+
 /// A server program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// mosquitto, anonymous.
     Mosquitto,
+    /// ejabberd, which takes any name and password.
+    Ejabberd,
     /// `nexusd serve`, every connection authenticated.
     Nexus,
     /// A bare relay of the same bytes.
@@ -27,7 +33,7 @@ pub(crate) struct Contestant {
 pub(crate) enum Listener {
     /// MQTT over TCP; of a relay, its only one.
     Mqtt,
-    /// WebSocket, which only Nexus has here.
+    /// WebSocket; that of Nexus and ejabberd.
     WebSocket,
 }
 
@@ -64,340 +70,45 @@ pub(crate) struct Row {
     pub(crate) usual: bool,
 }
 
-const MOSQUITTO: Contestant = Contestant {
-    label: "mosquitto",
-    kind: Kind::Mosquitto,
-    extra: &[],
-};
-const NEXUS: Contestant = Contestant {
-    label: "nexus",
-    kind: Kind::Nexus,
-    extra: &[],
-};
-const NEXUS_V5: Contestant = Contestant {
-    label: "nexus-v5-sender",
-    kind: Kind::Nexus,
-    extra: &["--version", "5"],
-};
-const NEXUS_CHANNEL: Contestant = Contestant {
-    label: "nexus-channel-filter",
-    kind: Kind::Nexus,
-    extra: &["--filter", "sender"],
-};
-const FLOOR: Contestant = Contestant {
-    label: "floor",
-    kind: Kind::Floor,
-    extra: &["--raw"],
-};
-
-const PEERS: &[Contestant] = &[MOSQUITTO, NEXUS];
-const PEERS_AND_SENDER: &[Contestant] = &[MOSQUITTO, NEXUS, NEXUS_V5, NEXUS_CHANNEL];
-const ALL: &[Contestant] = &[MOSQUITTO, NEXUS, FLOOR, NEXUS_V5, NEXUS_CHANNEL];
-
-/// Every row. The names are those of the project's targets.
-pub(crate) const ROWS: &[Row] = &[
-    Row {
-        name: "P1",
-        title: "100 pairs, 1 message in flight each, QoS 0",
-        load: &["pairs", "--pairs", "100", "--window", "1"],
-        listener: Listener::Mqtt,
-        contestants: ALL,
-        counts: Counts::Work,
-        before: None,
-        usual: true,
-    },
-    Row {
-        name: "P2",
-        title: "100 pairs, 16 messages in flight each, QoS 0",
-        load: &["pairs", "--pairs", "100", "--window", "16"],
-        listener: Listener::Mqtt,
-        contestants: ALL,
-        counts: Counts::Work,
-        before: None,
-        usual: true,
-    },
-    Row {
-        name: "P3a",
-        title: "fan-out 1 -> 100, 1 publish outstanding",
-        load: &["fanout", "--subscribers", "100", "--window", "1"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P3b",
-        title: "fan-out 1 -> 100, 16 publishes outstanding",
-        load: &["fanout", "--subscribers", "100", "--window", "16"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P3c",
-        title: "fan-out 1 -> 100, 64 publishes outstanding",
-        load: &["fanout", "--subscribers", "100", "--window", "64"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P3d",
-        title: "fan-out 1 -> 1000, 64 publishes outstanding",
-        load: &["fanout", "--subscribers", "1000", "--window", "64"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P4",
-        title: "fan-in 100 -> 1, 20 messages in flight each (2,000 in all)",
-        load: &["fanin", "--publishers", "100", "--window", "20"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P5",
-        title: "100 pairs, 16 messages in flight each, QoS 1",
-        load: &["pairs", "--pairs", "100", "--window", "16", "--qos", "1"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P5q2",
-        title: "100 pairs, 16 messages in flight each, QoS 2",
-        load: &["pairs", "--pairs", "100", "--window", "16", "--qos", "2"],
-        listener: Listener::Mqtt,
-        contestants: PEERS_AND_SENDER,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P7",
-        title: "API round trip, MQTT requester and worker, 1 in flight",
-        load: &[
-            "api",
-            "--requesters",
-            "1",
-            "--workers",
-            "1",
-            "--window",
-            "1",
-            "--app",
-            "bench",
-        ],
-        listener: Listener::Mqtt,
-        contestants: &[NEXUS],
-        counts: Counts::Work,
-        before: None,
-        usual: true,
-    },
-    Row {
-        name: "P6",
-        title: "API round trip, MQTT requester and worker, 64 in flight",
-        load: &["api", "--window", "64"],
-        listener: Listener::Mqtt,
-        contestants: &[NEXUS],
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P6x",
-        title: "API round trip, XMPP requester and MQTT worker, 64 in flight",
-        load: &[
-            "api",
-            "--protocol",
-            "xmpp",
-            "--worker-server",
-            "MQTT",
-            "--window",
-            "64",
-        ],
-        listener: Listener::WebSocket,
-        contestants: &[NEXUS],
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P7x",
-        title: "API round trip, XMPP requester and MQTT worker, 1 in flight",
-        load: &[
-            "api",
-            "--protocol",
-            "xmpp",
-            "--worker-server",
-            "MQTT",
-            "--window",
-            "1",
-        ],
-        listener: Listener::WebSocket,
-        contestants: &[NEXUS],
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P10",
-        title: "connects: 16 at a time, CONNECT to CONNACK, then DISCONNECT",
-        load: &["connect", "--concurrency", "16"],
-        listener: Listener::Mqtt,
-        contestants: PEERS,
-        counts: Counts::Work,
-        before: None,
-        usual: true,
-    },
-    Row {
-        name: "P11",
-        title: "idle connections with one subscription each",
-        load: &["idle", "--count", "COUNT", "--opening", "128"],
-        listener: Listener::Mqtt,
-        contestants: PEERS,
-        counts: Counts::Memory,
-        before: None,
-        usual: true,
-    },
-    Row {
-        name: "P11x",
-        title: "idle XMPP sessions over WebSocket with one native subscription each",
-        load: &[
-            "idle",
-            "--protocol",
-            "xmpp",
-            "--count",
-            "COUNT",
-            "--opening",
-            "128",
-        ],
-        listener: Listener::WebSocket,
-        contestants: &[NEXUS],
-        counts: Counts::Memory,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P11w",
-        title: "idle MQTT connections over WebSocket with one subscription each",
-        load: &["idle", "--ws", "--count", "COUNT", "--opening", "128"],
-        listener: Listener::WebSocket,
-        contestants: &[NEXUS],
-        counts: Counts::Memory,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P10f",
-        title: "connect storm: all at once, each with a wildcard filter of its own of one shape",
-        load: &["idle", "--count", "COUNT", "--opening", "128", "--filter", "wild"],
-        listener: Listener::Mqtt,
-        contestants: PEERS,
-        counts: Counts::Readiness,
-        before: None,
-        usual: false,
-    },
-    Row {
-        name: "P10r",
-        title: "reconnect storm after a restart: every session is there, with its subscription",
-        load: RETURNING,
-        listener: Listener::Mqtt,
-        contestants: PEERS,
-        counts: Counts::Readiness,
-        before: Some(LEAVING),
-        usual: false,
-    },
-    Row {
-        name: "P10rw",
-        title: "the same over WebSocket",
-        load: RETURNING_WS,
-        listener: Listener::WebSocket,
-        contestants: &[NEXUS],
-        counts: Counts::Readiness,
-        before: Some(LEAVING_WS),
-        usual: false,
-    },
-    Row {
-        name: "P4f",
-        title: "telemetry: a fleet to one subscriber, 2,000 a second in all",
-        load: &[
-            "fanin",
-            "--publishers",
-            "COUNT",
-            "--opening",
-            "128",
-            "--rate",
-            "2000",
-        ],
-        listener: Listener::Mqtt,
-        contestants: PEERS,
-        counts: Counts::Work,
-        before: None,
-        usual: false,
-    },
-];
-
-const LEAVING: &[&str] = &[
-    "idle",
-    "--count",
-    "COUNT",
-    "--opening",
-    "128",
-    "--run",
-    "7",
-    "--kept",
-    "--qos",
-    "1",
-];
-const RETURNING: &[&str] = &[
-    "idle",
-    "--count",
-    "COUNT",
-    "--opening",
-    "128",
-    "--run",
-    "7",
-    "--returning",
-];
-const LEAVING_WS: &[&str] = &[
-    "idle",
-    "--ws",
-    "--count",
-    "COUNT",
-    "--opening",
-    "128",
-    "--run",
-    "7",
-    "--kept",
-    "--qos",
-    "1",
-];
-const RETURNING_WS: &[&str] = &[
-    "idle",
-    "--ws",
-    "--count",
-    "COUNT",
-    "--opening",
-    "128",
-    "--run",
-    "7",
-    "--returning",
-];
-
 impl Row {
+    const fn new(
+        name: &'static str,
+        title: &'static str,
+        load: &'static [&'static str],
+        contestants: &'static [Contestant],
+    ) -> Self {
+        Self {
+            name,
+            title,
+            load,
+            listener: Listener::Mqtt,
+            contestants,
+            counts: Counts::Work,
+            before: None,
+            usual: false,
+        }
+    }
+
+    const fn over_web_socket(mut self) -> Self {
+        self.listener = Listener::WebSocket;
+        self
+    }
+
+    const fn counting(mut self, counts: Counts) -> Self {
+        self.counts = counts;
+        self
+    }
+
+    const fn after(mut self, load: &'static [&'static str]) -> Self {
+        self.before = Some(load);
+        self
+    }
+
+    const fn usual(mut self) -> Self {
+        self.usual = true;
+        self
+    }
+
     /// The load generator's arguments, its placeholders filled in.
     pub(crate) fn arguments<'a>(load: &[&'static str], count: &'a str, mqtt: &'a str) -> Vec<&'a str> {
         let word = |word: &&'static str| match *word {

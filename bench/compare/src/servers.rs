@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use loadgen::clock::{SECOND_NS, now_ns, sleep_until};
 use tempfile::TempDir;
 
+use crate::ejabberd;
 use crate::rows::Kind;
 
 /// A server that is not ready within this time has failed.
@@ -16,13 +17,15 @@ const READY_NS_MAX: u64 = 20 * SECOND_NS;
 /// Time to end after SIGTERM.
 const STOP_NS_MAX: u64 = 15 * SECOND_NS;
 /// Accounts that connections use in turn.
-const ACCOUNTS: usize = 16;
+pub(crate) const ACCOUNTS: usize = 16;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
     /// mosquitto.
     pub(crate) mosquitto: PathBuf,
+    /// Erlang's `erl`, which runs ejabberd.
+    pub(crate) erl: PathBuf,
     /// nexusd.
     pub(crate) nexusd: PathBuf,
     /// The bare relay.
@@ -34,6 +37,7 @@ impl Programs {
     pub(crate) fn of(&self, kind: Kind) -> &Path {
         match kind {
             Kind::Mosquitto => &self.mosquitto,
+            Kind::Ejabberd => &self.erl,
             Kind::Nexus => &self.nexusd,
             Kind::Floor => &self.floor,
         }
@@ -44,7 +48,7 @@ impl Programs {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    /// host:port of its MQTT listener, or of the relay.
+    /// host:port of its MQTT listener, or of its only one.
     pub(crate) address: String,
     /// host:port of its WebSocket listener.
     pub(crate) web_socket: Option<String>,
@@ -145,6 +149,7 @@ fn start(
     loadgen::engine::pin(core)?;
     let started = match kind {
         Kind::Mosquitto => mosquitto(program, directory),
+        Kind::Ejabberd => ejabberd::start(program, directory),
         Kind::Nexus => nexus(program, directory),
         Kind::Floor => floor(program, core),
     };
@@ -152,11 +157,11 @@ fn start(
     started
 }
 
-struct Started {
-    child: Child,
-    address: String,
-    web_socket: Option<String>,
-    accounts: Option<PathBuf>,
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    pub(crate) web_socket: Option<String>,
+    pub(crate) accounts: Option<PathBuf>,
 }
 
 impl Started {
@@ -171,7 +176,7 @@ impl Started {
     }
 }
 
-fn spawn(command: &mut Command) -> Result<Child, String> {
+pub(crate) fn spawn(command: &mut Command) -> Result<Child, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     command
         .stdin(Stdio::null())
@@ -180,7 +185,7 @@ fn spawn(command: &mut Command) -> Result<Child, String> {
 }
 
 /// A loopback port that was free a moment ago.
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
 }
@@ -213,7 +218,7 @@ fn floor(program: &Path, core: usize) -> Result<Started, String> {
 
 /// Waits until `port` listens. Looks at the system's table instead of connecting: a relay that pairs connections by
 /// order of arrival would pair the probe.
-fn wait_listening(mut child: Child, port: u16) -> Result<Child, String> {
+pub(crate) fn wait_listening(mut child: Child, port: u16) -> Result<Child, String> {
     let deadline_ns = now_ns() + READY_NS_MAX;
     while now_ns() < deadline_ns {
         if let Ok(Some(status)) = child.try_wait() {

@@ -10,13 +10,15 @@ pub enum Want {
     Channel(String),
     /// Requests of this command.
     Listener(String),
+    /// To be an occupant of this room of XMPP.
+    Room(String),
 }
 
 impl Want {
     /// The Topic Filter that says so.
     fn filter(&self) -> String {
         match self {
-            Self::Channel(filter) => filter.clone(),
+            Self::Channel(name) | Self::Room(name) => name.clone(),
             Self::Listener(cmd) => format!("$nexus/listen/{cmd}/#"),
         }
     }
@@ -187,6 +189,13 @@ impl Caller<'_> {
                 IqKind::Result => Next::new(Vec::new(), Then::Ready),
                 _ => self.wish_refused(iq.condition),
             },
+            (Step::Wanting, Stanza::Presence(presence)) if matches!(self.want, Some(Want::Room(_))) => {
+                match (presence.refused, presence.own) {
+                    (Some(condition), _) => self.wish_refused(condition),
+                    (None, true) => Next::new(Vec::new(), Then::Ready),
+                    (None, false) => return Ok(None),
+                }
+            }
             _ => return Ok(None),
         }))
     }
@@ -200,6 +209,7 @@ impl Caller<'_> {
             (Wire::Mqtt(version), want) => mqtt::subscribe(version, 1, &want.filter(), self.qos)?,
             (_, Want::Channel(channel)) => xmpp::subscribe(channel),
             (_, Want::Listener(cmd)) => xmpp::listen(cmd),
+            (_, Want::Room(room)) => xmpp::join(room, self.name),
         });
         Ok(Next::new(send, Then::Step(Step::Wanting)))
     }

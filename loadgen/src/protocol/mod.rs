@@ -106,6 +106,20 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// The template of a message of `payload` to the occupants of a room.
+    ///
+    /// # Errors
+    /// [`Malformed`] for what the protocol cannot carry, and where it has no rooms.
+    pub fn speak(self, room: &str, payload: &[u8]) -> Result<Template, Malformed> {
+        if self != Self::Xmpp {
+            return Err(Malformed("rooms are of XMPP".into()));
+        }
+        let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
+        Ok(xmpp::groupchat(room, text))
+    }
+}
+
 /// Reason Codes from here on refuse (MQTT 5.0 clause 2.4).
 pub const REFUSED: u8 = 0x80;
 
@@ -196,11 +210,19 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// The condition of a message that came back as an error.
+    pub fn refused_message(&self) -> Option<&'a str> {
+        match self {
+            Self::Stanza(Stanza::Message(message)) => message.refused,
+            _ => None,
+        }
+    }
+
     /// The payload of a message on a channel; `None` if it is none.
     pub fn delivery(&self) -> Option<Cow<'a, [u8]>> {
         match self {
             Self::Publish(publish) => Some(Cow::Borrowed(publish.payload)),
-            Self::Stanza(Stanza::Message(message)) => Some(text_of(message.published?)),
+            Self::Stanza(Stanza::Message(message)) => Some(text_of(message.text?)),
             _ => None,
         }
     }

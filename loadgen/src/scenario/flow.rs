@@ -1,4 +1,5 @@
-//! `pairs`, `fanout` and `fanin`: groups of publishers and subscribers, one topic per group.
+//! `pairs`, `fanout`, `fanin` and `room`: groups of publishers and subscribers, one topic or room per group. In a room of
+//! XMPP everybody hears, the speakers themselves included.
 //!
 //! A group lives on one thread. Closed loop: a publisher keeps `window` messages in flight, a message being in
 //! flight until every subscriber of the group has it. Open loop: publishers send in turn at planned times; one that
@@ -31,14 +32,28 @@ pub struct Shape {
     pub groups: usize,
     /// Publishers of a group.
     pub publishers: usize,
-    /// Subscribers of a group.
+    /// Those of a group who only hear.
     pub subscribers: usize,
+    /// The group is a room.
+    pub is_room: bool,
 }
 
+impl Shape {
+    /// How many hear a message.
+    const fn hearers(self) -> usize {
+        if self.is_room {
+            self.publishers + self.subscribers
+        } else {
+            self.subscribers
+        }
+    }
+}
+
+/// What a connection does: its places among publishers and subscribers.
 #[derive(Clone, Copy, Debug)]
-enum Role {
-    Publisher(usize),
-    Subscriber(usize),
+struct Role {
+    publisher: Option<usize>,
+    subscriber: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -139,30 +154,47 @@ impl Flow {
         group: usize,
         members: &mut Vec<Member>,
     ) -> Result<(), String> {
-        let topic = settings.topic(group);
+        let (topic, want) = if shape.is_room {
+            let room = settings.room(group);
+            (room.clone(), Want::Room(room))
+        } else {
+            let topic = settings.topic(group);
+            let filter = settings.filter_of(&topic);
+            (topic, Want::Channel(filter))
+        };
         let first_publisher = self.publishers.len();
         let per_group = shape.publishers + shape.subscribers;
-        for subscriber in 0..shape.subscribers {
-            self.roles.push(Role::Subscriber(self.subscribers.len()));
-            self.subscribers.push(Subscriber {
-                first_publisher,
-                trackers: vec![Tracker::default(); shape.publishers],
-                checked: false,
+        let subscriber = || Subscriber {
+            first_publisher,
+            trackers: vec![Tracker::default(); shape.publishers],
+            checked: false,
+        };
+        for number in 0..shape.subscribers {
+            self.roles.push(Role {
+                publisher: None,
+                subscriber: Some(self.subscribers.len()),
             });
-            let want = Want::Channel(settings.filter_of(&topic));
-            members.push(settings.member(group * per_group + subscriber, Some(want)));
+            self.subscribers.push(subscriber());
+            members.push(settings.member(group * per_group + number, Some(want.clone())));
         }
-        for publisher in 0..shape.publishers {
-            let template = settings
-                .wire
-                .publish(&topic, self.qos, &self.blank)
-                .map_err(|error| error.0)?;
-            self.roles.push(Role::Publisher(self.publishers.len()));
+        for number in 0..shape.publishers {
+            let template = if shape.is_room {
+                settings.wire.speak(&topic, &self.blank)
+            } else {
+                settings.wire.publish(&topic, self.qos, &self.blank)
+            };
+            self.roles.push(Role {
+                publisher: Some(self.publishers.len()),
+                subscriber: shape.is_room.then_some(self.subscribers.len()),
+            });
+            if shape.is_room {
+                self.subscribers.push(subscriber());
+            }
             self.publishers.push(Publisher {
                 tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
                 conn: None,
-                template,
-                subscribers: shape.subscribers as u64,
+                template: template.map_err(|error| error.0)?,
+                subscribers: shape.hearers() as u64,
                 sent: 0,
                 due: 0,
                 settled: 0,
@@ -170,7 +202,8 @@ impl Flow {
                 quota: u64::MAX,
                 progress_ns: 0,
             });
-            members.push(settings.member(group * per_group + shape.subscribers + publisher, None));
+            let want = shape.is_room.then(|| want.clone());
+            members.push(settings.member(group * per_group + shape.subscribers + number, want));
         }
         Ok(())
     }
@@ -417,23 +450,22 @@ impl Scenario for Flow {
         if let Some(answer) = packet.answer() {
             io.send(id, &answer);
         }
-        match self.roles.get(index(tag)).copied() {
-            Some(Role::Publisher(who)) => {
-                if let Some(code) = packet.acknowledged() {
-                    self.acknowledged(io, who, code);
-                }
-            }
-            Some(Role::Subscriber(who)) => {
-                if let Some(payload) = packet.delivery() {
-                    self.delivered(io, who, &packet, &payload, frame);
-                }
-            }
-            None => {}
+        let Some(role) = self.roles.get(index(tag)).copied() else {
+            return;
+        };
+        if let (Some(who), Some(code)) = (role.publisher, packet.acknowledged()) {
+            self.acknowledged(io, who, code);
+        }
+        if let (Some(who), Some(payload)) = (role.subscriber, packet.delivery()) {
+            self.delivered(io, who, &packet, &payload, frame);
+        }
+        if let Some(condition) = packet.refused_message() {
+            self.tally.fail(format!("a message was refused: {condition}"));
         }
     }
 
     fn writable(&mut self, io: &mut Io, _id: ConnId, tag: u32) {
-        if let Some(Role::Publisher(who)) = self.roles.get(index(tag)).copied() {
+        if let Some(who) = self.roles.get(index(tag)).and_then(|role| role.publisher) {
             self.pump(io, who);
         }
     }

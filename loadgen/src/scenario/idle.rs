@@ -1,4 +1,4 @@
-//! `idle`: connections that are logged in, hold one subscription each, and wait.
+//! `idle`: connections that are logged in, hold one subscription each or none, and wait.
 
 use super::fleet::Fleet;
 use super::{Settings, Tally};
@@ -14,16 +14,22 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// The share of thread `thread` of `threads` of `count` connections.
+    /// The share of thread `thread` of `threads` of `count` connections, each with a subscription unless they are `bare`.
     ///
     /// # Errors
     /// A sentence, where the histogram cannot be made.
-    pub fn new(settings: &Settings, count: usize, thread: usize, threads: usize) -> Result<Self, String> {
+    pub fn new(
+        settings: &Settings,
+        count: usize,
+        bare: bool,
+        thread: usize,
+        threads: usize,
+    ) -> Result<Self, String> {
         let members = (thread..count)
             .step_by(threads.max(1))
             .map(|number| {
-                let filter = settings.filter_of(&settings.topic(number));
-                settings.member(number, Some(Want::Channel(filter)))
+                let want = || Want::Channel(settings.filter_of(&settings.topic(number)));
+                settings.member(number, (!bare).then(want))
             })
             .collect();
         Ok(Self {

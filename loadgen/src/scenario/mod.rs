@@ -76,6 +76,11 @@ impl Settings {
         topic(self.run, group)
     }
 
+    /// The room of group `group`, its address always of the same length.
+    pub fn room(&self, group: usize) -> String {
+        format!("load-{:08x}-{group:06}@conference.{}", self.run, self.domain)
+    }
+
     /// The filter that subscribes to `topic`.
     pub fn filter_of(&self, topic: &str) -> String {
         format!("{}{topic}{}", self.filter_prefix, self.filter_suffix)

@@ -156,6 +156,8 @@ impl Connection {
             }
             "message/publish" => return self.publish(&element),
             "presence" => {}
+            "presence/x/history" => self.join(&element),
+            "message/body" => return self.speak(&element),
             "close" => return false,
             other => panic!("the load generator sent {other}: {text}"),
         }
@@ -243,6 +245,45 @@ impl Connection {
              <sender xmlns='urn:nexus:1' app='a'/><json xmlns='urn:xmpp:json:0'>{body}</json></api></iq>"
         );
         worker.send(asked).unwrap();
+        true
+    }
+
+    /// The occupants' nicks are what they asked for; nobody is told of anybody else.
+    fn join(&self, presence: &Element) {
+        let occupant = presence.get("to").unwrap();
+        let (room, nick) = occupant.split_once('/').unwrap();
+        if nick.is_empty() {
+            return self.say(format!(
+                "<presence xmlns='jabber:client' type='error' from='{occupant}'><error type='modify'>\
+                 <jid-malformed xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
+            ));
+        }
+        let wanted = (room.to_owned(), self.own.clone());
+        self.state.lock().unwrap().wanted.push(wanted);
+        self.say(format!(
+            "<presence xmlns='jabber:client' from='{occupant}'><x xmlns='http://jabber.org/protocol/muc#user'>\
+             <item affiliation='none' role='participant'/><status code='110'/></x></presence>"
+        ));
+        self.say(format!(
+            "<message xmlns='jabber:client' type='groupchat' from='{room}'><subject/></message>"
+        ));
+    }
+
+    fn speak(&mut self, message: &Element) -> bool {
+        if let Some(stays) = self.faulty() {
+            return stays;
+        }
+        assert_eq!(message.get("type"), Some("groupchat"));
+        let room = message.get("to").unwrap();
+        let text = &message.text;
+        for (name, occupant) in &self.state.lock().unwrap().wanted {
+            if name == room {
+                let said = format!(
+                    "<message xmlns='jabber:client' type='groupchat' from='{room}/n'><body>{text}</body></message>"
+                );
+                let _ = occupant.send(said);
+            }
+        }
         true
     }
 

@@ -8,12 +8,17 @@ mod read;
 mod write;
 
 pub use read::read;
-pub use write::{answer, auth, bind, close, listen, open, ping, pong, presence, publish, request, subscribe};
+pub use write::{
+    answer, auth, bind, close, groupchat, join, listen, open, ping, pong, presence, publish, request,
+    subscribe,
+};
 
 /// The namespace of `<open/>` and `<close/>`.
 const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 /// The namespace of stanzas.
 const CLIENT: &str = "jabber:client";
+/// The namespace of rooms (XEP-0045).
+const MUC: &str = "http://jabber.org/protocol/muc";
 /// The namespace of requests, listeners and channels.
 const NEXUS: &str = "urn:nexus:1";
 /// The namespace of JSON containers (XEP-0335).
@@ -46,11 +51,13 @@ pub enum Stanza<'a> {
     Iq(Iq<'a>),
     /// `<message/>`.
     Message(Message<'a>),
+    /// `<presence/>` of a room.
+    Presence(Presence<'a>),
     /// `<stream:error/>` with its condition.
     StreamError(&'a str),
     /// `<close/>`.
     Close,
-    /// An element that changes nothing here (presence and the like).
+    /// An element that changes nothing here (such as an acknowledgement).
     Other,
 }
 
@@ -86,8 +93,19 @@ pub struct Iq<'a> {
 }
 
 /// A received message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// The channel's text, where it came from one.
-    pub published: Option<&'a str>,
+    /// What was published on a channel, or the body of a message to a room.
+    pub text: Option<&'a str>,
+    /// The condition, where it is an error.
+    pub refused: Option<&'a str>,
+}
+
+/// A received presence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence<'a> {
+    /// The receiver's own (status 110; XEP-0045, 7.2.2).
+    pub own: bool,
+    /// The condition, where it is an error.
+    pub refused: Option<&'a str>,
 }

@@ -4,7 +4,7 @@ use quick_xml::Reader;
 use quick_xml::events::attributes::Attributes;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{CLIENT, FRAMING, Iq, IqKind, Message, Stanza};
+use super::{CLIENT, FRAMING, Iq, IqKind, Message, Presence, Stanza};
 use crate::protocol::Malformed;
 
 /// Reads one message, which is one element.
@@ -58,6 +58,8 @@ struct Found<'a> {
     code: Option<i32>,
     json: Option<&'a str>,
     published: Option<&'a str>,
+    body: Option<&'a str>,
+    own: bool,
     plain: bool,
     bind: bool,
     ping: bool,
@@ -110,7 +112,7 @@ impl<'a> Walk<'a> {
             match event {
                 Event::Start(start) => {
                     let tag = self.tag(&start, from);
-                    if matches!(tag.name, "json" | "publish" | "mechanism") {
+                    if matches!(tag.name, "json" | "publish" | "mechanism" | "body") {
                         let inner = self.position();
                         let end = self
                             .reader
@@ -151,6 +153,7 @@ impl<'a> Found<'a> {
         match tag.name {
             "json" => self.json = Some(text),
             "publish" => self.published = Some(text),
+            "body" => self.body = Some(text),
             "mechanism" => self.plain |= text == "PLAIN",
             _ => {}
         }
@@ -161,6 +164,8 @@ impl<'a> Found<'a> {
             self.first.get_or_insert(tag.name);
             self.bind |= tag.name == "bind";
             self.ping |= tag.name == "ping";
+        } else if tag.name == "status" {
+            self.own |= tag.attribute("code") == Some("110");
         } else if in_error && tag.name == "failure" {
             self.code = tag.attribute("code").and_then(|code| code.parse().ok());
         } else if in_error && tag.name != "text" {
@@ -179,6 +184,9 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
         return Err(Malformed(format!("<{}/> in another namespace", root.name)));
     }
     let first = found.first.unwrap_or("undefined-condition");
+    let refused = || {
+        (root.attribute("type") == Some("error")).then(|| found.condition.unwrap_or("undefined-condition"))
+    };
     Ok(match root.name {
         "open" => Stanza::Open,
         "close" => Stanza::Close,
@@ -204,7 +212,15 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
             code: found.code,
         }),
         "message" => Stanza::Message(Message {
-            published: found.published,
+            text: match root.attribute("type") {
+                Some("groupchat") => found.body,
+                _ => found.published,
+            },
+            refused: refused(),
+        }),
+        "presence" => Stanza::Presence(Presence {
+            own: found.own,
+            refused: refused(),
         }),
         _ => Stanza::Other,
     })
@@ -247,7 +263,10 @@ mod tests {
             of("<stream:error xmlns:stream='s'><conflict xmlns='c'/><text xmlns='c'>x</text></stream:error>"),
             Stanza::StreamError("conflict")
         );
-        assert_eq!(of("<presence xmlns='jabber:client'/>"), Stanza::Other);
+        assert_eq!(
+            of("<presence xmlns='jabber:client'/>"),
+            Stanza::Presence(Presence::default())
+        );
     }
 
     #[test]
@@ -283,10 +302,37 @@ mod tests {
     }
 
     #[test]
-    fn a_message_shows_what_was_published() {
+    fn a_message_shows_what_was_published_or_said() {
         let text = "<message xmlns='jabber:client'><publish xmlns='urn:nexus:1' channel='c'>a&amp;b</publish></message>";
-        let published = Some("a&amp;b");
-        assert_eq!(read(text.as_bytes()), Ok(Stanza::Message(Message { published })));
+        let text_of = |message: &'static str| match read(message.as_bytes()) {
+            Ok(Stanza::Message(message)) => message.text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text_of(text), Some("a&amp;b"));
+        let said =
+            "<message xmlns='jabber:client' type='groupchat'><body>b</body><sender xmlns='n'/></message>";
+        assert_eq!(text_of(said), Some("b"));
+        for other in [
+            "<message xmlns='jabber:client' type='groupchat'><subject/></message>",
+            "<message xmlns='jabber:client' type='chat'><body>b</body></message>",
+        ] {
+            assert_eq!(text_of(other), None);
+        }
+    }
+
+    #[test]
+    fn xep0045_7_2_the_own_presence_ends_a_join_and_an_error_refuses_it() {
+        let read = |text: &'static str| match read(text.as_bytes()) {
+            Ok(Stanza::Presence(presence)) => (presence.own, presence.refused),
+            other => panic!("{other:?}"),
+        };
+        let x = "<presence xmlns='jabber:client'><x xmlns='u'><item role='participant'/></x></presence>";
+        assert_eq!(read(x), (false, None));
+        let own = "<presence xmlns='jabber:client'><x xmlns='u'><item/><status code='100'/><status code='110'/></x></presence>";
+        assert_eq!(read(own), (true, None));
+        let refused = "<presence xmlns='jabber:client' type='error'><x xmlns='m'/><error type='cancel'>\
+            <conflict xmlns='e'/></error></presence>";
+        assert_eq!(read(refused), (false, Some("conflict")));
     }
 
     #[test]

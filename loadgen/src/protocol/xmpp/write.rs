@@ -8,7 +8,7 @@ use quick_xml::Writer;
 use quick_xml::escape::partial_escape;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
-use super::{BIND_ID, CLIENT, FRAMING, JSON, NEXUS, PING_ID, WANT_ID};
+use super::{BIND_ID, CLIENT, FRAMING, JSON, MUC, NEXUS, PING_ID, WANT_ID};
 use crate::protocol::Login;
 use crate::protocol::template::Template;
 
@@ -159,6 +159,38 @@ pub fn publish(channel: &str, payload: &str) -> Template {
     }
 }
 
+/// Joins a room (XEP-0045, 7.2) under `nick`, without its history.
+pub fn join(room: &str, nick: &str) -> Vec<u8> {
+    let mut out = Out::new();
+    let occupant = format!("{room}/{nick}");
+    out.start("presence", &[("xmlns", CLIENT), ("to", &occupant)]);
+    out.start("x", &[("xmlns", MUC)]);
+    out.empty("history", &[("maxstanzas", "0")]);
+    for name in ["x", "presence"] {
+        out.end(name);
+    }
+    out.finish()
+}
+
+/// A message of `payload` to all occupants of a room (XEP-0045, 7.4).
+pub fn groupchat(room: &str, payload: &str) -> Template {
+    let mut out = Out::new();
+    out.start(
+        "message",
+        &[("xmlns", CLIENT), ("type", "groupchat"), ("to", room)],
+    );
+    out.start("body", &[]);
+    let payload = out.text(payload);
+    out.end("body");
+    out.end("message");
+    Template {
+        frame: out.finish(),
+        key: 0..0,
+        packet_id_at: None,
+        payload,
+    }
+}
+
 /// An iq with a JSON container, whose id is the key.
 fn api(kind: &str, id: &str, attributes: &[(&str, &str)], escaped_body: &str) -> Template {
     let mut out = Out::new();
@@ -244,8 +276,15 @@ mod tests {
             (IqKind::Result, "t1", Some("{&quot;}"))
         );
         let publish = publish("a/b", "text");
-        let published = Some("text");
-        assert_eq!(read(publish.frame()), Ok(Stanza::Message(Message { published })));
+        let expected = Message {
+            text: Some("text"),
+            refused: None,
+        };
+        assert_eq!(read(publish.frame()), Ok(Stanza::Message(expected)));
+        let said = groupchat("r@c.d", "text");
+        assert_eq!(read(said.frame()), Ok(Stanza::Message(expected)));
+        assert_eq!(said.payload(), b"text");
+        assert!(matches!(read(&join("r@c.d", "n'1")), Ok(Stanza::Presence(_))));
         assert_eq!(publish.payload(), b"text");
     }
 }
