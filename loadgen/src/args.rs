@@ -11,7 +11,7 @@ use crate::protocol::stamp::{Form, blank_payload};
 use crate::protocol::{Login, Version, Wire, mqtt};
 use crate::scenario::{Load, Settings, topic};
 
-/// Load for MQTT and XMPP servers: open loop (latency from the planned send time) or closed loop.
+/// Load for MQTT, XMPP and NATS servers: open loop (latency from the planned send time) or closed loop.
 #[derive(Debug, Parser)]
 #[command(name = "nexus-loadgen", version, about)]
 pub struct Cli {
@@ -100,9 +100,9 @@ pub enum ScenarioArgs {
         /// Connections that answer.
         #[arg(long, default_value_t = 1)]
         workers: usize,
-        /// What workers speak.
-        #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
-        worker_protocol: Protocol,
+        /// What workers speak; MQTT by default at `--worker-server`, else what the requesters speak.
+        #[arg(long, value_enum)]
+        worker_protocol: Option<Protocol>,
         /// Where workers connect, host:port; needed where they speak another protocol than the requesters.
         #[arg(long)]
         worker_server: Option<String>,
@@ -145,7 +145,12 @@ impl ScenarioArgs {
             ..
         } = self
         {
-            endpoints.extend(common.worker_endpoint(*worker_protocol, worker_server.as_deref())?);
+            let usual = match worker_server {
+                Some(_) => Protocol::Mqtt,
+                None => common.protocol,
+            };
+            let protocol = worker_protocol.unwrap_or(usual);
+            endpoints.extend(common.worker_endpoint(protocol, worker_server.as_deref())?);
         }
         Ok(endpoints)
     }
@@ -171,13 +176,15 @@ pub enum Protocol {
     Mqtt,
     /// XMPP over WebSocket, with SASL PLAIN.
     Xmpp,
+    /// NATS over TCP, anonymous: to compare with.
+    Nats,
 }
 
 impl Protocol {
     /// The usual path of its WebSocket.
     const fn ws_path(self) -> &'static str {
         match self {
-            Self::Mqtt => "/mqtt",
+            Self::Mqtt | Self::Nats => "/mqtt",
             Self::Xmpp => "/ws",
         }
     }
@@ -357,6 +364,7 @@ impl Common {
         match protocol {
             Protocol::Mqtt => Wire::Mqtt(self.version()),
             Protocol::Xmpp => Wire::Xmpp,
+            Protocol::Nats => Wire::Nats,
         }
     }
 
@@ -385,6 +393,13 @@ impl Common {
         }
         if self.raw && (self.threads != 1 || self.ws || self.qos != 0) {
             return Err("--raw needs --threads 1, --qos 0 and no --ws".into());
+        }
+        if self.protocol == Protocol::Nats {
+            let other =
+                self.raw || self.qos != 0 || self.filter != FilterKind::Plain || self.kept || self.returning;
+            if other || self.ws || self.tls || self.accounts.is_some() {
+                return Err("--protocol nats has no options of MQTT, no --ws, --tls or --accounts".into());
+            }
         }
         if self.protocol == Protocol::Xmpp {
             if self.raw || self.qos != 0 || self.filter != FilterKind::Plain || self.kept || self.returning {

@@ -49,6 +49,9 @@ struct Args {
     /// mosquitto.
     #[arg(long, default_value = "/usr/sbin/mosquitto")]
     mosquitto: PathBuf,
+    /// nats-server.
+    #[arg(long, default_value = "/usr/sbin/nats-server")]
+    nats: PathBuf,
     /// Erlang's runtime; ejabberd is where its package puts it.
     #[arg(long, default_value = "/usr/bin/erl")]
     erl: PathBuf,
@@ -95,6 +98,7 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
     let programs = Programs {
         mosquitto: args.mosquitto.clone(),
         erl: args.erl.clone(),
+        nats: args.nats.clone(),
         nexusd: or_beside(&args.nexusd, "nexusd")?,
         floor: or_beside(&args.floor, "examples/echo_floor")?,
     };

@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Mosquitto,
     /// ejabberd, which takes any name and password.
     Ejabberd,
+    /// nats-server, anonymous.
+    Nats,
     /// `nexusd serve`, every connection authenticated.
     Nexus,
     /// A bare relay of the same bytes.
@@ -170,10 +172,15 @@ mod tests {
                     .into_iter()
                     .chain(Row::arguments(load, "5", "127.0.0.1:2"))
                     .chain(contestant.extra.iter().copied());
-                let server = ["--server", "127.0.0.1:1", "--accounts", accounts];
-                let scenario = loadgen::args::Cli::try_parse_from(line.chain(server))
-                    .unwrap()
-                    .scenario;
+                let accounts: &[&str] = match contestant.kind {
+                    Kind::Nexus | Kind::Ejabberd => &["--accounts", accounts],
+                    Kind::Mosquitto | Kind::Nats | Kind::Floor => &[],
+                };
+                let server = ["--server", "127.0.0.1:1"];
+                let scenario =
+                    loadgen::args::Cli::try_parse_from(line.chain(server).chain(accounts.iter().copied()))
+                        .unwrap()
+                        .scenario;
                 let settings = scenario.common().settings(1).unwrap();
                 scenario.endpoints(settings.wire).unwrap();
             }

@@ -26,6 +26,8 @@ pub(crate) struct Programs {
     pub(crate) mosquitto: PathBuf,
     /// Erlang's `erl`, which runs ejabberd.
     pub(crate) erl: PathBuf,
+    /// nats-server.
+    pub(crate) nats: PathBuf,
     /// nexusd.
     pub(crate) nexusd: PathBuf,
     /// The bare relay.
@@ -38,6 +40,7 @@ impl Programs {
         match kind {
             Kind::Mosquitto => &self.mosquitto,
             Kind::Ejabberd => &self.erl,
+            Kind::Nats => &self.nats,
             Kind::Nexus => &self.nexusd,
             Kind::Floor => &self.floor,
         }
@@ -150,6 +153,7 @@ fn start(
     let started = match kind {
         Kind::Mosquitto => mosquitto(program, directory),
         Kind::Ejabberd => ejabberd::start(program, directory),
+        Kind::Nats => nats(program),
         Kind::Nexus => nexus(program, directory),
         Kind::Floor => floor(program, core),
     };
@@ -202,6 +206,15 @@ fn mosquitto(program: &Path, directory: &Path) -> Result<Started, String> {
     fs::write(&config, text).map_err(|error| error.to_string())?;
     let child = spawn(Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()))?;
     let child = wait_listening(child, port)?;
+    Ok(Started::plain(child, format!("127.0.0.1:{port}")))
+}
+
+fn nats(program: &Path) -> Result<Started, String> {
+    let port = free_port()?;
+    let mut command = Command::new(program);
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string()]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = wait_listening(spawn(&mut command)?, port)?;
     Ok(Started::plain(child, format!("127.0.0.1:{port}")))
 }
 

@@ -160,7 +160,7 @@ impl Io {
         }
         let subprotocol = match to.wire {
             Wire::Xmpp => Subprotocol::Xmpp,
-            Wire::Mqtt(_) | Wire::Raw { .. } => Subprotocol::Mqtt,
+            Wire::Mqtt(_) | Wire::Nats | Wire::Raw { .. } => Subprotocol::Mqtt,
         };
         let tls = to.tls.as_ref().map(Tls::connect).transpose()?;
         let ws = to.ws_path.as_ref().map(|_| Box::new(WsState::new(subprotocol)));

@@ -1,14 +1,15 @@
-//! API requests, answers and outcomes, in either protocol.
+//! API requests, answers and outcomes, in every protocol.
 //!
 //! MQTT: a requester publishes to `$nexus/call/<number>/<app>/<cmd>` and gets `$nexus/reply/<number>`; a worker gets
 //! `$nexus/listen/<cmd>/<token>/<app>/<uid>/<role>/<resource>` and publishes to `$nexus/answer/<token>`.
+//! NATS: a request is published to the command, and its reply to a subject that ends in the number.
 //! XMPP: a request is an iq whose id is the number, at the worker one whose id is the token.
 
 use std::borrow::Cow;
 
 use super::template::Template;
 use super::xmpp::IqKind;
-use super::{Malformed, Packet, Stanza, Wire, mqtt, text_of, xmpp};
+use super::{Malformed, Packet, Stanza, Wire, mqtt, nats, text_of, xmpp};
 use crate::bytes_at::from_hex16;
 
 /// A request as a worker got it. `body` is as it lies on the wire: what [`answer`] takes.
@@ -31,12 +32,27 @@ pub struct Outcome<'a> {
     pub failure: Option<String>,
 }
 
+/// What a request is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What the requester is called.
+    pub name: &'a str,
+    /// The app.
+    pub app: &'a str,
+    /// The command.
+    pub cmd: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
 /// The template of a request, whose key is its number in 16 digits.
 ///
 /// # Errors
 /// [`Malformed`] for names that the protocol cannot carry.
-pub fn request(wire: Wire, qos: u8, app: &str, cmd: &str, body: &[u8]) -> Result<Template, Malformed> {
+pub fn request(wire: Wire, qos: u8, request: &Request<'_>) -> Result<Template, Malformed> {
+    let Request { name, app, cmd, body } = *request;
     match wire {
+        Wire::Nats => nats::request(cmd, name, body),
         Wire::Mqtt(version) => {
             let head = "$nexus/call/";
             let topic = format!("{head}{:016x}/{app}/{cmd}", 0);
@@ -59,6 +75,7 @@ pub fn answer(wire: Wire, qos: u8, asked: &Asked<'_>) -> Result<Template, Malfor
             let topic = format!("{head}{token}");
             mqtt::publish(version, &topic, head.len()..topic.len(), qos, asked.body)
         }
+        Wire::Nats => nats::publish(token, asked.body),
         Wire::Xmpp => Ok(xmpp::answer(token, text(asked.body)?)),
         Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
     }
@@ -71,6 +88,10 @@ fn text(bytes: &[u8]) -> Result<&str, Malformed> {
 /// The request in a packet that a worker received.
 pub fn asked<'a>(packet: &Packet<'a>) -> Option<Asked<'a>> {
     match packet {
+        Packet::Publish(publish) if publish.topic.first() != Some(&b'$') => Some(Asked {
+            token: publish.properties,
+            body: publish.payload,
+        }),
         Packet::Publish(publish) => Some(Asked {
             token: publish.topic.split(|byte| *byte == b'/').nth(3)?,
             body: publish.payload,
@@ -87,7 +108,7 @@ pub fn asked<'a>(packet: &Packet<'a>) -> Option<Asked<'a>> {
 pub fn outcome<'a>(packet: &Packet<'a>) -> Option<Outcome<'a>> {
     match packet {
         Packet::Publish(publish) => Some(Outcome {
-            number: publish.topic.strip_prefix(b"$nexus/reply/").and_then(from_hex16),
+            number: reply_number(publish.topic),
             body: Cow::Borrowed(publish.payload),
             failure: failure_code(publish.payload).map(|code| format!("code {code}")),
         }),
@@ -104,6 +125,15 @@ pub fn outcome<'a>(packet: &Packet<'a>) -> Option<Outcome<'a>> {
         }
         _ => None,
     }
+}
+
+/// The number at the end of a reply's topic or subject.
+fn reply_number(topic: &[u8]) -> Option<u64> {
+    let number = topic.strip_prefix(b"$nexus/reply/").or_else(|| {
+        let inbox = topic.strip_prefix(b"_INBOX.")?;
+        inbox.rsplit(|byte| *byte == b'.').next()
+    });
+    number.and_then(from_hex16)
 }
 
 /// The `code` of a failure body. Echoes, which have none, are not parsed: they start with their number.
@@ -124,8 +154,19 @@ mod tests {
 
     #[test]
     fn requests_and_answers_carry_their_keys_in_every_protocol() {
-        for wire in [Wire::Mqtt(Version::V3), Wire::Mqtt(Version::V5), Wire::Xmpp] {
-            let mut request = request(wire, 0, "app", "cmd", b"{}").unwrap();
+        let asks = Request {
+            name: "n",
+            app: "app",
+            cmd: "cmd",
+            body: b"{}",
+        };
+        for wire in [
+            Wire::Mqtt(Version::V3),
+            Wire::Mqtt(Version::V5),
+            Wire::Xmpp,
+            Wire::Nats,
+        ] {
+            let mut request = request(wire, 0, &asks).unwrap();
             request.set_key(b"00000000000000ab");
             let frame = String::from_utf8_lossy(request.frame()).into_owned();
             assert!(frame.contains("00000000000000ab"), "{frame}");
@@ -135,6 +176,10 @@ mod tests {
             };
             let mut answer = answer(wire, 0, &asked).unwrap();
             answer.set_key(b"t1");
+            if wire == Wire::Nats {
+                assert!(answer.frame().starts_with(b"PUB t1 2\r\n"));
+                continue;
+            }
             let (packet, _) = next_packet(wire, answer.frame()).unwrap().unwrap();
             match packet {
                 Packet::Publish(publish) => assert_eq!(publish.topic, b"$nexus/answer/t1"),
@@ -142,6 +187,15 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_request_of_nats_is_answered_where_it_says() {
+        let next = |bytes: &'static [u8]| next_packet(Wire::Nats, bytes).unwrap().unwrap().0;
+        let asked = asked(&next(b"MSG cmd 1 _INBOX.n.00000000000000ab 2\r\n{}\r\n")).unwrap();
+        assert_eq!(asked.token, b"_INBOX.n.00000000000000ab");
+        let outcome = outcome(&next(b"MSG _INBOX.n.00000000000000ab 1 2\r\n{}\r\n")).unwrap();
+        assert_eq!((outcome.number, outcome.failure), (Some(0xab), None));
     }
 
     #[test]

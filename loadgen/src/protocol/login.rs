@@ -1,7 +1,7 @@
 //! From an established connection to a ready one: what is sent and what must come back, in either protocol.
 
 use super::xmpp::{BIND_ID, IqKind, WANT_ID};
-use super::{Login, Malformed, Packet, Stanza, Wire, mqtt, xmpp};
+use super::{Login, Malformed, Packet, Stanza, Wire, mqtt, nats, xmpp};
 
 /// What a connection is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Want {
     Channel(String),
     /// Requests of this command.
     Listener(String),
+    /// Replies to requests, where they have to be asked for: in NATS.
+    Replies,
     /// To be an occupant of this room of XMPP.
     Room(String),
 }
@@ -19,6 +21,7 @@ impl Want {
     fn filter(&self) -> String {
         match self {
             Self::Channel(name) | Self::Room(name) => name.clone(),
+            Self::Replies => "replies".into(),
             Self::Listener(cmd) => format!("$nexus/listen/{cmd}/#"),
         }
     }
@@ -60,7 +63,7 @@ pub struct Caller<'a> {
 /// How far a login is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// MQTT: CONNECT is sent.
+    /// MQTT, NATS: CONNECT is sent.
     Connecting,
     /// XMPP: the stream is opened.
     Opening,
@@ -127,9 +130,24 @@ impl Caller<'_> {
                 let connect = mqtt::connect(version, self.name, self.login, self.keepalive_s, clean)?;
                 Next::step(connect, Step::Connecting)
             }
+            Wire::Nats => self.greet_nats()?,
             Wire::Xmpp if self.login.is_none() => return Err(Malformed("XMPP needs an account".into())),
             Wire::Xmpp => Next::step(xmpp::open(self.domain), Step::Opening),
         })
+    }
+
+    /// All at once: the answer to the ping says that everything before it is done.
+    fn greet_nats(&self) -> Result<Next, Malformed> {
+        let mut lines = nats::connect(self.name);
+        lines.extend(match self.want {
+            Some(Want::Channel(subject)) => nats::subscribe(subject, None)?,
+            Some(Want::Listener(cmd)) => nats::subscribe(cmd, Some(nats::WORKERS))?,
+            Some(Want::Replies) => nats::subscribe(&nats::inbox(self.name), None)?,
+            Some(Want::Room(_)) => return Err(Malformed("NATS has no rooms".into())),
+            None => Vec::new(),
+        });
+        lines.extend_from_slice(nats::PING);
+        Ok(Next::step(lines, Step::Connecting))
     }
 
     /// A packet came at `at`; `None` if it changes nothing.
@@ -158,6 +176,7 @@ impl Caller<'_> {
                     (Continuity::Clean | Continuity::Kept, _) => self.wish(Vec::new())?,
                 }
             },
+            (Step::Connecting, Packet::Pong) => Next::new(Vec::new(), Then::Ready),
             (Step::Connecting, Packet::ConnAck { code, .. }) => {
                 Next::refused(format!("CONNACK 0x{code:02x}"))
             }
@@ -202,13 +221,14 @@ impl Caller<'_> {
 
     /// Behind `send`, asks for what the connection is for.
     fn wish(&self, mut send: Vec<Vec<u8>>) -> Result<Next, Malformed> {
-        let Some(want) = self.want else {
+        let Some(want) = self.want.filter(|want| **want != Want::Replies) else {
             return Ok(Next::new(send, Then::Ready));
         };
         send.push(match (self.wire, want) {
             (Wire::Mqtt(version), want) => mqtt::subscribe(version, 1, &want.filter(), self.qos)?,
             (_, Want::Channel(channel)) => xmpp::subscribe(channel),
             (_, Want::Listener(cmd)) => xmpp::listen(cmd),
+            (_, Want::Replies) => Vec::new(),
             (_, Want::Room(room)) => xmpp::join(room, self.name),
         });
         Ok(Next::new(send, Then::Step(Step::Wanting)))

@@ -1,5 +1,5 @@
-//! Bytes on the wire: MQTT through `mqttbytes`, XMPP through `quick-xml`, WebSocket through `tungstenite`, raw
-//! fixed-size messages.
+//! Bytes on the wire: MQTT through `mqttbytes`, XMPP through `quick-xml`, WebSocket through `tungstenite`, the lines of
+//! NATS, raw fixed-size messages.
 //!
 //! Frames are encoded once per sender and patched in place for each message; what is received is borrowed from the
 //! read buffer. Nothing here owns a socket. Another protocol is another [`Wire`]: a module that reads and writes its
@@ -8,6 +8,7 @@
 pub mod api;
 pub mod login;
 pub mod mqtt;
+pub mod nats;
 pub mod stamp;
 pub mod template;
 pub mod ws;
@@ -44,6 +45,8 @@ pub enum Wire {
     Mqtt(Version),
     /// XMPP elements, each in a text message of WebSocket.
     Xmpp,
+    /// Lines of NATS.
+    Nats,
     /// Messages of exactly `frame_bytes` bytes whose last `payload_bytes` are the payload; for bare relays.
     Raw {
         /// Length of one message.
@@ -58,7 +61,7 @@ impl Wire {
     pub fn mqtt_version(self) -> Option<Version> {
         match self {
             Self::Mqtt(version) => Some(version),
-            Self::Xmpp | Self::Raw { .. } => None,
+            Self::Xmpp | Self::Nats | Self::Raw { .. } => None,
         }
     }
 
@@ -66,7 +69,7 @@ impl Wire {
     pub fn stamp_form(self) -> Form {
         match self {
             Self::Xmpp => Form::Text,
-            Self::Mqtt(_) | Self::Raw { .. } => Form::Binary,
+            Self::Mqtt(_) | Self::Nats | Self::Raw { .. } => Form::Binary,
         }
     }
 
@@ -75,6 +78,7 @@ impl Wire {
         match self {
             Self::Mqtt(_) => mqtt::PINGREQ.to_vec(),
             Self::Xmpp => xmpp::ping(),
+            Self::Nats => nats::PING.to_vec(),
             Self::Raw { .. } => Vec::new(),
         }
     }
@@ -84,7 +88,7 @@ impl Wire {
         match self {
             Self::Mqtt(_) => mqtt::DISCONNECT.to_vec(),
             Self::Xmpp => xmpp::close(),
-            Self::Raw { .. } => Vec::new(),
+            Self::Nats | Self::Raw { .. } => Vec::new(),
         }
     }
 
@@ -98,6 +102,7 @@ impl Wire {
                 let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
                 Ok(xmpp::publish(channel, text))
             }
+            Self::Nats => nats::publish(channel, payload),
             _ => {
                 let version = self.mqtt_version().unwrap_or(Version::V3);
                 mqtt::publish(version, channel, 0..0, qos, payload)
@@ -168,6 +173,12 @@ pub enum Packet<'a> {
     Publish(Publish<'a>),
     /// DISCONNECT of an MQTT 5.0 server, with its Reason Code.
     Disconnect(u8),
+    /// NATS: the server asks whether the client is there.
+    Ping,
+    /// NATS: the server has done what came before.
+    Pong,
+    /// NATS: what went wrong.
+    Fault(&'a str),
     /// An element of XMPP.
     Stanza(Stanza<'a>),
     /// A packet that changes nothing here (PINGRESP and the like).
@@ -179,6 +190,7 @@ impl<'a> Packet<'a> {
     pub fn good_bye(&self) -> Option<String> {
         match self {
             Self::Disconnect(code) => Some(format!("DISCONNECT 0x{code:02x}")),
+            Self::Fault(what) => Some((*what).to_owned()),
             Self::Stanza(Stanza::StreamError(condition)) => Some(format!("stream error {condition}")),
             Self::Stanza(Stanza::Close) => Some("the end of the stream".into()),
             _ => None,
@@ -246,7 +258,7 @@ pub struct Publish<'a> {
     pub packet_id: u16,
     /// The Topic Name as sent.
     pub topic: &'a [u8],
-    /// The properties without their length; empty in MQTT 3.1.1.
+    /// The properties without their length; empty in MQTT 3.1.1. Of NATS the subject for a reply.
     pub properties: &'a [u8],
     /// The Application Message.
     pub payload: &'a [u8],
@@ -263,6 +275,7 @@ pub struct Malformed(pub String);
 pub fn next_packet(wire: Wire, bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, Malformed> {
     match wire {
         Wire::Mqtt(version) => mqtt::next_packet(version, bytes),
+        Wire::Nats => nats::next_packet(bytes),
         // A message is one element.
         Wire::Xmpp if bytes.is_empty() => Ok(None),
         Wire::Xmpp => Ok(Some((Packet::Stanza(xmpp::read(bytes)?), bytes.len()))),

@@ -7,7 +7,7 @@ use super::tracker::{Arrival, Tracker};
 use super::{Load, Settings, Tally};
 use crate::bytes_at::{from_hex16, hex16, patch};
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
-use crate::protocol::api::{self, Asked, Outcome};
+use crate::protocol::api::{self, Asked, Outcome, Request};
 use crate::protocol::login::Want;
 use crate::protocol::mqtt::packet_id_of;
 use crate::protocol::template::Template;
@@ -111,21 +111,28 @@ impl Api {
             });
         }
         let body = blank_body(settings.payload_bytes);
-        let template = api::request(settings.wire, settings.qos, &parties.app, &parties.cmd, &body)
-            .map_err(|error| error.0)?;
+        let replies = (settings.wire == Wire::Nats).then_some(Want::Replies);
         for number in (thread..parties.requesters).step_by(threads.max(1)) {
+            let member = settings.member(parties.workers + number, replies.clone());
+            let request = Request {
+                name: &member.client_id,
+                app: &parties.app,
+                cmd: &parties.cmd,
+                body: &body,
+            };
+            let template = api::request(settings.wire, settings.qos, &request).map_err(|error| error.0)?;
             roles.push(Role::Requester(requesters.len()));
             requesters.push(Requester {
                 tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
                 conn: None,
-                template: template.clone(),
+                template,
                 tracker: Tracker::default(),
                 sent: 0,
                 due: 0,
                 acked: 0,
                 quota: u64::MAX,
             });
-            members.push(settings.member(parties.workers + number, None));
+            members.push(member);
         }
         Ok(Self {
             fleet: Fleet::new(settings.manner(), members),

@@ -3,6 +3,7 @@
 use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, add};
 use crate::protocol::login::{Caller, Continuity, Next, Step, Then, Want};
+use crate::protocol::nats;
 use crate::protocol::xmpp::{self, IqKind};
 use crate::protocol::{Login, Malformed, Packet, Stanza, Wire};
 
@@ -176,6 +177,10 @@ impl Fleet {
             if iq.id == xmpp::PING_ID {
                 return true;
             }
+        }
+        if *packet == Packet::Ping {
+            io.send(id, nats::PONG);
+            return true;
         }
         match self.states.get(index(tag)).copied() {
             Some(State::Ready) => return false,

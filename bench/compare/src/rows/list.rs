@@ -34,6 +34,14 @@ const EJABBERD: Contestant = Contestant {
     extra: &[],
 };
 
+const NATS: Contestant = Contestant {
+    label: "nats",
+    kind: Kind::Nats,
+    extra: &["--protocol", "nats"],
+};
+
+const API_PEERS: &[Contestant] = &[NATS, NEXUS, NEXUS_V5];
+const FAN_PEERS: &[Contestant] = &[MOSQUITTO, NATS, NEXUS, NEXUS_V5, NEXUS_CHANNEL];
 const XMPP_PEERS: &[Contestant] = &[EJABBERD, NEXUS];
 const PEERS: &[Contestant] = &[MOSQUITTO, NEXUS];
 const PEERS_AND_SENDER: &[Contestant] = &[MOSQUITTO, NEXUS, NEXUS_V5, NEXUS_CHANNEL];
@@ -59,31 +67,31 @@ pub(crate) const ROWS: &[Row] = &[
         "P3a",
         "fan-out 1 -> 100, 1 publish outstanding",
         &["fanout", "--subscribers", "100", "--window", "1"],
-        PEERS_AND_SENDER,
+        FAN_PEERS,
     ),
     Row::new(
         "P3b",
         "fan-out 1 -> 100, 16 publishes outstanding",
         &["fanout", "--subscribers", "100", "--window", "16"],
-        PEERS_AND_SENDER,
+        FAN_PEERS,
     ),
     Row::new(
         "P3c",
         "fan-out 1 -> 100, 64 publishes outstanding",
         &["fanout", "--subscribers", "100", "--window", "64"],
-        PEERS_AND_SENDER,
+        FAN_PEERS,
     ),
     Row::new(
         "P3d",
         "fan-out 1 -> 1000, 64 publishes outstanding",
         &["fanout", "--subscribers", "1000", "--window", "64"],
-        PEERS_AND_SENDER,
+        FAN_PEERS,
     ),
     Row::new(
         "P4",
         "fan-in 100 -> 1, 20 messages in flight each (2,000 in all)",
         &["fanin", "--publishers", "100", "--window", "20"],
-        PEERS_AND_SENDER,
+        FAN_PEERS,
     ),
     Row::new(
         "P5",
@@ -111,14 +119,20 @@ pub(crate) const ROWS: &[Row] = &[
             "--app",
             "bench",
         ],
-        &[NEXUS],
+        API_PEERS,
     )
     .usual(),
     Row::new(
         "P6",
         "API round trip, MQTT requester and worker, 64 in flight",
         &["api", "--window", "64"],
-        &[NEXUS],
+        API_PEERS,
+    ),
+    Row::new(
+        "P6c",
+        "API round trip, 64 MQTT requesters and 8 workers, 1 in flight each",
+        &["api", "--requesters", "64", "--workers", "8", "--window", "1"],
+        API_PEERS,
     ),
     Row::new(
         "P6x",
