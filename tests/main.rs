@@ -41,4 +41,5 @@ mod storage;
 mod suites;
 mod system;
 mod tls;
+mod tuning;
 mod xmpp;
