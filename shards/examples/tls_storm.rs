@@ -243,7 +243,9 @@ fn main() -> Result<(), Fault> {
     let stream = TcpStream::connect(to)?;
     stream.set_nodelay(true)?;
     let mut stream = StreamOwned::new(connection(&client)?, stream);
+    let longest = || Duration::from_nanos(running.stats(0).turn_ns_max.get());
     println!("alone: {}", quantiles(&mut round_trips(&mut stream)?));
+    println!("longest turn so far: {:?}", longest());
     let (ends, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| -> Result<(), Fault> {
         let storm = scope.spawn(|| storm(to, &hello, &ends, &sent));
@@ -253,6 +255,7 @@ fn main() -> Result<(), Fault> {
         println!("beside the storm: {}", quantiles(&mut times?));
         Ok(())
     })?;
+    println!("longest turn so far: {:?}", longest());
     println!(
         "the storm: {} hellos a second",
         sent.load(Ordering::Relaxed) / TIME.as_secs()
