@@ -1,5 +1,7 @@
 //! TLS on every listener: certificates chosen by name and read again, sessions that move, what is refused.
 
+mod clients;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

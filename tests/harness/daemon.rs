@@ -154,6 +154,15 @@ impl Daemon {
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("nexusd {arguments:?}: {error}: {out}"))
     }
 
+    /// Bytes of memory that the process has resident.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.lock().unwrap().id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next());
+        kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap() * 1_024
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, name: &str) {
         let child = self.child.lock().unwrap();

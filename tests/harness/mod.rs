@@ -4,6 +4,7 @@
 //! Nothing here sleeps: everything waits for an event, with a deadline that only a failure reaches.
 
 pub(crate) mod api;
+pub(crate) mod bystanders;
 pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod clock;

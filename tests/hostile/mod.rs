@@ -4,6 +4,7 @@ mod floods;
 mod hoards;
 mod packets;
 mod prelogin;
+mod tls;
 mod websocket;
 
 use std::time::Duration;

@@ -1,6 +1,9 @@
 //! Bad input over raw WebSockets: the stream error that RFC 6120 has for it, `<close/>`, the end, a counter that
 //! moves, and a neighbour who notices nothing.
 
+mod documents;
+mod floods;
+mod pace;
 mod stages;
 
 use crate::harness::daemon::DOMAIN;

@@ -15,35 +15,35 @@ use crate::harness::matrix::{PAHO_5, SLIXMPP, XMPPJS};
 use crate::harness::xmpp::{SASL, STREAMS, plain};
 use crate::harness::{Account, Net, Options, Stamp, each_shard_count, http, parallel};
 
-const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
-const PING: &str = "<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>";
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+pub(super) const PING: &str = "<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>";
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-fn header() -> String {
+pub(super) fn header() -> String {
     format!(
         "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' to='{DOMAIN}' version='1.0'>"
     )
 }
 
-fn auth(account: &Account) -> String {
+pub(super) fn auth(account: &Account) -> String {
     let response = plain("", &account.name, &account.secret);
     format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{response}</auth>")
 }
 
-fn bind(resource: &str) -> String {
+pub(super) fn bind(resource: &str) -> String {
     format!(
         "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind></iq>"
     )
 }
 
 /// A connection on which bytes are written by hand.
-struct Raw<S> {
-    stream: S,
-    read: String,
+pub(super) struct Raw<S> {
+    pub(super) stream: S,
+    pub(super) read: String,
 }
 
 impl Raw<TcpStream> {
-    fn connect(address: SocketAddr) -> Self {
+    pub(super) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -54,7 +54,7 @@ impl Raw<TcpStream> {
     }
 
     /// Goes on under TLS.
-    fn secure(self) -> Raw<StreamOwned<ClientConnection, TcpStream>> {
+    pub(super) fn secure(self) -> Raw<StreamOwned<ClientConnection, TcpStream>> {
         assert_eq!(self.read, "", "nothing in clear is left");
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_file(Authority::shared().file()).unwrap();
@@ -75,14 +75,14 @@ impl Raw<TcpStream> {
 }
 
 impl<S: Read + Write> Raw<S> {
-    fn send(&mut self, text: &str) {
+    pub(super) fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
         self.stream.flush().unwrap();
     }
 
     /// What is read up to and with `end`.
     #[track_caller]
-    fn until(&mut self, end: &str) -> String {
+    pub(super) fn until(&mut self, end: &str) -> String {
         loop {
             if let Some(at) = self.read.find(end) {
                 let rest = self.read.split_off(at + end.len());
@@ -96,7 +96,7 @@ impl<S: Read + Write> Raw<S> {
     }
 
     /// What is read up to the end.
-    fn rest(mut self) -> String {
+    pub(super) fn rest(mut self) -> String {
         let mut bytes = Vec::new();
         // A connection that is broken off is over, too.
         let _ended = self.stream.read_to_end(&mut bytes);
@@ -104,13 +104,13 @@ impl<S: Read + Write> Raw<S> {
     }
 
     #[track_caller]
-    fn open(&mut self) -> String {
+    pub(super) fn open(&mut self) -> String {
         self.send(&header());
         self.until("</stream:features>")
     }
 
     #[track_caller]
-    fn log_in(&mut self, account: &Account, resource: &str) {
+    pub(super) fn log_in(&mut self, account: &Account, resource: &str) {
         self.open();
         self.send(&auth(account));
         self.until("</success>");

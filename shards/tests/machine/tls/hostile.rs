@@ -134,3 +134,53 @@ fn a_connection_is_closed_in_good_order_beside_half_a_message_of_the_handshake()
     is_served(&stand);
     stop(stand.running);
 }
+
+#[test]
+fn rfc8446_4_6_3_keys_may_be_renewed_but_not_for_ever_without_a_word() {
+    let stand = Stand::new(|_, _| {});
+    // With words between them, as often as the client likes.
+    let mut client = stand.connect();
+    assert_eq!(exchange(&mut client, b"words"), b"words");
+    for round in 0..100 {
+        client.conn.refresh_traffic_keys().unwrap();
+        assert_eq!(exchange(&mut client, b"words"), b"words", "round {round}");
+    }
+    let received = || stand.count(|stats| &stats.received_bytes);
+    // Requests alone, whose answers nobody reads.
+    let before = received();
+    let mut flood = Vec::new();
+    for _ in 0..1_000 {
+        client.conn.refresh_traffic_keys().unwrap();
+        while client.conn.wants_write() {
+            client.conn.write_tls(&mut flood).unwrap();
+        }
+    }
+    let _cut_off = client.sock.write_all(&flood);
+    let mut rest = Vec::new();
+    // An alert, or a reset where the flood went on.
+    let _ended = client.sock.read_to_end(&mut rest);
+    assert!(rest.len() < 1_000, "{} bytes of answers", rest.len());
+    until("it is counted", || stand.count(|stats| &stats.tls_faults) == 1);
+    assert!(received() > before);
+    is_served(&stand);
+    drop(client);
+    stop(stand.running);
+}
+
+#[test]
+fn records_without_a_byte_in_them_hold_nothing_and_nobody() {
+    let stand = Stand::new(|_, _| {});
+    let mut sealer = Sealer::new(&stand);
+    for _ in 0..50 {
+        let mut flood = Vec::new();
+        for _ in 0..1_000 {
+            flood.extend(sealer.seal(ContentType::ApplicationData, b""));
+        }
+        if sealer.stream.write_all(&flood).is_err() {
+            break;
+        }
+        is_served(&stand);
+    }
+    drop(sealer);
+    stand.end();
+}
