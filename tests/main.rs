@@ -31,6 +31,7 @@ mod flow;
 mod hostile;
 mod life;
 mod login;
+mod qe;
 mod refusals;
 mod retained;
 mod rights;
