@@ -32,6 +32,7 @@ mod hostile;
 mod life;
 mod login;
 mod qe;
+mod readme;
 mod refusals;
 mod retained;
 mod rights;
