@@ -131,3 +131,20 @@ fn more_connections_than_there_may_be_wait_and_clients_of_the_shards_do_not() {
         metric(http, "nexus_bridge_connections") == 0
     });
 }
+
+#[test]
+fn thousands_of_connections_that_come_and_go_leave_nothing_behind() {
+    let net = start(1);
+    let address = bridge(&net);
+    for n in 0..3_000 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        if n % 3 == 0 {
+            // Gone in the middle of a head.
+            stream.write_all(b"POST / HTTP/1.1\r\nHo").unwrap();
+        }
+    }
+    let http = net.daemon().http;
+    eventually("all are closed", || metric(http, "nexus_bridge_connections") == 0);
+    let (status, _) = post(address, FIND, &json!({"app": "a", "secret": "s"}));
+    assert_eq!(status, 200);
+}
