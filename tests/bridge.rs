@@ -1,7 +1,11 @@
 //! The QE bridge: credentials, workers and services over HTTP (PROTOCOL 5 and 6), asked without any client library,
 //! and with what QE's web clients use.
 
+mod announced;
 mod bounds;
+mod documented;
+mod hostile;
+mod token;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -19,23 +23,24 @@ use crate::harness::world::{new_uid, text};
 use crate::harness::xmpp::XmppSocket;
 use crate::harness::{Account, Net, Options, packages, parallel};
 
-const CREDENTIALS: &str = "/api/bridge/worker/service";
-const FIND: &str = "/api/bridge/worker/findfreeresource";
-const BY_SECRET: &str = "/api/service/getbysecret";
-const LIVE: &str = "/api/service/hasaliveservice";
+pub(crate) const CREDENTIALS: &str = "/api/bridge/worker/service";
+pub(crate) const FIND: &str = "/api/bridge/worker/findfreeresource";
+pub(crate) const BY_SECRET: &str = "/api/service/getbysecret";
+pub(crate) const LIVE: &str = "/api/service/hasaliveservice";
 
 /// A daemon with the bridge.
 fn start(shards: usize) -> Net {
     Net::start(&Options::shards(shards).config("[listen]\nbridge = \"127.0.0.1:0\"\n"))
 }
 
-fn bridge(net: &Net) -> SocketAddr {
+/// Where the bridge of a daemon listens.
+pub(crate) fn bridge(net: &Net) -> SocketAddr {
     net.daemon().address("bridge")
 }
 
 /// Status, header fields in lower case, and body of what is answered to these bytes.
 #[track_caller]
-fn exchange(address: SocketAddr, request: &str) -> (u16, String, String) {
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -47,7 +52,7 @@ fn exchange(address: SocketAddr, request: &str) -> (u16, String, String) {
 }
 
 /// A request that asks for the end of the connection.
-fn request(method: &str, path: &str, fields: &str, body: &str) -> String {
+pub(crate) fn request(method: &str, path: &str, fields: &str, body: &str) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: b\r\nConnection: close\r\nContent-Length: {}\r\n{fields}\r\n{body}",
         body.len()
@@ -55,7 +60,7 @@ fn request(method: &str, path: &str, fields: &str, body: &str) -> String {
 }
 
 #[track_caller]
-fn post(address: SocketAddr, path: &str, members: &Value) -> (u16, Value) {
+pub(crate) fn post(address: SocketAddr, path: &str, members: &Value) -> (u16, Value) {
     let (status, head, body) = exchange(address, &request("POST", path, "", &members.to_string()));
     assert!(head.contains("\r\naccess-control-allow-origin: *"), "{head}");
     assert!(head.contains("\r\ncache-control: no-store"), "{head}");
@@ -65,17 +70,19 @@ fn post(address: SocketAddr, path: &str, members: &Value) -> (u16, Value) {
 
 /// The answer to what the endpoints decide, whose status is always 200.
 #[track_caller]
-fn ask(net: &Net, path: &str, members: &Value) -> Value {
+pub(crate) fn ask(net: &Net, path: &str, members: &Value) -> Value {
     let (status, answer) = post(bridge(net), path, members);
     assert_eq!(status, 200, "{path} {members}: {answer}");
     answer
 }
 
-fn explore_secret(net: &Net, app: &str) -> String {
+/// The secret of an app.
+pub(crate) fn explore_secret(net: &Net, app: &str) -> String {
     text(&net.daemon().cli_json(&["secret", "explore", app]), "secret")
 }
 
-fn service_secret(net: &Net, uid: &str, app: &str) -> String {
+/// A service granted, and its secret.
+pub(crate) fn service_secret(net: &Net, uid: &str, app: &str) -> String {
     net.grant(uid, app, None);
     let issued = net
         .daemon()

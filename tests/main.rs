@@ -31,6 +31,8 @@ mod flow;
 mod hostile;
 mod life;
 mod login;
+mod qe;
+mod readme;
 mod refusals;
 mod retained;
 mod rights;

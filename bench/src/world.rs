@@ -96,6 +96,7 @@ pub fn grants() -> Grants {
             expires_unix_ms: None,
         }],
         expires_unix_ms: None,
+        announced: false,
     }
 }
 

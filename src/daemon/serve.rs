@@ -275,6 +275,7 @@ fn start_bridge(config: &Config, bridged: Option<Bridged>) -> Result<Option<Brid
         address,
         data_dir: config.data_dir.clone(),
         domain: config.domains.first().cloned().unwrap_or_default(),
+        token_keys: token_keys(config)?,
         enquiries,
         metrics,
     });

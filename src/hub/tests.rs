@@ -241,6 +241,7 @@ fn grants() -> Grants {
         credential: CredentialId(1),
         services: Vec::new(),
         expires_unix_ms: None,
+        announced: false,
     }
 }
 

@@ -121,7 +121,7 @@ impl Router {
         let Some(worker) = self.sessions.attached(key).and_then(|entry| entry.worker()) else {
             return;
         };
-        if !worker.listeners.is_empty() && !self.draining {
+        if worker.is_one() && !self.draining {
             self.directory.down(self.id(key));
             self.mesh.broadcast(|_| Letter::WorkerDown { worker: key });
         }

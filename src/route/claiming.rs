@@ -153,6 +153,7 @@ impl Router {
         {
             entry.state = State::Attached;
             self.metrics.sessions.increment();
+            self.offer_work(session);
             port.notify(session, Notice::Attached);
         }
     }

@@ -83,6 +83,9 @@ impl Router {
         }
         self.tell_members(key, true);
         self.offer_work(key);
+        if grants.announced {
+            self.announce(key);
+        }
     }
 
     /// Takes a session in that was kept over a restart, without a connection. Its address is at home here; false if

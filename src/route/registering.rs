@@ -202,7 +202,7 @@ impl Router {
             self.subscriptions.footprint.check(bytes)?;
         }
         self.subscriptions.footprint.take(bytes);
-        let is_first = worker.listeners.is_empty();
+        let is_first = !worker.is_one();
         worker.listeners.push(Listener {
             cmd: cmd.into(),
             options: *options,
@@ -242,14 +242,14 @@ impl Router {
     /// Offers a session that is back as the worker it was.
     pub(super) fn offer_work(&mut self, key: SessionKey) {
         let worker = self.sessions.get(key).and_then(|entry| entry.worker());
+        let Some(worker) = worker.filter(|worker| worker.is_one() && !self.draining) else {
+            return;
+        };
         let cmds: Vec<_> = worker
-            .into_iter()
-            .flat_map(|worker| &worker.listeners)
+            .listeners
+            .iter()
             .map(|listener| listener.cmd.clone())
             .collect();
-        if cmds.is_empty() || self.draining {
-            return;
-        }
         self.tell_worker(key);
         for cmd in cmds {
             self.tell_listener(key, &cmd);
@@ -257,8 +257,22 @@ impl Router {
         self.load_changed(key);
     }
 
+    /// A session was announced as a worker; the shards are told as soon as it has its address.
+    pub(super) fn announce(&mut self, key: SessionKey) {
+        let Some(entry) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let is_attached = entry.state == State::Attached;
+        let worker = entry.extra().worker.get_or_insert_with(Worker::default);
+        let was_one = worker.is_one();
+        worker.announced = true;
+        if is_attached && !was_one {
+            self.offer_work(key);
+        }
+    }
+
     /// Requests it was given before may still be answered; with its last listener a block is no worker any
-    /// more.
+    /// more, unless it was announced.
     fn unlisten(&mut self, key: SessionKey, cmd: &str) -> bool {
         let id = self.id(key);
         let Some(worker) = self.sessions.get_mut(key).and_then(|entry| entry.worker_mut()) else {
@@ -272,7 +286,7 @@ impl Router {
         if self.draining {
             return true;
         }
-        if worker.listeners.is_empty() {
+        if !worker.is_one() {
             self.directory.down(id);
             self.mesh.broadcast(|_| Letter::WorkerDown { worker: key });
         } else {

@@ -51,6 +51,8 @@ pub struct Grants {
     pub services: Vec<Service>,
     /// When the session ends, in milliseconds since the Unix epoch; `None` unless a token logged in.
     pub expires_unix_ms: Option<u64>,
+    /// The block was announced as a worker: it is one without any listener.
+    pub announced: bool,
 }
 
 /// A change of rights while blocks are connected.
@@ -79,6 +81,13 @@ pub enum Change {
     AccountRevoked {
         /// `<app>-<uid>-<role>`.
         account: Box<str>,
+    },
+    /// Blocks are announced as workers; those that are connected become such.
+    Announced {
+        /// `<app>-<uid>-<role>`.
+        account: Box<str>,
+        /// None: every block of the account.
+        resource: Option<Box<str>>,
     },
     /// A secret is revoked: the blocks that logged in with it are disconnected.
     CredentialRevoked {

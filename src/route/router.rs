@@ -279,6 +279,9 @@ impl Router {
             return;
         }
         self.entitlement.enter(uid, grants.services);
+        if grants.announced {
+            self.announce(key);
+        }
         let home = self.placement.home(address.hash());
         if home == self.shard {
             self.claim(now, port, address, self.id(key), damped);

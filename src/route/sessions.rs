@@ -88,9 +88,11 @@ pub(crate) struct Answerable {
     pub(crate) until: Instant,
 }
 
-/// A session that answers requests.
+/// A session that answers requests, or was announced as one that does.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    /// It was announced: a worker even without listeners, whom native requests find and cannot ask.
+    pub(crate) announced: bool,
     pub(crate) listeners: Vec<Listener>,
     /// The latest of the requests it was asked.
     pub(crate) asked_head: u32,
@@ -108,6 +110,11 @@ pub(crate) struct Listener {
 }
 
 impl Worker {
+    /// Whether it is offered as a worker. With its last listener a block ceases to be one, unless it was announced.
+    pub(crate) const fn is_one(&self) -> bool {
+        self.announced || !self.listeners.is_empty()
+    }
+
     pub(crate) fn listener(&self, cmd: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| &*listener.cmd == cmd)
     }
@@ -122,6 +129,7 @@ impl Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
+            announced: false,
             listeners: Vec::new(),
             asked_head: NONE,
             in_flight: 0,

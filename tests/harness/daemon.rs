@@ -25,6 +25,7 @@ pub(crate) struct Options {
     shards: usize,
     config: String,
     tls: bool,
+    domains: &'static [&'static str],
 }
 
 impl Options {
@@ -34,7 +35,14 @@ impl Options {
             shards,
             config: String::new(),
             tls: false,
+            domains: &[DOMAIN],
         }
+    }
+
+    /// The same with these virtual domains.
+    pub(crate) fn domains(mut self, domains: &'static [&'static str]) -> Self {
+        self.domains = domains;
+        self
     }
 
     /// The same with listeners for TLS; the configuration has to name certificates.
@@ -212,7 +220,8 @@ pub(crate) fn serve_command(directory: &Path, options: &Options) -> Command {
             "--http",
             "127.0.0.1:0",
         ])
-        .args(["--shards", &options.shards.to_string(), "--domain", DOMAIN])
+        .args(["--shards", &options.shards.to_string()])
+        .args(options.domains.iter().flat_map(|domain| ["--domain", domain]))
         .arg("--data-dir")
         .arg(directory.join("data"))
         .stdin(Stdio::null())

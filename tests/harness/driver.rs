@@ -110,7 +110,8 @@ fn start_slixmpp(is_deployed: bool) -> &'static Driver {
     Driver::start(command)
 }
 
-fn script(name: &str) -> std::path::PathBuf {
+/// A program of the clients.
+pub(crate) fn script(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/clients")
         .join(name)

@@ -337,6 +337,7 @@ impl World {
             credential: CREDENTIAL,
             services,
             expires_unix_ms: None,
+            announced: false,
         }))
     }
 

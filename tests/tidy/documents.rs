@@ -167,3 +167,46 @@ fn every_key_has_a_row_in_the_readme_and_every_row_a_key() {
     }
     assert_none("configuration keys and the table in README.md", &wrong);
 }
+
+/// The tests that a table of sentences names in its last column.
+fn named_tests(page: &str) -> Vec<String> {
+    let text = read(page);
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.ends_with("` |"));
+    let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+    cells
+        .flat_map(|cell| cell.split(", "))
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect()
+}
+
+#[test]
+fn every_sentence_about_qe_s_clients_is_shown_by_a_test_that_exists() {
+    const PAGE: &str = "docs/qe-clients.md";
+    let text = read(PAGE);
+    let mut tests = BTreeSet::new();
+    for path in files("src", &[".rs"]).into_iter().chain(files("tests", &[".rs"])) {
+        let source = read(&path);
+        for (at, _) in source.match_indices("#[test]") {
+            let name = source[at..]
+                .split_once("fn ")
+                .map_or("", |(_, rest)| name_at(rest));
+            tests.insert(name.to_owned());
+        }
+    }
+    let mut wrong = String::new();
+    for name in named_tests(PAGE).iter().filter(|name| !tests.contains(*name)) {
+        let _ = writeln!(wrong, "{name}: no such test");
+    }
+    let is_sentence = |line: &&str| line.starts_with("| ") && !line.starts_with("| what ");
+    for line in text
+        .lines()
+        .filter(is_sentence)
+        .filter(|line| !line.ends_with("` |"))
+    {
+        let _ = writeln!(wrong, "no test: {line}");
+    }
+    assert!(text.lines().filter(is_sentence).count() > 35);
+    assert_none("sentences of docs/qe-clients.md", &wrong);
+}

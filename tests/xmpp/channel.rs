@@ -9,7 +9,7 @@ use crate::harness::xmpp::NEXUS;
 use crate::harness::{Account, Call, Client, Form, Net, Options, Publish, Stamp, each_shard_count, parallel};
 
 /// A channel nobody else uses.
-pub(super) fn new_channel() -> String {
+pub(crate) fn new_channel() -> String {
     static CHANNELS: AtomicU64 = AtomicU64::new(0);
     format!("stanzas{}", CHANNELS.fetch_add(1, Ordering::Relaxed))
 }

@@ -232,7 +232,7 @@ fn a_secret_bound_to_a_resource_binds_that_resource_alone() {
 }
 
 /// A JWT by HS256.
-fn token(secret: &[u8], claims: &serde_json::Value) -> String {
+pub(crate) fn token(secret: &[u8], claims: &serde_json::Value) -> String {
     use hmac::Mac;
     let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let signed = format!(

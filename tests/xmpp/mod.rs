@@ -1,10 +1,10 @@
 //! XMPP over WebSocket and TCP (PROTOCOL 4), with `@xmpp/client` and with hand-made stanzas.
 
-mod channel;
+pub(crate) mod channel;
 mod cross;
 mod documented;
 mod hostile;
-mod login;
+pub(crate) mod login;
 mod message;
 mod rooms;
 mod stream;

@@ -11,7 +11,7 @@ use super::rate::Rates;
 use super::request::{Endpoint, Request};
 use super::{BridgeConfig, BridgeMetrics, Failure};
 use crate::daemon::clock::Clock;
-use crate::daemon::control::{Announcement, Wanted};
+use crate::daemon::control::{Announcement, Given, TokenHolder, Wanted};
 use crate::limits;
 use crate::route::{Account, Ownership, Uid};
 
@@ -75,9 +75,11 @@ impl Answers {
         resource: Option<String>,
         public: bool,
     ) -> Result<Value, Failure> {
+        let token = self.token_of(&secret);
         let found = self.desk.ask(move |store, may_write| {
             let resource = resource.as_deref();
-            store.bridge_credentials(&secret, Announcement { resource, public }, may_write)
+            let announcement = Announcement { resource, public };
+            store.bridge_credentials(given(&secret, token.as_ref()), announcement, may_write)
         });
         let credentials = found.await?;
         let account = Account::parse(&credentials.account).map_err(|_| Failure::NotEntitled)?;
@@ -99,13 +101,14 @@ impl Answers {
         ownership: Ownership,
     ) -> Result<Value, Failure> {
         let wanted_app = app.clone();
+        let token = self.token_of(&secret);
         let found = self.desk.ask(move |store, _| {
             let wanted = Wanted {
                 app: &wanted_app,
                 resource: resource.as_deref(),
                 ownership,
             };
-            store.bridge_workers(&secret, &wanted)
+            store.bridge_workers(given(&secret, token.as_ref()), &wanted)
         });
         let workers = found.await?;
         let live = live(&self.config.enquiries, &workers.announced).await?;
@@ -115,6 +118,12 @@ impl Answers {
         let domain = &self.config.domain;
         let jids = self.rotations.borrow_mut().order(&app, domain, &workers, &live);
         Ok(json!({ "code": 0, "jids": jids }))
+    }
+
+    /// Whom a token stands for; nothing if it is none, or no good.
+    fn token_of(&self, secret: &str) -> Option<TokenHolder> {
+        let now = self.clock.now();
+        self.config.token_keys.holder(secret, now.unix_ms)
     }
 
     async fn live_service(&self, secret: String, uid: Uid) -> Result<Value, Failure> {
@@ -139,5 +148,12 @@ impl Answers {
         } else {
             json!({ "code": failure.code(), "error": failure.text() })
         }
+    }
+}
+
+const fn given<'a>(secret: &'a str, token: Option<&'a TokenHolder>) -> Given<'a> {
+    match token {
+        Some(holder) => Given::Token(secret, holder),
+        None => Given::Secret(secret),
     }
 }

@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::Fault;
+use super::control::TokenKeys;
 use answer::Answers;
 use desk::Desk;
 
@@ -37,6 +38,8 @@ pub struct BridgeConfig {
     pub data_dir: PathBuf,
     /// The domain of the addresses that it gives.
     pub domain: String,
+    /// The keys of the apps whose accounts show tokens.
+    pub token_keys: TokenKeys,
     /// To the shards.
     pub enquiries: Arc<EnquiryPort>,
     /// Where it counts.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::fault::StoreFault;
 use super::records::{LogKind, direct_policy};
 use crate::limits;
-use crate::route::{AppPolicy, Change, CredentialId, ScramHash, Service, Uid};
+use crate::route::{Account, AppPolicy, Change, CredentialId, ScramHash, Service, Uid};
 use crate::store::scram::exchange::{Candidate, Candidates};
 use crate::store::verify::{Key, Keys, Proof};
 use crate::store::{StoreKey, Verifier, scram};
@@ -162,6 +162,27 @@ impl Book {
             .exists([])
     }
 
+    /// Whether any worker is announced.
+    pub(super) fn has_announcements(&self) -> rusqlite::Result<bool> {
+        self.connection
+            .prepare_cached("SELECT 1 FROM announcement")?
+            .exists([])
+    }
+
+    /// Whether this block is announced as a worker, under its resource or with all of its account.
+    pub(super) fn is_announced(&self, account: &Account<'_>, resource: &str) -> rusqlite::Result<bool> {
+        self.connection
+            .prepare_cached(
+                "SELECT 1 FROM announcement WHERE app = ?1 AND uid = ?2 AND role = ?3 AND resource IN ('', ?4)",
+            )?
+            .exists(params![
+                account.app,
+                account.uid.to_string(),
+                account.role.as_str(),
+                resource
+            ])
+    }
+
     /// All services of a user, live or not. `uid`: 24 lower-case hex digits.
     pub(super) fn services(&self, uid: &str) -> rusqlite::Result<Vec<Service>> {
         let mut statement = self
@@ -241,6 +262,13 @@ impl Book {
                 Err(_) => return Ok(Told::Nothing),
             },
             Some(LogKind::WeakSecret) => return Ok(Told::WeakSecret),
+            Some(LogKind::Announced) => {
+                let (account, resource) = subject.split_once('/').unzip();
+                Change::Announced {
+                    account: account.unwrap_or(subject).into(),
+                    resource: resource.map(Box::from),
+                }
+            }
             None => return Ok(Told::Nothing),
         };
         Ok(Told::Change(change))

@@ -53,6 +53,8 @@ pub(super) struct Engine {
     faulty: bool,
     /// Some account has a weak secret.
     pub(super) weak: bool,
+    /// Some worker is announced. Where none is, no login looks for it.
+    pub(super) announcing: bool,
     pub(super) keys: Keys,
     pub(super) candidates: Candidates,
     pub(super) work: Work,
@@ -71,6 +73,7 @@ impl Engine {
         book.begin()?;
         let seq = book.last_change()?;
         let weak = book.has_weak_secrets()?;
+        let announcing = book.has_announcements()?;
         for change in book.policies()? {
             outbox.broadcast(&ControlMessage::Change(Arc::new(change)));
         }
@@ -93,6 +96,7 @@ impl Engine {
             behind: false,
             faulty: false,
             weak,
+            announcing,
             keys: Keys::new(),
             candidates: Candidates::new(),
             work: Work::default(),
@@ -152,10 +156,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets what is not so any more.
+    /// Forgets what is not so any more, and keeps in mind what is looked for from now on.
     fn forget(&mut self, change: &Change) {
         match change {
             Change::App { .. } => {}
+            Change::Announced { .. } => self.announcing = true,
             Change::Services { uid, .. } => self.recent.forget_services(&uid.to_string()),
             Change::AppRemoved { .. } | Change::AccountRevoked { .. } => self.recent.forget_secrets(),
             Change::CredentialRevoked { credential } => {

@@ -415,6 +415,10 @@ impl Engine {
             Ok(services) => services,
             Err(fault) => return self.undecided(request.session, &fault),
         };
+        let announced = match self.is_announced(request) {
+            Ok(announced) => announced,
+            Err(fault) => return self.undecided(request.session, &fault),
+        };
         // A login in two steps is one login.
         if !matches!(request.proof, LoginProof::Proven { .. }) {
             self.port.metrics().accepted.increment();
@@ -424,11 +428,22 @@ impl Engine {
                 credential: accepted.credential,
                 services,
                 expires_unix_ms: accepted.expires_unix_ms,
+                announced,
             },
             bound_resource: accepted.bound_resource,
             server_signature: accepted.server_signature,
         };
         self.answer(request.session, Ok(Verified::Account(Box::new(admitted))));
+    }
+
+    /// Whether the block that logs in is announced as a worker. What is announced later is told as a change.
+    fn is_announced(&self, request: &LoginRequest) -> rusqlite::Result<bool> {
+        if !self.announcing {
+            return Ok(false);
+        }
+        let resource = request.resource.as_deref().unwrap_or_default();
+        Account::parse(&request.account)
+            .map_or(Ok(false), |account| self.book.is_announced(&account, resource))
     }
 
     fn services(&mut self, uid: &str) -> rusqlite::Result<Vec<Service>> {

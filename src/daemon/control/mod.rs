@@ -44,10 +44,10 @@ pub use outbox::Wake;
 pub use port::{ControlMessage, ControlPort};
 pub use records::{
     AccountRecord, AccountSecret, Announced, Announcement, AppRecord, ChosenSecret, Credentials, Found,
-    IssuedSecret, LiveService, RecordError, Records, SecretRecord, ServiceKind, ServiceRecord, Wanted,
+    Given, IssuedSecret, LiveService, RecordError, Records, SecretRecord, ServiceKind, ServiceRecord, Wanted,
     Workers, Writer,
 };
-pub use token::{TokenKeyError, TokenKeys};
+pub use token::{TokenHolder, TokenKeyError, TokenKeys};
 
 /// What the control thread needs to know.
 pub struct ControlConfig {

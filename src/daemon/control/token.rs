@@ -6,12 +6,15 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use crate::config::TokenAlgorithm;
 use crate::limits;
+use crate::route::Account;
 use crate::route::identity::check_app;
-use crate::store::token::Claims;
+use crate::store::token::{Claims, admits, is_token};
 
 /// Why a key for tokens is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,35 @@ impl TokenKeys {
             token.header.crit.is_none().then_some(token.claims)
         })
     }
+}
+
+impl TokenKeys {
+    /// The account of a token that is good now, and the only resource it is good for. Whose it says it is only chooses the
+    /// keys that it is verified with.
+    pub fn holder(&self, token: &str, unix_ms: u64) -> Option<TokenHolder> {
+        if self.is_empty() || !is_token(token.as_bytes()) {
+            return None;
+        }
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+        let said: Claims = serde_json::from_slice(&payload).ok()?;
+        let name = format!("{}-{}-{}", said.app, said.uid, said.role);
+        let claims = self.verify(&name, token.as_bytes())?;
+        let account = Account::parse(&name).ok()?;
+        admits(&claims, &account, None, unix_ms)?;
+        Some(TokenHolder {
+            account: name.into(),
+            resource: claims.resource,
+        })
+    }
+}
+
+/// Whom a token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenHolder {
+    /// `<app>-<uid>-<role>`; whether there is such an account is not said.
+    pub account: Box<str>,
+    /// The only resource it is good for.
+    pub resource: Option<Box<str>>,
 }
 
 const fn named(algorithm: TokenAlgorithm) -> Algorithm {

@@ -184,6 +184,7 @@ impl Net {
             credential: CredentialId(7),
             services,
             expires_unix_ms: None,
+            announced: false,
         };
         let block = self.begin_join(shard, account, resource, grants);
         self.run();

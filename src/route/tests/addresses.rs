@@ -10,6 +10,7 @@ fn grants() -> Grants {
         credential: CredentialId(1),
         services: Vec::new(),
         expires_unix_ms: None,
+        announced: false,
     }
 }
 

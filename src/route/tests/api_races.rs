@@ -211,6 +211,7 @@ fn every_request_has_exactly_one_outcome_whatever_happens() {
                         credential: CredentialId(1),
                         services: Vec::new(),
                         expires_unix_ms: None,
+                        announced: false,
                     };
                     workers.push(net.begin_join(shard, &account("etest", 1, "owner"), &resource, grants));
                 }

@@ -324,6 +324,7 @@ fn p2_2_many_holders_of_one_name_cost_no_walk() {
             credential: CredentialId(1),
             services: Vec::new(),
             expires_unix_ms: None,
+            announced: false,
         };
         let block = net.begin_join(0, &account("etest", n, "user"), "Web", grants);
         let options = SubscriptionOptions::default();

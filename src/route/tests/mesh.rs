@@ -103,6 +103,7 @@ fn replies_registrations_and_claims_always_find_room() {
         credential: CredentialId(1),
         services: Vec::new(),
         expires_unix_ms: None,
+        announced: false,
     };
     let joining: Vec<_> = (0..20)
         .map(|n| net.begin_join(1, &name, &format!("r{n}"), grants.clone()))

@@ -21,6 +21,7 @@ fn grants(credential: u64) -> Grants {
         credential: CredentialId(credential),
         services: Vec::new(),
         expires_unix_ms: None,
+        announced: false,
     }
 }
 
@@ -190,5 +191,54 @@ fn who_is_not_attached_may_do_nothing() {
         assert_eq!(net.direct(waiting, &to("w", "x")), DirectOutcome::NoReceiver);
         assert_eq!(code(&mut net, waiting), WAITS);
         assert_eq!(net.timers(), 0);
+    });
+}
+
+#[test]
+fn p1_an_announced_block_is_a_worker_until_it_leaves_with_or_without_listeners() {
+    on_any_shards(|mut net| {
+        let owner = account("etest", 1, "owner");
+        let caller = net.caller(2);
+        assert_eq!(code(&mut net, caller), Some(-2000));
+        let announced = Grants {
+            announced: true,
+            ..grants(3)
+        };
+        net.next_shard_is(1);
+        let worker = net.begin_join(0, &owner, "w", announced);
+        net.run();
+        net.got(worker);
+        assert_eq!(code(&mut net, caller), Some(-500));
+        net.listen(worker, "mul").unwrap();
+        net.run();
+        assert_eq!(code(&mut net, caller), WAITS);
+        assert!(net.unregister(worker, &Unregistration::Listen { cmd: "mul" }));
+        net.run();
+        assert_eq!(code(&mut net, caller), Some(-500));
+        net.leave(worker);
+        net.run();
+        assert_eq!(code(&mut net, caller), Some(-2000));
+        // One that is connected already; twice is once.
+        let worker = net.block(&owner, "w");
+        let other = net.block(&owner, "other");
+        for resource in ["nobody", "w", "w"] {
+            net.apply(&Change::Announced {
+                account: owner.as_str().into(),
+                resource: Some(resource.into()),
+            });
+            net.run();
+            let expected = if resource == "w" { -500 } else { -2000 };
+            assert_eq!(code(&mut net, caller), Some(expected), "{resource}");
+        }
+        net.leave(worker);
+        net.run();
+        assert_eq!(code(&mut net, caller), Some(-2000));
+        net.apply(&Change::Announced {
+            account: owner.as_str().into(),
+            resource: None,
+        });
+        net.run();
+        assert_eq!(code(&mut net, caller), Some(-500));
+        net.leave(other);
     });
 }

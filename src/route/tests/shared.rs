@@ -67,6 +67,7 @@ fn resume(net: &mut Net, block: Block) {
         credential: CredentialId(7),
         services: Vec::new(),
         expires_unix_ms: None,
+        announced: false,
     };
     net.on(block.shard, |router, now, _| {
         router.resume(now, block.key, grants);

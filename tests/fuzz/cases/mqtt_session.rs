@@ -163,6 +163,7 @@ impl World {
                 credential: CredentialId(1),
                 services: Vec::new(),
                 expires_unix_ms: None,
+                announced: false,
             };
             let result = Ok(Verified::from(grants));
             hub.verdict(

@@ -161,6 +161,7 @@ impl World {
                         credential: CredentialId(1),
                         services: Vec::new(),
                         expires_unix_ms: None,
+                        announced: false,
                     }),
                 });
                 let verdict = LoginVerdict {

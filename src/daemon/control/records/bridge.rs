@@ -5,7 +5,8 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{RecordError, Writer};
+use super::{LogKind, RecordError, Writer};
+use crate::daemon::control::token::TokenHolder;
 use crate::limits;
 use crate::route::identity::check_resource;
 use crate::route::{Account, Ownership, Role, Uid};
@@ -30,6 +31,30 @@ pub enum Found<T> {
     Denied,
     /// It has to be written first, and may not be here.
     Unwritten,
+}
+
+/// What a client shows for an account.
+#[derive(Clone, Copy)]
+pub enum Given<'a> {
+    /// A secret: an explore's, a service's or an account's own.
+    Secret(&'a str),
+    /// A token that was verified, and whom it stands for.
+    Token(&'a str, &'a TokenHolder),
+}
+
+impl std::fmt::Debug for Given<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Secret(_) => f.write_str("Secret"),
+            Self::Token(_, holder) => f.debug_tuple("Token").field(holder).finish(),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Given<'a> {
+    fn from(secret: &'a str) -> Self {
+        Self::Secret(secret)
+    }
 }
 
 /// How a worker is announced.
@@ -104,10 +129,10 @@ pub struct Workers {
     pub announced: Vec<Announced>,
 }
 
-/// Who a secret stands for.
+/// Whom a secret or token stands for.
 struct Holder {
     account: String,
-    /// The secret is the account's own.
+    /// It is the account's own.
     is_own: bool,
     /// The only resource it is good for.
     resource: Option<String>,
@@ -122,15 +147,17 @@ struct Shown {
 }
 
 impl Writer<'_> {
-    /// The credentials of the account that `secret` stands for, and its worker announced. With `may_write`, what is
-    /// not there is made: the account of a service's user, its secret, the announcement.
-    pub fn bridge_credentials(
+    /// The credentials of the account that `given` stands for, and its worker announced. With `may_write`, what is
+    /// not there is made: the account of a service's user, its secret, the announcement. Who shows a secret or token of
+    /// the account itself gets just that back: a token that ends does not become a secret that stays.
+    pub fn bridge_credentials<'g>(
         &self,
-        secret: &str,
+        given: impl Into<Given<'g>>,
         announcement: Announcement<'_>,
         may_write: bool,
     ) -> Result<Found<Credentials>, RecordError> {
-        let Some(holder) = self.holder(secret)? else {
+        let given = given.into();
+        let Some(holder) = self.holder(given)? else {
             return Ok(Found::Denied);
         };
         let resource = match (&holder.resource, announcement.resource) {
@@ -140,8 +167,9 @@ impl Writer<'_> {
         let Ok(account) = Account::parse(&holder.account) else {
             return Ok(Found::Denied);
         };
+        let (Given::Secret(shown) | Given::Token(shown, _)) = given;
         let password = if holder.is_own {
-            secret.to_owned()
+            shown.to_owned()
         } else {
             match self.account_secret(&account, may_write)? {
                 Found::It(password) => password,
@@ -165,9 +193,13 @@ impl Writer<'_> {
         }))
     }
 
-    /// The workers that the holder of `secret` may be given, whether they are live or not.
-    pub fn bridge_workers(&self, secret: &str, wanted: &Wanted<'_>) -> Result<Found<Workers>, RecordError> {
-        let Some(holder) = self.holder(secret)? else {
+    /// The workers that the holder of `given` may be given, whether they are live or not.
+    pub fn bridge_workers<'g>(
+        &self,
+        given: impl Into<Given<'g>>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Found<Workers>, RecordError> {
+        let Some(holder) = self.holder(given.into())? else {
             return Ok(Found::Denied);
         };
         let Ok(requester) = Account::parse(&holder.account) else {
@@ -250,8 +282,28 @@ impl Writer<'_> {
         }
     }
 
-    /// Who a secret stands for: an explore's for the first of the app's owners, a service's for its user.
-    fn holder(&self, secret: &str) -> Result<Option<Holder>, RecordError> {
+    /// Who it stands for: an explore's secret for the first of the app's owners, a service's for its user, a token for its
+    /// account.
+    fn holder(&self, given: Given<'_>) -> Result<Option<Holder>, RecordError> {
+        match given {
+            Given::Secret(secret) => self.secret_holder(secret),
+            Given::Token(_, holder) => self.token_holder(holder),
+        }
+    }
+
+    fn token_holder(&self, holder: &TokenHolder) -> Result<Option<Holder>, RecordError> {
+        let app = holder.account.split('-').next().unwrap_or_default();
+        if self.is_revoked(&holder.account)? != Some(false) || !self.has_app(app)? {
+            return Ok(None);
+        }
+        Ok(Some(Holder {
+            account: holder.account.to_string(),
+            is_own: true,
+            resource: holder.resource.as_deref().map(str::to_owned),
+        }))
+    }
+
+    fn secret_holder(&self, secret: &str) -> Result<Option<Holder>, RecordError> {
         let Some(shown) = self.shown(secret)? else {
             return Ok(None);
         };
@@ -364,6 +416,24 @@ impl Writer<'_> {
             super::grammar(check_resource(resource), resource)?;
         }
         let (uid, role) = (account.uid.to_string(), account.role.as_str());
+        // What is announced anew is known to a running daemon already.
+        let is_known = self
+            .transaction
+            .prepare_cached(
+                "SELECT 1 FROM announcement WHERE app = ?1 AND uid = ?2 AND role = ?3 AND resource = ?4",
+            )?
+            .exists(params![
+                account.app,
+                uid,
+                role,
+                wanted.resource.unwrap_or_default()
+            ])?;
+        if !is_known {
+            let block = wanted
+                .resource
+                .map(|resource| format!("{}/{resource}", account.name));
+            self.log(LogKind::Announced, block.as_deref().unwrap_or(account.name))?;
+        }
         self.transaction
             .prepare_cached(
                 "INSERT INTO announcement (app, uid, role, resource, public, announced_unix_ms)

@@ -22,7 +22,7 @@ use crate::daemon::clock;
 use crate::store::StoreKey;
 
 pub use accounts::{AccountSecret, ChosenSecret};
-pub use bridge::{Announced, Announcement, Credentials, Found, LiveService, Wanted, Workers};
+pub use bridge::{Announced, Announcement, Credentials, Found, Given, LiveService, Wanted, Workers};
 #[cfg(test)]
 pub(super) use bridge::{OWNER_LOOK_UP, SHOWN_LOOK_UP};
 pub(super) use list::direct_policy;
@@ -157,16 +157,19 @@ pub(in crate::daemon::control) enum LogKind {
     CredentialRevoked,
     /// A weak secret was added; subject: its account.
     WeakSecret,
+    /// A worker was announced; subject: its account, or `<account>/<resource>`.
+    Announced,
 }
 
 impl LogKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::App,
         Self::AppRemoved,
         Self::Services,
         Self::AccountRevoked,
         Self::CredentialRevoked,
         Self::WeakSecret,
+        Self::Announced,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -177,6 +180,7 @@ impl LogKind {
             Self::AccountRevoked => "account-revoked",
             Self::CredentialRevoked => "credential-revoked",
             Self::WeakSecret => "weak-secret",
+            Self::Announced => "announced",
         }
     }
 

@@ -103,7 +103,7 @@ fn each_kind_of_secret_gets_the_credentials_of_its_account_again_and_again() {
             resource: None,
             public: false,
         };
-        w.bridge_credentials(&service, announcement, false)
+        w.bridge_credentials(&*service, announcement, false)
     });
     assert_eq!(written.unwrap(), first, "what is there is not written again");
     let again = records
@@ -186,7 +186,7 @@ fn a_secret_that_a_person_chose_is_not_handed_out_but_is_taken() {
         resource: None,
         public: true,
     };
-    let refused = records.write(|w| w.bridge_credentials(&explore, announcement, true));
+    let refused = records.write(|w| w.bridge_credentials(&*explore, announcement, true));
     assert!(refused.unwrap_err().to_string().contains("chosen by a person"));
     assert_eq!(
         announced(&mut records, chosen, None, true),
