@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::route::{Change, Parcel};
+use crate::route::{AppPolicy, Change, DirectPolicy, Parcel};
 use crate::session::any::{AnySession, Opening};
 use crate::session::{Passwords, mqtt, xmpp};
 use crate::store::{Admitted, LoginProof};
@@ -81,6 +81,17 @@ impl Daemon {
             },
             verdict: |_| Ok(admitted(grants(), None)),
         }
+    }
+
+    /// Everybody may call the workers of `etest`.
+    fn open_app(&mut self) {
+        self.change(&Change::App {
+            name: "etest".into(),
+            policy: AppPolicy {
+                open: true,
+                direct: DirectPolicy::Any,
+            },
+        });
     }
 
     fn sum(&self, counter: impl Fn(&ShardMetrics) -> u64) -> u64 {
@@ -534,6 +545,7 @@ fn p2_1_a_worker_that_is_away_is_asked_nothing_and_may_answer_within_5_s() {
     for (shards, back) in [(1, 0), (2, 1)] {
         for away_ms in [4_900, 5_100] {
             let mut daemon = Daemon::new(shards);
+            daemon.open_app();
             daemon.connect(9, back, true, ALICE);
             daemon.bind(9, "page");
             let previd = daemon.log_in(1, 0, true, ALICE, "w1");
@@ -593,6 +605,7 @@ fn p2_1_a_worker_that_is_away_is_asked_nothing_and_may_answer_within_5_s() {
 #[test]
 fn p2_1_a_reply_waits_for_who_asked_and_direct_messages_do_not() {
     let mut daemon = Daemon::new(2);
+    daemon.open_app();
     daemon.connect(9, 1, true, ALICE);
     daemon.bind(9, "w9");
     daemon.say(

@@ -8,7 +8,10 @@ mod read;
 mod write;
 
 pub use read::read;
-pub use write::{answer, auth, bind, close, listen, open, ping, pong, presence, publish, request, subscribe};
+pub use write::{
+    acknowledge, answer, auth, bind, close, enable, listen, open, ping, pong, presence, publish, request,
+    subscribe,
+};
 
 /// The namespace of `<open/>` and `<close/>`.
 const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
@@ -16,6 +19,8 @@ const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 const CLIENT: &str = "jabber:client";
 /// The namespace of requests, listeners and channels.
 const NEXUS: &str = "urn:nexus:1";
+/// The namespace of stream management (XEP-0198).
+const MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// The namespace of JSON containers (XEP-0335).
 const JSON: &str = "urn:xmpp:json:0";
 
@@ -46,12 +51,27 @@ pub enum Stanza<'a> {
     Iq(Iq<'a>),
     /// `<message/>`.
     Message(Message<'a>),
+    /// `<presence/>`.
+    Presence,
+    /// `<enabled/>`: stanzas count from here on.
+    Enabled,
+    /// `<failed/>` of stream management with its condition.
+    ManagementFailed(&'a str),
+    /// `<r/>`: the server asks how many stanzas were handled.
+    AckWanted,
     /// `<stream:error/>` with its condition.
     StreamError(&'a str),
     /// `<close/>`.
     Close,
-    /// An element that changes nothing here (presence and the like).
+    /// An element that changes nothing here.
     Other,
+}
+
+impl Stanza<'_> {
+    /// Whether stream management counts it (XEP-0198, 4).
+    pub const fn counts(&self) -> bool {
+        matches!(self, Self::Iq(_) | Self::Message(_) | Self::Presence)
+    }
 }
 
 /// What an iq is.

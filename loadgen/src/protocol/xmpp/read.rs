@@ -4,7 +4,7 @@ use quick_xml::Reader;
 use quick_xml::events::attributes::Attributes;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{CLIENT, FRAMING, Iq, IqKind, Message, Stanza};
+use super::{CLIENT, FRAMING, Iq, IqKind, MANAGEMENT, Message, Stanza};
 use crate::protocol::Malformed;
 
 /// Reads one message, which is one element.
@@ -173,6 +173,7 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
     let namespace = match root.name {
         "open" | "close" => FRAMING,
         "iq" | "message" | "presence" => CLIENT,
+        "enabled" | "failed" | "r" => MANAGEMENT,
         _ => "",
     };
     if !namespace.is_empty() && root.attribute("xmlns") != Some(namespace) {
@@ -206,6 +207,10 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
         "message" => Stanza::Message(Message {
             published: found.published,
         }),
+        "presence" => Stanza::Presence,
+        "enabled" => Stanza::Enabled,
+        "failed" => Stanza::ManagementFailed(first),
+        "r" => Stanza::AckWanted,
         _ => Stanza::Other,
     })
 }
@@ -247,7 +252,7 @@ mod tests {
             of("<stream:error xmlns:stream='s'><conflict xmlns='c'/><text xmlns='c'>x</text></stream:error>"),
             Stanza::StreamError("conflict")
         );
-        assert_eq!(of("<presence xmlns='jabber:client'/>"), Stanza::Other);
+        assert_eq!(of("<presence xmlns='jabber:client'/>"), Stanza::Presence);
     }
 
     #[test]
