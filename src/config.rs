@@ -148,6 +148,8 @@ pub struct Mqtt {
 pub struct Xmpp {
     /// A client of which nothing was heard for this long is pinged, in seconds; 0 never pings.
     pub ping_s: u32,
+    /// A stream that was lost may be resumed for so long, in seconds; 0 never.
+    pub resume_s: u32,
 }
 
 /// Who may subscribe to a filter whose first level is a wildcard.
@@ -276,6 +278,7 @@ impl Default for Xmpp {
     fn default() -> Self {
         Self {
             ping_s: limits::XMPP_PING_S,
+            resume_s: limits::XMPP_RESUME_S,
         }
     }
 }
@@ -388,6 +391,7 @@ impl Config {
             ("mqtt", "will_bytes_max", mqtt.will_bytes_max as u64),
             ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
+            ("xmpp", "resume_s", self.xmpp.resume_s.into()),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",

@@ -275,6 +275,21 @@ pub const XMPP_PING_S: u32 = 120;
 /// How long it may take to say anything then.
 pub const XMPP_PING_WAIT_MS: u64 = 30_000;
 
+/// A stream that was lost may be resumed for so long (XEP-0198), in seconds.
+pub const XMPP_RESUME_S: u32 = 300;
+/// Stanzas that a session which may be resumed remembers until they are acknowledged.
+pub const XMPP_UNACKED_MAX: usize = 1_024;
+/// Their bytes.
+pub const XMPP_UNACKED_BYTES_MAX: usize = 128 * 1_024;
+/// Those of all sessions of a shard.
+pub const XMPP_UNACKED_BYTES_PER_SHARD_MAX: u64 = 256 * 1_024 * 1_024;
+/// Sessions of a shard that wait to be resumed.
+pub const XMPP_SUSPENDED_MAX: usize = 100_000;
+/// Those of them that are one account's.
+pub const XMPP_SUSPENDED_PER_ACCOUNT_MAX: usize = 10_000;
+/// Digits of a number of stanzas; what is longer is none.
+pub const XMPP_NUMBER_BYTES_MAX: usize = 10;
+
 // Mesh: what one shard may have waiting for another.
 /// Parcels in the ring of one ordered pair of shards.
 pub const MESH_RING_PARCELS: usize = 1_024;

@@ -140,6 +140,10 @@ impl Output for WireOutput<'_> {
         self.wire.bytes += frame.len();
     }
 
+    fn shared(frame: &Frame) -> &[u8] {
+        frame
+    }
+
     fn queued(&self) -> usize {
         self.wire.bytes
     }

@@ -238,6 +238,9 @@ pub struct Common {
     /// run. Nothing is subscribed to anew.
     #[arg(long, requires = "run")]
     pub returning: bool,
+    /// XMPP: the sessions may be resumed (XEP-0198), and acknowledge what they are sent.
+    #[arg(long)]
+    pub resume: bool,
     /// Number of the run, which names its connections and topics; without it a random one.
     #[arg(long)]
     pub run: Option<u32>,
@@ -409,6 +412,9 @@ impl Common {
                 return Err("--protocol xmpp needs --accounts".into());
             }
         }
+        if self.resume && self.protocol != Protocol::Xmpp {
+            return Err("--resume needs --protocol xmpp".into());
+        }
         let filter_prefix = match self.filter {
             FilterKind::Plain | FilterKind::Wild => String::new(),
             FilterKind::Sender => "$nexus/channel/+/+/+/+/".into(),
@@ -429,7 +435,7 @@ impl Common {
             keepalive_s: self.keepalive,
             concurrency: self.opening.max(1),
             filter_suffix: if self.filter == FilterKind::Wild { "/+" } else { "" }.into(),
-            continuity: match (self.returning, self.kept) {
+            continuity: match (self.returning, self.kept || self.resume) {
                 (true, _) => Continuity::Returning,
                 (false, true) => Continuity::Kept,
                 (false, false) => Continuity::Clean,

@@ -113,7 +113,13 @@ const KEYS: Keys = &[
             ("publish_rate_max", Kind::Number(0, 1_000_000)),
         ]),
     ),
-    ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),
+    (
+        "xmpp",
+        Kind::Table(&[
+            ("ping_s", Kind::Number(0, 86_400)),
+            ("resume_s", Kind::Number(0, 86_400)),
+        ]),
+    ),
     (
         "channels",
         Kind::Table(&[

@@ -67,6 +67,7 @@ pub(super) fn xmpp_settings(config: &Config, seed: [u8; 32], metrics: &Arc<Shard
     let domains = config.domains.iter().map(|domain| domain.as_str().into());
     let mut settings = xmpp::Settings::new(domains.collect(), seed, Arc::clone(metrics));
     settings.ping_s = config.xmpp.ping_s;
+    settings.resume_s = config.xmpp.resume_s;
     settings
 }
 

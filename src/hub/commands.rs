@@ -27,6 +27,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             Command::Login(login) => return self.login(io, now, key, login),
             Command::Authenticate(claim) => return self.authenticate(io, now, key, claim),
             Command::Bind(bind) => return self.bind(io, now, key, bind),
+            Command::Resume(resume) => return self.resume(io, now, key, *resume),
+            Command::AllowResumption { ticket } => return self.allow_resumption(io, now, key, *ticket),
             Command::DirectToAccount {
                 account,
                 text,

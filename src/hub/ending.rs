@@ -14,11 +14,13 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     where
         I: Io<Conn = C, Shared = S>,
     {
+        let is_kept = self.table.get_mut(key).is_some_and(|entry| entry.kept);
         let fate = match ending {
             Ending::TakenOver | Ending::Revoked => Fate::Discard,
-            Ending::ProofEnded | Ending::Shutdown | Ending::SlowReceiver | Ending::TooMuchUnfinished => {
-                Fate::Keep
-            }
+            Ending::SlowReceiver => Fate::Keep,
+            // What is in memory alone ends with what its client came in by, and with the daemon.
+            Ending::ProofEnded | Ending::Shutdown | Ending::TooMuchUnfinished if is_kept => Fate::Keep,
+            Ending::ProofEnded | Ending::Shutdown | Ending::TooMuchUnfinished => Fate::Discard,
         };
         self.end_as(io, now, key, ending, fate);
     }
@@ -32,7 +34,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         };
         match entry.state {
             State::Closing => {}
-            State::Offline if fate == Fate::Keep => {}
+            State::Offline if fate != Fate::Discard => {}
             State::Offline => {
                 self.part(io, now, key, fate);
                 self.table.remove(key);

@@ -23,6 +23,8 @@ use crate::time::Now;
 pub(super) enum Fate {
     /// It goes on if it may.
     Keep,
+    /// It goes on with another connection at once.
+    PassOn,
     /// It ends.
     Discard,
 }
@@ -138,7 +140,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return;
         };
-        for timer in newcomer.timer.take().into_iter().chain(entry.timer.take()) {
+        let expiry = entry.prelogin.take().and_then(|prelogin| prelogin.expiry);
+        let timers = newcomer.timer.take().into_iter().chain(entry.timer.take());
+        for timer in timers.chain(expiry) {
             io.cancel(timer);
         }
         newcomer.session.inherit(&mut entry.session);
@@ -162,6 +166,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         I: Io<Conn = C, Shared = S>,
     {
         self.give_back(key);
+        let suspends = self.suspends(key, fate);
         let Some(entry) = self
             .table
             .get_mut(key)
@@ -175,23 +180,29 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         }
         if let Some(prelogin) = entry.prelogin.take() {
             self.pooled_bytes -= prelogin.pooled;
-            if let Some(expiry) = prelogin.expiry {
+            if suspends {
+                // It ends with its client's proof still.
+                entry.prelogin = prelogin.expiry.is_some().then_some(prelogin);
+            } else if let Some(expiry) = prelogin.expiry {
                 io.cancel(expiry);
             }
         }
         match state {
             State::Attached => {
                 self.metrics.connected(entry.session.protocol(), false);
-                if fate == Fate::Keep
-                    && entry.kept
+                if (suspends || (fate == Fate::Keep && entry.kept))
                     && let Some(offline) = entry.session.detach(now)
                 {
                     return self.go_offline(io, now, key, offline);
                 }
             }
+            State::Offline if !entry.kept => self.count_suspended(key, false),
             State::Claiming | State::Offline => {}
             State::Opening | State::LoggingIn | State::Moving | State::Closing => return key,
         }
+        let Some(entry) = self.table.get_mut(key) else {
+            return key;
+        };
         let will = match state {
             State::Attached | State::Offline => entry.session.take_will(),
             _ => None,
@@ -249,6 +260,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         };
         let mut shell = std::mem::replace(&mut entry.session, offline);
         entry.state = State::Offline;
+        let is_kept = entry.kept;
         let (conn, will) = (std::mem::replace(&mut entry.conn, I::NOWHERE), shell.take_will());
         self.batch.drain(key, entry);
         let remains = self.table.insert(Entry::new(shell, conn, State::Closing));
@@ -259,7 +271,10 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             .is_some()
             .then(|| self.router.identity(key).cloned())
             .flatten();
-        self.route(io, now, |router, port| router.suspend(now, port, key));
+        if !is_kept {
+            self.count_suspended(key, true);
+        }
+        self.route(io, now, |router, port| router.suspend(now, port, key, is_kept));
         self.publish_will(io, now, identity, will, true);
         self.write_down(now, key);
         self.rearm(io, key);
@@ -303,7 +318,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     }
 
     /// What is due by now of a session without a connection happens; of one that has its connection nothing is.
-    fn follow_due<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
+    pub(super) fn follow_due<I>(&mut self, io: &mut I, now: Now, key: SessionKey)
     where
         I: Io<Conn = C, Shared = S>,
     {
@@ -317,6 +332,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             }
             Some(Due::End) => {
                 self.metrics.sessions_expired.increment();
+                if self.table.get_mut(key).is_some_and(|entry| !entry.kept) {
+                    self.metrics.xmpp_resume_expired.increment();
+                }
                 self.part(io, now, key, Fate::Discard);
                 self.table.remove(key);
             }

@@ -63,7 +63,7 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
         };
         let Some(mut out) = out else {
             // Its connection is gone, or will be in a moment: what may wait for the next one does.
-            if !entry.kept {
+            if !entry.kept && entry.session.resumption().is_none() {
                 return Err(Undelivered::Gone);
             }
             let kept = entry.session.keep_delivery(self.now, delivery);

@@ -120,6 +120,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         };
         match entry.state {
             State::Attached if prelogin.renewing => return self.renewed(io, now, key, result),
+            State::LoggingIn if let Some(resume) = prelogin.resuming => {
+                return self.resume_decided(io, now, key, resume, result);
+            }
             State::LoggingIn if prelogin.two_steps => return self.proven(io, now, key, result),
             State::LoggingIn => {}
             State::Opening
@@ -406,7 +409,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
     }
 
     /// A login is over without success: the session says so, and its connection is closed.
-    fn refuse_login<I>(&mut self, io: &mut I, now: Now, key: SessionKey, failure: LoginFailure)
+    pub(super) fn refuse_login<I>(&mut self, io: &mut I, now: Now, key: SessionKey, failure: LoginFailure)
     where
         I: Io<Conn = C, Shared = S>,
     {

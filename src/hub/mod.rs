@@ -16,6 +16,7 @@ mod local;
 mod login;
 mod moving;
 mod restoring;
+mod resuming;
 mod rows;
 mod table;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use self::left::LeftBehind;
 use self::local::{Local, Owner, Pending, is_of_generation};
 pub use self::moving::Luggage;
 pub use self::restoring::{Row, Stored};
+use self::resuming::Suspended;
 use self::table::{Entry, Prelogin, State, Table};
 use crate::journal::Journal;
 use crate::limits;
@@ -87,6 +89,7 @@ pub struct Hub<C, S, P> {
     /// The number of the next session that is kept.
     next_number: u64,
     left: LeftBehind,
+    suspended: Suspended,
 }
 
 impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
@@ -121,6 +124,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             spare_journals: Vec::new(),
             next_number: keeping::first_number(config_shard, 0),
             left: LeftBehind::default(),
+            suspended: Suspended::default(),
         }
     }
 
@@ -156,6 +160,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             renewable: false,
             renewing: false,
             proven: None,
+            resuming: None,
             pooled: 0,
             expiry: None,
         });

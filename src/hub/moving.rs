@@ -78,7 +78,8 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             mut prelogin,
         } = luggage;
         let admitted = prelogin.proven.take()?;
-        let (account, resource) = (prelogin.account.clone(), prelogin.resource.clone());
+        let account = prelogin.account.clone();
+        let resource = prelogin.resuming.is_none().then(|| prelogin.resource.clone());
         self.pooled_bytes += prelogin.pooled;
         let key = self.table.insert(Entry {
             prelogin: Some(prelogin),
@@ -89,7 +90,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             credential: admitted.grants.credential,
             expires_unix_ms: admitted.grants.expires_unix_ms,
         };
-        if !self.ask(io, key, &account, Some(resource), proof) {
+        if !self.ask(io, key, &account, resource, proof) {
             self.decided(io, now, key, Err(crate::session::LoginFailure::Unavailable));
         }
         self.settle(io, now);

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::route::port::TimerHandle;
-use crate::route::{Bind, SessionKey};
+use crate::route::{Bind, Resume, SessionKey};
 use crate::session::Session;
 use crate::store::Admitted;
 use crate::time::{Instant, MaybeInstant};
@@ -49,6 +49,8 @@ pub(super) struct Prelogin {
     pub renewing: bool,
     /// What the first of two steps came to.
     pub proven: Option<Box<Admitted>>,
+    /// The session that it wants to go on with in the place of taking an address.
+    pub resuming: Option<Resume>,
     /// Bytes it holds of the shard's pool for long CONNECTs.
     pub pooled: usize,
     /// What ends its connection when its proof is good no longer; then all this is kept, too.

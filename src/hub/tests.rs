@@ -24,6 +24,7 @@ mod crashes;
 mod ending;
 mod keeping;
 mod lines;
+mod resuming;
 mod retained;
 mod retained_crashes;
 mod system;
@@ -71,6 +72,10 @@ impl Output for WireOutput<'_> {
 
     fn push(&mut self, frame: &Self::Shared) {
         self.0.sent.extend_from_slice(frame);
+    }
+
+    fn shared(frame: &Self::Shared) -> &[u8] {
+        frame
     }
 
     fn queued(&self) -> usize {

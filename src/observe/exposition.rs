@@ -112,6 +112,48 @@ const PLAIN: &[Plain] = &[
         |m| &m.mqtt_will_bytes,
     ),
     (
+        "nexus_xmpp_suspended",
+        "gauge",
+        "Sessions of XMPP that lost their connection and may be resumed.",
+        |m| &m.xmpp_suspended,
+    ),
+    (
+        "nexus_xmpp_resumed_total",
+        "counter",
+        "Sessions of XMPP that were resumed.",
+        |m| &m.xmpp_resumed,
+    ),
+    (
+        "nexus_xmpp_resume_failed_total",
+        "counter",
+        "Attempts to resume a session of XMPP that failed.",
+        |m| &m.xmpp_resume_failed,
+    ),
+    (
+        "nexus_xmpp_resume_expired_total",
+        "counter",
+        "Sessions of XMPP that were not resumed in time.",
+        |m| &m.xmpp_resume_expired,
+    ),
+    (
+        "nexus_xmpp_suspend_refused_total",
+        "counter",
+        "Sessions of XMPP that ended with their connections because too many waited.",
+        |m| &m.xmpp_suspend_refused,
+    ),
+    (
+        "nexus_xmpp_unacked_bytes",
+        "gauge",
+        "Bytes of stanzas that are remembered until blocks acknowledge them.",
+        |m| &m.xmpp_unacked_bytes,
+    ),
+    (
+        "nexus_xmpp_unacked_forgotten_total",
+        "counter",
+        "Stanzas that were forgotten before they were acknowledged.",
+        |m| &m.xmpp_unacked_forgotten,
+    ),
+    (
         "nexus_unfinished_bytes",
         "gauge",
         "Bytes that unfinished packets and stanzas announced beyond 16 KiB each.",

@@ -228,6 +228,20 @@ pub struct ShardMetrics {
     pub sessions_resumed: Counter,
     /// Sessions that ended because nobody came back in time.
     pub sessions_expired: Counter,
+    /// Sessions of XMPP without a connection that may be resumed now (a gauge).
+    pub xmpp_suspended: Counter,
+    /// Sessions of XMPP that were resumed.
+    pub xmpp_resumed: Counter,
+    /// Attempts to resume a session that failed.
+    pub xmpp_resume_failed: Counter,
+    /// Sessions of XMPP that were not resumed in time.
+    pub xmpp_resume_expired: Counter,
+    /// Sessions of XMPP that ended with their connections because too many waited already.
+    pub xmpp_suspend_refused: Counter,
+    /// Bytes of stanzas that are remembered until they are acknowledged (a gauge).
+    pub xmpp_unacked_bytes: Counter,
+    /// Stanzas that were forgotten before.
+    pub xmpp_unacked_forgotten: Counter,
     /// Logins refused.
     pub logins_denied: Counter,
     /// Packets and stanzas taken from clients; over WebSocket its frames.

@@ -46,8 +46,10 @@ impl Router {
             sessions: &self.sessions,
             placement: &self.placement,
         };
+        // Nobody fights for an address whose holder has no connection.
+        let holder = self.addresses.holder(&locals, address);
         if damped
-            && self.addresses.is_held(&locals, address)
+            && holder.is_some_and(|holder| !self.is_away(address, holder))
             && !self.conflicts.may_take_over(now.instant, address)
         {
             return self.refuse(port, newcomer, ClaimRefusal::Conflict);
@@ -76,6 +78,39 @@ impl Router {
                 }
             }
             Claimed::Waits | Claimed::Again => {}
+        }
+    }
+
+    fn is_away(&self, address: AddressKey, holder: SessionId) -> bool {
+        if holder.shard != self.shard {
+            return self.away.get(&address) == Some(&holder);
+        }
+        let entry = self.sessions.get(holder.key);
+        entry.is_some_and(|entry| entry.state == State::Suspended)
+    }
+
+    /// Has the home of its address know whether a session is without a connection. On its own shard that is known.
+    pub(super) fn tell_away(&mut self, key: SessionKey, away: bool) {
+        let Some(entry) = self.sessions.get(key) else {
+            return;
+        };
+        let address = self.placement.address(entry.identity.sender().address());
+        let home = self.placement.home(address.hash());
+        if home != self.shard {
+            self.mesh.write(home, |_| Letter::Away {
+                address,
+                session: key,
+                away,
+            });
+        }
+    }
+
+    /// At home: whether a session of another shard is without a connection.
+    pub(super) fn heard_away(&mut self, address: AddressKey, session: SessionId, away: bool) {
+        if away {
+            self.away.insert(address, session);
+        } else if self.away.get(&address) == Some(&session) {
+            self.away.remove(&address);
         }
     }
 
@@ -110,6 +145,9 @@ impl Router {
             sessions: &self.sessions,
             placement: &self.placement,
         };
+        if self.away.get(&address) == Some(&session) {
+            self.away.remove(&address);
+        }
         if let Some(waiting) = self.addresses.release(&locals, address, session) {
             self.hand_on(port, &waiting);
         }

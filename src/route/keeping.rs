@@ -35,9 +35,9 @@ impl Router {
         (holder.shard == self.shard).then_some(holder.key)
     }
 
-    /// A session lost its connection and goes on without. Its requests are forgotten; what it was asked waits for it
-    /// for [`limits::WORKER_BACK_MS`].
-    pub fn suspend(&mut self, now: Now, port: &mut impl Port, key: SessionKey) {
+    /// A session lost its connection and goes on without. What it was asked waits for it for [`limits::WORKER_BACK_MS`]; of
+    /// one that is `kept` the requests of its own are forgotten.
+    pub fn suspend(&mut self, now: Now, port: &mut impl Port, key: SessionKey, kept: bool) {
         let Some(entry) = self.sessions.attached(key) else {
             return;
         };
@@ -45,7 +45,11 @@ impl Router {
         let is_worker = entry.worker().is_some();
         self.metrics.sessions.decrement();
         self.metrics.sessions_offline.increment();
-        self.leave_requests(port, key);
+        if kept {
+            self.leave_requests(port, key);
+        } else {
+            self.tell_away(key, true);
+        }
         self.retract_work(key);
         if takes_direct {
             self.tell_direct(key, false);
@@ -86,6 +90,7 @@ impl Router {
         if grants.announced {
             self.announce(key);
         }
+        self.tell_away(key, false);
     }
 
     /// Takes a session in that was kept over a restart, without a connection. Its address is at home here; false if

@@ -53,6 +53,12 @@ pub(crate) enum Letter {
         address: AddressKey,
         session: SessionKey,
     },
+    /// A session has lost its connection and keeps its address, or is back.
+    Away {
+        address: AddressKey,
+        session: SessionKey,
+        away: bool,
+    },
     // ... and from it.
     /// The address is the session's.
     Granted { session: SessionKey },
@@ -277,6 +283,7 @@ impl Letter {
         match self {
             Self::Claim { .. }
             | Self::Release { .. }
+            | Self::Away { .. }
             | Self::Granted { .. }
             | Self::Evict { .. }
             | Self::Displaced { .. }

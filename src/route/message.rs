@@ -5,6 +5,7 @@
 
 mod credentials;
 mod registration;
+mod resumption;
 
 use std::num::NonZeroU64;
 
@@ -15,6 +16,7 @@ pub use self::credentials::{Authenticate, Bind, Certified, Login, Proof, ScramHa
 pub use self::registration::{
     Registration, RetainHandling, SenderPattern, Share, SubscriptionOptions, Unregistration,
 };
+pub use self::resumption::{Previd, Resume};
 use super::identity::Sender;
 use crate::time::Instant;
 
@@ -264,6 +266,8 @@ pub enum Completion {
     Registered(SmallVec<[Result<Qos, Refusal>; 4]>),
     /// Unregistrations, each at its place: whether there was anything to end.
     Unregistered(SmallVec<[Result<bool, Refusal>; 4]>),
+    /// The session may be resumed by this.
+    Resumable(Previd),
 }
 
 /// What a session asks of its shard.
@@ -276,6 +280,14 @@ pub enum Command<'a> {
     Authenticate(Authenticate<'a>),
     /// Take an address, the second step. Answered like a login.
     Bind(Bind<'a>),
+    /// Go on with an earlier session in the place of taking an address, the second step. Answered like a login, or by
+    /// `Session::not_resumed`.
+    Resume(Resume),
+    /// Be given a name by which another connection may go on with the session, should this one be lost.
+    AllowResumption {
+        /// Named in the completion.
+        ticket: Ticket,
+    },
     /// Publish on a channel.
     Publish {
         /// The message.

@@ -60,9 +60,9 @@ pub use identity::{Account, Identity, NameError, Role, Sender, Uid};
 pub(crate) use message::copied;
 pub use message::{
     Answer, ApiRequest, Authenticate, Bind, Certified, ChannelMessage, ClaimRefusal, Command, Completion,
-    Delivery, Direct, DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Proof, Qos,
-    Reach, Refusal, Registration, RetainHandling, ScramHash, SenderPattern, SessionId, SessionKey, Share,
-    SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
+    Delivery, Direct, DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Previd, Proof,
+    Qos, Reach, Refusal, Registration, Resume, RetainHandling, ScramHash, SenderPattern, SessionId,
+    SessionKey, Share, SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
 pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};

@@ -30,6 +30,11 @@ impl Router {
                 damped,
             } => self.claim(now, port, *address, there(*session), *damped),
             Letter::Release { address, session } => self.release(port, *address, there(*session)),
+            Letter::Away {
+                address,
+                session,
+                away,
+            } => self.heard_away(*address, there(*session), *away),
             Letter::Granted { session } => self.granted(port, *session),
             Letter::Evict { session } => self.evicted(port, *session),
             Letter::Displaced { session } => self.displaced(port, *session),

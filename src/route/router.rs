@@ -1,8 +1,9 @@
 //! One shard's router: what it keeps, and the life of a session in it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use ahash::RandomState;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -15,7 +16,7 @@ use super::conflicts::Conflicts;
 use super::direct::DirectIndex;
 use super::directory::Directory;
 use super::entitlement::Entitlement;
-use super::hashes::{Local, Placement};
+use super::hashes::{AddressKey, Local, Placement};
 use super::identity::{Identity, Sender};
 use super::kept::KeptCounts;
 use super::letter::Letter;
@@ -145,6 +146,8 @@ pub struct Router {
     /// Addresses at home here.
     pub(super) addresses: Addresses,
     pub(super) conflicts: Conflicts,
+    /// Sessions of other shards that hold an address at home here, and have no connection just now.
+    pub(super) away: HashMap<AddressKey, SessionId, RandomState>,
 
     pub(super) subscriptions: Subscriptions,
     pub(super) interest: Interest,
@@ -213,6 +216,7 @@ impl Router {
             sweeps: VecDeque::new(),
             addresses: Addresses::new(maps.clone()),
             conflicts: Conflicts::new(maps.clone()),
+            away: HashMap::with_hasher(maps.clone()),
             subscriptions: Subscriptions::new(
                 placement.clone(),
                 local(),
@@ -352,6 +356,11 @@ impl Router {
     /// Who a session is, from `join` to `leave`.
     pub fn identity(&self, key: SessionKey) -> Option<&Identity> {
         self.sessions.get(key).map(|entry| &entry.identity)
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        self.mesh.shards()
     }
 
     /// Whether the session has its address.

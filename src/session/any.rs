@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use super::ws::{MessageKind, Subprotocol};
 use super::{
-    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, Scratch, Session, Starts, Step,
-    Will, mqtt, ws, xmpp,
+    Disconnect, Due, Ending, Frames, Life, LoginFailure, Output, Proven, ResumeFailure, Scratch, Session,
+    Starts, Step, Will, mqtt, ws, xmpp,
 };
 use crate::codec::Decode;
 use crate::codec::mqtt::header;
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
-    Bind, Certified, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Undelivered,
+    Bind, Certified, Completion, Delivery, Identity, Mark, Returned, SubscriptionOptions, Ticket, Token,
+    Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -168,6 +169,10 @@ impl Session for Carrying {
         carried!(self, session => session.takes_direct())
     }
 
+    fn not_resumed<O: Output>(&mut self, failure: ResumeFailure, out: &mut O) -> Result<(), Disconnect> {
+        carried!(self, out, session => session.not_resumed(failure, out))
+    }
+
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         carried!(self, out, session => session.end(now, ending, out));
     }
@@ -190,6 +195,8 @@ pub enum AnySession {
     WebSocket(Box<ws::Session<Carrying>>),
     /// XMPP over a stream, boxed for the same reason.
     Xmpp(Box<xmpp::TcpSession>),
+    /// XMPP without a connection, to be resumed over any carrier.
+    Suspended(Box<xmpp::Session>),
 }
 
 impl AnySession {
@@ -225,6 +232,8 @@ impl AnySession {
     pub fn rehome(&mut self, opening: &Opening) {
         if let Some(session) = self.as_mqtt_mut() {
             session.rehome(&opening.mqtt);
+        } else if let Some(session) = self.as_xmpp_mut() {
+            session.rehome(&opening.xmpp);
         }
     }
 
@@ -236,7 +245,7 @@ impl AnySession {
                 Carrying::Mqtt(session) => Some(session),
                 Carrying::Xmpp(_) => None,
             },
-            Self::Xmpp(_) => None,
+            Self::Xmpp(_) | Self::Suspended(_) => None,
         }
     }
 
@@ -248,7 +257,35 @@ impl AnySession {
                 Carrying::Mqtt(session) => Some(session),
                 Carrying::Xmpp(_) => None,
             },
-            Self::Xmpp(_) => None,
+            Self::Xmpp(_) | Self::Suspended(_) => None,
+        }
+    }
+}
+
+impl AnySession {
+    /// The session of XMPP, whatever carries it.
+    fn as_xmpp(&self) -> Option<&xmpp::Session> {
+        match self {
+            Self::Mqtt(_) => None,
+            Self::WebSocket(session) => match session.carried()? {
+                Carrying::Mqtt(_) => None,
+                Carrying::Xmpp(session) => Some(session),
+            },
+            Self::Xmpp(session) => Some(session.session()),
+            Self::Suspended(session) => Some(session),
+        }
+    }
+
+    /// The session of XMPP, whatever carries it.
+    fn as_xmpp_mut(&mut self) -> Option<&mut xmpp::Session> {
+        match self {
+            Self::Mqtt(_) => None,
+            Self::WebSocket(session) => match session.carried_mut()? {
+                Carrying::Mqtt(_) => None,
+                Carrying::Xmpp(session) => Some(session),
+            },
+            Self::Xmpp(session) => Some(session.session_mut()),
+            Self::Suspended(session) => Some(session),
         }
     }
 }
@@ -260,6 +297,7 @@ macro_rules! each {
             AnySession::Mqtt($session) => $does,
             AnySession::WebSocket($session) => $does,
             AnySession::Xmpp($session) => $does,
+            AnySession::Suspended($session) => $does,
         }
     };
 }
@@ -322,6 +360,20 @@ impl Session for AnySession {
         each!(self, session => session.takes_direct())
     }
 
+    fn resumption(&self) -> Option<Token> {
+        self.as_xmpp().and_then(xmpp::Session::resumption)
+    }
+
+    fn check_resume(&self, handled: u32) -> Result<(), ResumeFailure> {
+        let gone = Err(ResumeFailure::NotFound { handled: None });
+        self.as_xmpp()
+            .map_or(gone, |session| session.check_resume(handled))
+    }
+
+    fn not_resumed<O: Output>(&mut self, failure: ResumeFailure, out: &mut O) -> Result<(), Disconnect> {
+        each!(self, session => session.not_resumed(failure, out))
+    }
+
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {
         each!(self, session => session.end(now, ending, out));
     }
@@ -357,11 +409,17 @@ impl Session for AnySession {
     }
 
     fn detach(&mut self, now: Now) -> Option<Self> {
+        if let Some(session) = self.as_xmpp_mut() {
+            return session.detach(now).map(Box::new).map(Self::Suspended);
+        }
         self.as_mqtt_mut()?.detach(now).map(Self::Mqtt)
     }
 
     fn inherit(&mut self, earlier: &mut Self) {
         if let (Some(session), Some(earlier)) = (self.as_mqtt_mut(), earlier.as_mqtt_mut()) {
+            session.inherit(earlier);
+        }
+        if let (Some(session), Some(earlier)) = (self.as_xmpp_mut(), earlier.as_xmpp_mut()) {
             session.inherit(earlier);
         }
     }
@@ -372,12 +430,18 @@ impl Session for AnySession {
     }
 
     fn keep_delivery(&mut self, now: Now, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
+        if let Some(session) = self.as_xmpp_mut() {
+            return session.keep_delivery(now, delivery);
+        }
         self.as_mqtt_mut().map_or(Err(Undelivered::Gone), |session| {
             Session::keep_delivery(session, now, delivery)
         })
     }
 
     fn due(&mut self, now: Now) -> Option<Due> {
+        if let Some(session) = self.as_xmpp() {
+            return session.due(now);
+        }
         self.as_mqtt_mut()?.due(now)
     }
 
@@ -405,6 +469,8 @@ impl Session for AnySession {
     fn missed(&mut self, ticket: Ticket, completion: &Completion) {
         if let Some(session) = self.as_mqtt_mut() {
             Session::missed(session, ticket, completion);
+        } else if let Some(session) = self.as_xmpp_mut() {
+            session.missed(ticket, completion);
         }
     }
 

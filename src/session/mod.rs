@@ -25,7 +25,7 @@ use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
 use crate::route::{
     Bind, Certified, ChannelMessage, Command, Completion, Delivery, Identity, Mark, Returned,
-    SubscriptionOptions, Ticket, Undelivered,
+    SubscriptionOptions, Ticket, Token, Undelivered,
 };
 use crate::time::{Instant, Now};
 
@@ -101,6 +101,9 @@ pub trait Output {
 
     /// Appends a shared frame.
     fn push(&mut self, frame: &Self::Shared);
+
+    /// What a shared frame holds, without what the transport put around it.
+    fn shared(frame: &Self::Shared) -> &[u8];
 
     /// Bytes appended and not yet taken by the kernel.
     fn queued(&self) -> usize;
@@ -251,6 +254,23 @@ pub enum Proven<'a> {
     },
 }
 
+/// Why no session goes on over a connection that asked for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeFailure {
+    /// There is none that it may have, or what its client has not handled is not remembered.
+    NotFound {
+        /// How much of its client's own it has handled, if the session is there.
+        handled: Option<u32>,
+    },
+    /// The client cannot have handled so much.
+    TooHigh {
+        /// What it claims.
+        handled: u32,
+        /// What it was sent.
+        sent: u32,
+    },
+}
+
 /// How long a block's session lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -381,6 +401,27 @@ pub trait Session {
     {
         let _ = now;
         None
+    }
+
+    /// By what another connection may go on with the session, should its own be lost: without any trace on the disk.
+    fn resumption(&self) -> Option<Token> {
+        None
+    }
+
+    /// Whether it can go on where its client has handled so much of what it was sent.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn check_resume(&self, handled: u32) -> Result<(), ResumeFailure> {
+        let _ = handled;
+        Err(ResumeFailure::NotFound { handled: None })
+    }
+
+    /// No session goes on over this connection, which may take an address now. On `Err` the good-bye is written; close
+    /// after flush.
+    fn not_resumed<O: Output>(&mut self, failure: ResumeFailure, out: &mut O) -> Result<(), Disconnect> {
+        let _ = (failure, out);
+        Ok(())
     }
 
     /// Goes on where `earlier`, a session without a connection, stopped; before it is attached.

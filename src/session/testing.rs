@@ -48,6 +48,10 @@ impl Output for Recorder {
         self.bytes.extend_from_slice(frame);
     }
 
+    fn shared(frame: &Self::Shared) -> &[u8] {
+        frame
+    }
+
     fn queued(&self) -> usize {
         self.bytes.len() + self.stuck
     }

@@ -119,6 +119,10 @@ impl Output for WireOutput<'_> {
         self.wire.sent.extend_from_slice(frame);
     }
 
+    fn shared(frame: &Self::Shared) -> &[u8] {
+        frame
+    }
+
     fn queued(&self) -> usize {
         self.wire.sent.len()
     }

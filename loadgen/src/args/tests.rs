@@ -29,6 +29,7 @@ fn options_that_do_not_go_together_are_refused() {
         &["--rate", "0"],
         &["--raw", "--threads", "2"],
         &["--protocol", "xmpp"],
+        &["--resume"],
     ] {
         assert!(common(extra).settings(1).is_err(), "{extra:?}");
     }

@@ -27,13 +27,13 @@ impl Want {
     }
 }
 
-/// What an MQTT connection asks of its session.
+/// What a connection asks of its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Continuity {
     /// It begins anew and ends with the connection.
     #[default]
     Clean,
-    /// It outlives the connection.
+    /// It outlives the connection; over XMPP it may be resumed.
     Kept,
     /// It is there from an earlier connection, with what that subscribed to; anything else is a fault.
     Returning,
@@ -56,7 +56,7 @@ pub struct Caller<'a> {
     pub keepalive_s: u16,
     /// The domain it speaks to.
     pub domain: &'a str,
-    /// What it asks of its session, in MQTT.
+    /// What it asks of its session.
     pub continuity: Continuity,
 }
 
@@ -201,9 +201,15 @@ impl Caller<'_> {
                 Next::step(xmpp::bind(self.name), Step::Binding)
             }
             (Step::Binding, Stanza::Iq(iq)) if iq.id == BIND_ID => match iq.kind {
+                IqKind::Result if self.continuity == Continuity::Kept => {
+                    self.wish(vec![xmpp::enable(), xmpp::presence()])?
+                }
                 IqKind::Result => self.wish(vec![xmpp::presence()])?,
                 _ => Next::refused(format!("bind {}", iq.condition)),
             },
+            (_, Stanza::ManagementFailed(condition)) => {
+                Next::refused(format!("stream management {condition}"))
+            }
             (Step::Wanting, Stanza::Iq(iq)) if iq.id == WANT_ID => match iq.kind {
                 IqKind::Result => Next::new(Vec::new(), Then::Ready),
                 _ => self.wish_refused(iq.condition),

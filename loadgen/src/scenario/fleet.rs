@@ -41,7 +41,7 @@ pub struct Manner {
     pub keepalive_s: u16,
     /// Connections not yet ready at any moment.
     pub concurrency: usize,
-    /// What MQTT connections ask of their sessions.
+    /// What connections ask of their sessions.
     pub continuity: Continuity,
 }
 
@@ -53,6 +53,8 @@ pub struct Fleet {
     states: Vec<State>,
     conns: Vec<Option<ConnId>>,
     receive_max: Vec<u16>,
+    /// XMPP: stanzas that each was sent.
+    handled: Vec<u32>,
     next: usize,
     pending: usize,
     ready: usize,
@@ -70,6 +72,7 @@ impl Fleet {
             states: vec![State::Unopened; count],
             conns: vec![None; count],
             receive_max: vec![u16::MAX; count],
+            handled: vec![0; count],
             next: 0,
             pending: 0,
             ready: 0,
@@ -169,6 +172,17 @@ impl Fleet {
 
     /// Takes the packets of the opening, and those that only keep a connection alive; true if `packet` was one.
     pub fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: &Packet<'_>) -> bool {
+        if let (Packet::Stanza(stanza), Some(handled)) = (packet, self.handled.get_mut(index(tag))) {
+            *handled = handled.wrapping_add(stanza.counts().into());
+            match stanza {
+                Stanza::Enabled => *handled = 0,
+                Stanza::AckWanted => {
+                    io.send(id, &xmpp::acknowledge(*handled));
+                    return true;
+                }
+                _ => {}
+            }
+        }
         if let Packet::Stanza(Stanza::Iq(iq)) = packet {
             if iq.kind == IqKind::Get {
                 io.send(id, &xmpp::pong(iq.id));

@@ -44,6 +44,16 @@ pub fn put_header(buffer: &mut Vec<u8>, opcode: Opcode, payload_len: usize) {
     }
 }
 
+/// The payload of a frame that [`put_header`] began.
+pub fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1) {
+        Some(127) => 10,
+        Some(126) => 4,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
+}
+
 /// Appends the Pong that answers a Ping with this payload (5.5.3). Payloads come from control frames and are
 /// at most 125 bytes long; what is beyond is cut off.
 pub fn put_pong(buffer: &mut Vec<u8>, payload: &[u8]) {

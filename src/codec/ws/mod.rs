@@ -16,7 +16,7 @@ mod tests;
 
 pub use close::{Close, CloseCode, Malformed};
 pub use decode::{Decoder, Frame, Kind};
-pub use encode::{CloseFrame, Opcode, header_len, put_header, put_pong};
+pub use encode::{CloseFrame, Opcode, header_len, payload, put_header, put_pong};
 pub use mask::apply as apply_mask;
 pub use utf8::Utf8;
 

@@ -109,6 +109,10 @@ impl Output for PlaneOutput<'_> {
         self.metrics.frames_out.increment();
     }
 
+    fn shared(frame: &Shared) -> &[u8] {
+        frame.bytes()
+    }
+
     fn queued(&self) -> usize {
         self.plane.queued(self.conn)
     }

@@ -57,7 +57,7 @@ fn users(net: &mut Net, count: u32) -> Vec<Block> {
 
 fn suspend(net: &mut Net, block: Block) {
     net.on(block.shard, |router, now, port| {
-        router.suspend(now, port, block.key);
+        router.suspend(now, port, block.key, true);
     });
     net.run();
 }

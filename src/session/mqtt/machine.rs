@@ -128,7 +128,8 @@ impl crate::session::Session for Session {
             Completion::Published(_)
             | Completion::Direct(_)
             | Completion::Requested
-            | Completion::Answered => {
+            | Completion::Answered
+            | Completion::Resumable(_) => {
                 let exactly_once = publish::packet_id(ticket).is_some_and(|(_, exactly_once)| exactly_once);
                 if self.is_counted(exactly_once) {
                     self.unanswered = self.unanswered.saturating_sub(1);

@@ -317,6 +317,7 @@ pub(super) fn outcome(completion: &Completion) -> Option<Reason> {
         | Completion::Direct(DirectOutcome::Delivered)
         | Completion::Requested
         | Completion::Answered
+        | Completion::Resumable(_)
         | Completion::Registered(_)
         | Completion::Unregistered(_) => None,
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use handshake::Subprotocol;
 pub use output::{BinaryOutput, TextOutput, WsOutput};
 
-use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, Scratch, Step, Will};
+use super::{Disconnect, Ending, Frames, LoginFailure, Output, Proven, ResumeFailure, Scratch, Step, Will};
 use crate::codec::Decode;
 use crate::codec::ws::{CloseCode, CloseFrame, Decoder, Frame, Kind, Malformed, header_len, put_pong};
 use crate::limits;
@@ -439,6 +439,14 @@ impl<S: Carried> super::Session for Session<S> {
     ) -> Result<(), Undelivered> {
         let carried = self.writing().ok_or(Undelivered::Gone)?;
         carried.deliver(now, delivery, frames, out)
+    }
+
+    fn not_resumed<O: Output>(&mut self, failure: ResumeFailure, out: &mut O) -> Result<(), Disconnect> {
+        let Some(carried) = self.writing() else {
+            return Ok(());
+        };
+        let refused = carried.not_resumed(failure, out);
+        refused.map_err(|disconnect| self.fault(disconnect, out))
     }
 
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {

@@ -1,6 +1,6 @@
 //! The way out: each packet or element in a frame of its own.
 
-use crate::codec::ws::{Opcode, header_len, put_header};
+use crate::codec::ws::{Opcode, header_len, payload, put_header};
 use crate::session::Output;
 
 /// Frames what the carried session writes, one message a packet or element, and hands it to the output of the
@@ -54,6 +54,10 @@ impl<O: Output, const TEXT: bool> Output for WsOutput<'_, O, TEXT> {
 
     fn push(&mut self, frame: &Self::Shared) {
         self.0.push(frame);
+    }
+
+    fn shared(frame: &Self::Shared) -> &[u8] {
+        payload(O::shared(frame))
     }
 
     fn queued(&self) -> usize {

@@ -39,6 +39,15 @@ pub(super) enum Fatal {
     Refused,
     /// It could not be decided just now.
     Unavailable,
+    /// A number of stanzas that is none.
+    BadFormat,
+    /// The client cannot have handled so many stanzas (XEP-0198, 4).
+    HandledTooHigh {
+        /// What it claims.
+        handled: u32,
+        /// What it was sent.
+        sent: u32,
+    },
     /// The daemon ends the session.
     Ending(Ending),
 }
@@ -57,6 +66,8 @@ impl Fatal {
             Self::TooManyAttempts | Self::SlowReceiver | Self::IdTooLong => "policy-violation",
             Self::LoginTimeout | Self::Silent => "connection-timeout",
             Self::Conflict => "conflict",
+            Self::BadFormat => "bad-format",
+            Self::HandledTooHigh { .. } => "undefined-condition",
             Self::Unavailable => "resource-constraint",
             Self::Ending(ending) => match ending {
                 Ending::TakenOver => "conflict",
@@ -90,6 +101,8 @@ impl Fatal {
             | Self::BadPrefix
             | Self::HostUnknown
             | Self::UnsupportedVersion
+            | Self::BadFormat
+            | Self::HandledTooHigh { .. }
             | Self::Unavailable
             | Self::Ending(Ending::Shutdown) => None,
         }
@@ -104,6 +117,8 @@ impl Fatal {
             | Self::InvalidNamespace
             | Self::BadPrefix
             | Self::NotAuthorized
+            | Self::BadFormat
+            | Self::HandledTooHigh { .. }
             | Self::HostUnknown => Disconnect::ProtocolError,
             Self::UnsupportedVersion => Disconnect::UnsupportedVersion,
             Self::TooManyAttempts => Disconnect::QuotaExceeded,

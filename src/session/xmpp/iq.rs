@@ -162,7 +162,8 @@ impl Session {
             Completion::Published(_)
             | Completion::Direct(_)
             | Completion::Requested
-            | Completion::Answered => {
+            | Completion::Answered
+            | Completion::Resumable(_) => {
                 return;
             }
         };

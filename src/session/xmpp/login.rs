@@ -26,6 +26,8 @@ pub(super) struct Login {
     scram: Option<Scram>,
     /// The id of the request to bind.
     bind_id: String,
+    /// How much the client has handled of the session that it wants to go on with.
+    pub(super) resumed_from: Option<u32>,
 }
 
 /// How the client proves who it is.
@@ -36,8 +38,15 @@ enum Mechanism {
     External,
 }
 
+impl Login {
+    /// An attempt failed.
+    pub(super) const fn count_attempt(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+    }
+}
+
 impl Session {
-    fn login(&mut self) -> &mut Login {
+    pub(super) fn login(&mut self) -> &mut Login {
         self.login.get_or_insert_default()
     }
 
@@ -70,7 +79,7 @@ impl Session {
     }
 
     /// Further attempts than [`limits::XMPP_ATTEMPTS_MAX`] end the stream (RFC 6120, 6.4.5).
-    fn bound_attempts(&mut self) -> Result<(), Fatal> {
+    pub(super) fn bound_attempts(&mut self) -> Result<(), Fatal> {
         if self.login().attempts >= limits::XMPP_ATTEMPTS_MAX {
             return Err(Fatal::TooManyAttempts);
         }
@@ -256,7 +265,7 @@ impl Session {
     /// `<failure/>`: another attempt may follow.
     fn fail<O: Output>(&mut self, failure: SaslFailure, out: &mut O) {
         let login = self.login();
-        login.attempts = login.attempts.saturating_add(1);
+        login.count_attempt();
         login.mechanism = None;
         login.scram = None;
         self.state = State::Negotiating;

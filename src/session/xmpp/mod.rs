@@ -2,8 +2,8 @@
 //! (RFC 6120, in [`TcpSession`]).
 //!
 //! Invariants: a word of the standards that reaches a client comes from [`condition`]; `from` of what a client sends
-//! is never read; a session that has logged in holds no heap but its address, the rooms it is in and what a command waits
-//! for.
+//! is never read; a session that has logged in holds no heap but its address, the rooms it is in, what a command waits
+//! for, and what stream management remembers where the client wants that.
 
 mod attributes;
 mod condition;
@@ -13,10 +13,13 @@ mod introduced;
 mod iq;
 mod label;
 mod login;
+mod manage;
+mod managed;
 mod message;
 mod names;
 mod native;
 mod presence;
+mod recording;
 mod room_iq;
 mod rooms;
 mod settings;
@@ -36,16 +39,42 @@ use crate::route::{
     Bind, Certified, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::session::{
-    Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
+    Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, ResumeFailure, Scratch, Step, Will,
 };
 use crate::time::{Instant, Now};
 
 use condition::Fatal;
 use iq::Waiting;
 use login::Login;
+use managed::Managed;
+use recording::Recording;
 use rooms::Rooms;
 pub use settings::Settings;
 pub use tcp::TcpSession;
+
+/// An expression with an output, whose stanzas stream management counts where the client wants that. Afterwards the client
+/// is asked what it has handled, unless it was.
+macro_rules! recorded {
+    ($session:ident, $out:ident => $does:expr) => {
+        match $session.managed.take() {
+            None => $does,
+            Some(mut managed) => {
+                let done = {
+                    let $out = &mut Recording {
+                        out: &mut *$out,
+                        managed: &mut managed,
+                    };
+                    $does
+                };
+                if $session.state != State::Ended {
+                    manage::ask(&mut managed, $out);
+                    $session.managed = Some(managed);
+                }
+                done
+            }
+        }
+    };
+}
 
 /// Where in its life a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +95,8 @@ enum State {
     Claiming,
     /// Logged in.
     Attached,
+    /// Without a connection, to be resumed.
+    Suspended,
     /// The good-bye is written or read.
     Ended,
 }
@@ -98,6 +129,8 @@ pub struct Session {
     waiting: Option<Box<Waiting>>,
     /// The rooms it is in, if any.
     rooms: Option<Box<Rooms>>,
+    /// What stream management keeps, if the client wants it.
+    managed: Option<Box<Managed>>,
     /// The domain that the client opened its stream to.
     domain: u16,
     /// The priority of an available client.
@@ -124,6 +157,7 @@ impl Session {
             address: Box::default(),
             waiting: None,
             rooms: None,
+            managed: None,
             domain: 0,
             presence: None,
             state: State::Closed,
@@ -155,7 +189,7 @@ impl Session {
             State::Negotiating | State::Challenged => self.sasl(element, scratch, out),
             State::Binding => self.bind(element, scratch, out),
             State::Attached => self.stanza(element, scratch, out),
-            State::Deciding | State::Claiming | State::Ended => Ok(None),
+            State::Deciding | State::Claiming | State::Suspended | State::Ended => Ok(None),
         }
     }
 
@@ -185,7 +219,7 @@ impl Session {
     const fn idle_step(&self, len: usize) -> Option<Step<'static>> {
         match self.state {
             State::Deciding | State::Claiming => Some(Step::Hold),
-            State::Ended => Some(Step::Done {
+            State::Suspended | State::Ended => Some(Step::Done {
                 used: len,
                 command: None,
             }),
@@ -211,9 +245,38 @@ impl Session {
         if out.queued() > answers_bytes_max {
             return Err(self.quit(Fatal::SlowReceiver, out));
         }
-        let asked = self.element(element, scratch, out);
+        let asked = self.heeded(element, scratch, out);
         self.watch_queue(now, out);
         asked.map_err(|fatal| self.quit(fatal, out))
+    }
+
+    /// What an element asks for; a stanza counts once it was handled.
+    fn heeded<'a, O: Output>(
+        &mut self,
+        element: &Element<'a>,
+        scratch: &'a mut Scratch,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Fatal> {
+        let is_open = !matches!(self.state, State::Closed | State::Proven);
+        if element.namespace() == names::MANAGEMENT && is_open {
+            return self.manage(element, out);
+        }
+        let asked = recorded!(self, out => self.element(element, scratch, out))?;
+        if element.namespace() == names::CLIENT
+            && let Some(managed) = &mut self.managed
+        {
+            managed.handle();
+        }
+        Ok(asked)
+    }
+
+    /// What came of something that the client waits for.
+    fn told<O: Output>(&mut self, ticket: Ticket, completion: &Completion, out: &mut O) {
+        match ticket {
+            rooms::JOIN => self.joined(completion, out),
+            rooms::LEAVE => self.left(out),
+            _ => self.iq_completed(completion, out),
+        }
     }
 
     /// Whatever a client sends that has logged in shows that it is there.
@@ -304,7 +367,10 @@ impl super::Session for Session {
         match verdict {
             Ok(identity) => {
                 self.heard = now.instant;
-                self.bound(identity, out);
+                match self.login.as_ref().and_then(|login| login.resumed_from) {
+                    Some(handled) => self.resumed(handled, out),
+                    None => self.bound(identity, out),
+                }
             }
             Err(failure) => {
                 let fatal = match failure {
@@ -341,9 +407,8 @@ impl super::Session for Session {
             return;
         }
         match ticket {
-            rooms::JOIN => self.joined(completion, out),
-            rooms::LEAVE => self.left(out),
-            _ => self.iq_completed(completion, out),
+            manage::ENABLE => self.enabled(completion, out),
+            _ => recorded!(self, out => self.told(ticket, completion, out)),
         }
     }
 
@@ -357,7 +422,7 @@ impl super::Session for Session {
         if self.state != State::Attached {
             return Err(Undelivered::Gone);
         }
-        let delivered = self.delivery(delivery, now, frames, out);
+        let delivered = recorded!(self, out => self.delivery(delivery, now, frames, out));
         self.watch_queue(now, out);
         delivered
     }
@@ -365,7 +430,7 @@ impl super::Session for Session {
     fn timeout<O: Output>(&mut self, now: Now, out: &mut O) -> Result<(), Disconnect> {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now.instant);
         match self.state {
-            State::Ended => {}
+            State::Suspended | State::Ended => {}
             State::Attached => {
                 if out.queued() <= limits::SEND_QUEUE_BYTES_MAX {
                     self.blocked_since = None;
@@ -377,7 +442,7 @@ impl super::Session for Session {
                     if self.pinged {
                         return Err(self.quit(Fatal::Silent, out));
                     }
-                    self.ping(out);
+                    recorded!(self, out => self.ping(out));
                 }
             }
             _ => {
@@ -392,6 +457,7 @@ impl super::Session for Session {
     fn next_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Ended => None,
+            State::Suspended => self.resume_deadline(),
             State::Attached => match (self.ping_deadline(), self.blocked_deadline()) {
                 (Some(ping), Some(blocked)) => Some(ping.min(blocked)),
                 (deadline, None) | (None, deadline) => deadline,
@@ -406,6 +472,10 @@ impl super::Session for Session {
 
     fn takes_direct(&self) -> Option<SubscriptionOptions> {
         Some(SubscriptionOptions::default())
+    }
+
+    fn not_resumed<O: Output>(&mut self, failure: ResumeFailure, out: &mut O) -> Result<(), Disconnect> {
+        Self::not_resumed(self, failure, out)
     }
 
     fn end<O: Output>(&mut self, _now: Now, ending: Ending, out: &mut O) {

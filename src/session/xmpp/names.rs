@@ -22,6 +22,8 @@ pub(super) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 pub(super) const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 /// Client state indication (XEP-0352).
 pub(super) const CLIENT_STATE: &str = "urn:xmpp:csi:0";
+/// Stream management (XEP-0198).
+pub(super) const MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// Roster (RFC 6121 section 2).
 pub(super) const ROSTER: &str = "jabber:iq:roster";
 /// JSON containers (XEP-0335).

@@ -17,6 +17,10 @@ pub struct Settings {
     pub domains: Vec<Box<str>>,
     /// A client of which nothing was heard for this long is pinged; 0 never pings. Seconds.
     pub ping_s: u32,
+    /// A stream that was lost may be resumed for so long; 0 never. Seconds.
+    pub resume_s: u32,
+    /// See [`limits::XMPP_UNACKED_BYTES_PER_SHARD_MAX`].
+    pub unacked_bytes_max: u64,
     /// The counters of the shard.
     pub metrics: Arc<ShardMetrics>,
     /// Stream identifiers are drawn from it, each from a generator of its own: sessions of other protocols travel
@@ -31,6 +35,8 @@ impl Settings {
         Self {
             domains,
             ping_s: limits::XMPP_PING_S,
+            resume_s: limits::XMPP_RESUME_S,
+            unacked_bytes_max: limits::XMPP_UNACKED_BYTES_PER_SHARD_MAX,
             metrics,
             seed,
             drawn: AtomicU64::new(0),
@@ -95,6 +101,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("domains", &self.domains)
             .field("ping_s", &self.ping_s)
+            .field("resume_s", &self.resume_s)
             .finish_non_exhaustive()
     }
 }

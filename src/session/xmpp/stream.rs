@@ -1,7 +1,7 @@
 //! The stream (RFC 6120 section 4, over WebSocket RFC 7395): opening, features, STARTTLS, errors, closing.
 
 use super::condition::Fatal;
-use super::names::{FRAMING, STREAM, TLS};
+use super::names::{FRAMING, MANAGEMENT, STREAM, TLS};
 use super::{Carrier, Passwords, Session, State, write};
 use crate::codec::xmpp::{Bounds, Element, Malformed, Piece, frame_whole};
 use crate::route::Command;
@@ -33,6 +33,7 @@ impl Session {
     pub(super) fn leave<O: Output>(&mut self, out: &mut O) -> Command<'static> {
         self.close(out);
         self.state = State::Ended;
+        self.managed = None;
         Command::Leave
     }
 
@@ -78,6 +79,7 @@ impl Session {
                         "'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
                          <session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>\
                          <csi xmlns='urn:xmpp:csi:0'/>\
+                         <sm xmlns='urn:xmpp:sm:3'/>\
                          </stream:features>",
                     ),
                 ],
@@ -155,6 +157,7 @@ impl Session {
             self.write_open(out);
         }
         self.state = State::Ended;
+        self.forget_unless_lost(fatal);
         write(
             out,
             &[
@@ -169,6 +172,7 @@ impl Session {
                 }),
                 Piece::Text(fatal.text().unwrap_or_default()),
                 Piece::Raw(if fatal.text().is_some() { "</text>" } else { "" }),
+                Piece::Raw(&specific(fatal)),
                 Piece::Raw("</stream:error>"),
             ],
         );
@@ -188,5 +192,15 @@ impl Session {
             ),
             Carrier::Tcp { .. } => write(out, &[Piece::Raw("</stream:stream>")]),
         }
+    }
+}
+
+/// What an application says beside the condition (RFC 6120, 4.9.4).
+fn specific(fatal: Fatal) -> String {
+    match fatal {
+        Fatal::HandledTooHigh { handled, sent } => {
+            format!("<handled-count-too-high xmlns='{MANAGEMENT}' h='{handled}' send-count='{sent}'/>")
+        }
+        _ => String::new(),
     }
 }

@@ -16,7 +16,7 @@ use crate::route::{
     Bind, Certified, Command, Completion, Delivery, Identity, SubscriptionOptions, Ticket, Undelivered,
 };
 use crate::session::{
-    Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, Scratch, Step, Will,
+    Disconnect, Ending, Frames, LoginFailure, Output, Passwords, Proven, ResumeFailure, Scratch, Step, Will,
 };
 use crate::time::{Instant, Now};
 
@@ -37,6 +37,16 @@ impl TcpSession {
             inner: Session::over(Carrier::Tcp { starttls }, settings, passwords, now),
             framer: Framer::default(),
         }
+    }
+
+    /// The session that the document is around.
+    pub const fn session(&self) -> &Session {
+        &self.inner
+    }
+
+    /// The session that the document is around.
+    pub const fn session_mut(&mut self) -> &mut Session {
+        &mut self.inner
     }
 
     /// Reads the start of the stream, or of the next one after a login or STARTTLS.
@@ -204,6 +214,10 @@ impl crate::session::Session for TcpSession {
 
     fn takes_direct(&self) -> Option<SubscriptionOptions> {
         self.inner.takes_direct()
+    }
+
+    fn not_resumed<O: Output>(&mut self, failure: ResumeFailure, out: &mut O) -> Result<(), Disconnect> {
+        self.inner.not_resumed(failure, out)
     }
 
     fn end<O: Output>(&mut self, now: Now, ending: Ending, out: &mut O) {

@@ -9,8 +9,8 @@ mod write;
 
 pub use read::read;
 pub use write::{
-    answer, auth, bind, close, groupchat, join, listen, open, ping, pong, presence, publish, request,
-    subscribe,
+    acknowledge, answer, auth, bind, close, enable, groupchat, join, listen, open, ping, pong, presence,
+    publish, request, subscribe,
 };
 
 /// The namespace of `<open/>` and `<close/>`.
@@ -21,6 +21,8 @@ const CLIENT: &str = "jabber:client";
 const MUC: &str = "http://jabber.org/protocol/muc";
 /// The namespace of requests, listeners and channels.
 const NEXUS: &str = "urn:nexus:1";
+/// The namespace of stream management (XEP-0198).
+const MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// The namespace of JSON containers (XEP-0335).
 const JSON: &str = "urn:xmpp:json:0";
 
@@ -53,12 +55,25 @@ pub enum Stanza<'a> {
     Message(Message<'a>),
     /// `<presence/>` of a room.
     Presence(Presence<'a>),
+    /// `<enabled/>`: stanzas count from here on.
+    Enabled,
+    /// `<failed/>` of stream management with its condition.
+    ManagementFailed(&'a str),
+    /// `<r/>`: the server asks how many stanzas were handled.
+    AckWanted,
     /// `<stream:error/>` with its condition.
     StreamError(&'a str),
     /// `<close/>`.
     Close,
-    /// An element that changes nothing here (such as an acknowledgement).
+    /// An element that changes nothing here.
     Other,
+}
+
+impl Stanza<'_> {
+    /// Whether stream management counts it (XEP-0198, 4).
+    pub const fn counts(&self) -> bool {
+        matches!(self, Self::Iq(_) | Self::Message(_) | Self::Presence(_))
+    }
 }
 
 /// What an iq is.

@@ -4,7 +4,7 @@ use quick_xml::Reader;
 use quick_xml::events::attributes::Attributes;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{CLIENT, FRAMING, Iq, IqKind, Message, Presence, Stanza};
+use super::{CLIENT, FRAMING, Iq, IqKind, MANAGEMENT, Message, Presence, Stanza};
 use crate::protocol::Malformed;
 
 /// Reads one message, which is one element.
@@ -178,6 +178,7 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
     let namespace = match root.name {
         "open" | "close" => FRAMING,
         "iq" | "message" | "presence" => CLIENT,
+        "enabled" | "failed" | "r" => MANAGEMENT,
         _ => "",
     };
     if !namespace.is_empty() && root.attribute("xmlns") != Some(namespace) {
@@ -222,6 +223,9 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
             own: found.own,
             refused: refused(),
         }),
+        "enabled" => Stanza::Enabled,
+        "failed" => Stanza::ManagementFailed(first),
+        "r" => Stanza::AckWanted,
         _ => Stanza::Other,
     })
 }

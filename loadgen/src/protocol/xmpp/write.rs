@@ -8,7 +8,7 @@ use quick_xml::Writer;
 use quick_xml::escape::partial_escape;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
-use super::{BIND_ID, CLIENT, FRAMING, JSON, MUC, NEXUS, PING_ID, WANT_ID};
+use super::{BIND_ID, CLIENT, FRAMING, JSON, MANAGEMENT, MUC, NEXUS, PING_ID, WANT_ID};
 use crate::protocol::Login;
 use crate::protocol::template::Template;
 
@@ -141,6 +141,16 @@ pub fn ping() -> Vec<u8> {
 /// Answers the server's ping.
 pub fn pong(id: &str) -> Vec<u8> {
     leaf("iq", &[("xmlns", CLIENT), ("type", "result"), ("id", id)])
+}
+
+/// Asks for a session that may be resumed (XEP-0198, 3).
+pub fn enable() -> Vec<u8> {
+    leaf("enable", &[("xmlns", MANAGEMENT), ("resume", "true")])
+}
+
+/// Says how many stanzas were handled (XEP-0198, 4).
+pub fn acknowledge(handled: u32) -> Vec<u8> {
+    leaf("a", &[("xmlns", MANAGEMENT), ("h", &handled.to_string())])
 }
 
 /// A message of `payload` to a channel.

@@ -73,7 +73,7 @@ impl Race {
                     self.blocks.swap_remove(at);
                 } else if self.offline.insert(block) {
                     self.net.on(block.shard, |router, now, port| {
-                        router.suspend(now, port, block.key);
+                        router.suspend(now, port, block.key, true);
                     });
                 } else {
                     self.offline.remove(&block);

@@ -113,7 +113,11 @@ fn complete(client: &mut Client, command: &Command<'_>, well: bool) {
             )
         }
         Command::Authenticate(claim) => return decide(client, claim.proof, well),
-        Command::Bind(_) | Command::DirectToAccount { .. } | Command::StartTls => {
+        Command::Bind(_)
+        | Command::Resume(_)
+        | Command::AllowResumption { .. }
+        | Command::DirectToAccount { .. }
+        | Command::StartTls => {
             panic!("not of this protocol: {command:?}")
         }
         Command::Request { request, ticket } => {

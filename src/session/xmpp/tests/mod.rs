@@ -4,6 +4,7 @@ mod deliver;
 mod hostile;
 mod iq;
 mod login;
+mod manage;
 mod message;
 mod rooms;
 mod tcp;

@@ -71,6 +71,10 @@ impl Output for WireOutput<'_> {
         self.0.sent.extend_from_slice(frame);
     }
 
+    fn shared(frame: &Self::Shared) -> &[u8] {
+        frame
+    }
+
     fn queued(&self) -> usize {
         self.0.sent.len()
     }

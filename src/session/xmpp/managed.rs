@@ -1,0 +1,348 @@
+//! What stream management (XEP-0198) keeps of one session: what was handled on either side, and what may have to be sent
+//! again.
+//!
+//! Invariants: the stanzas in `unacked` are the last ones that were sent, none missing between them; they are kept only
+//! for a session that may be resumed, and an idle session holds no heap for them. What they take is counted in the
+//! shard's `xmpp_unacked_bytes` until they are acknowledged, forgotten or dropped with the session.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::Settings;
+use crate::limits;
+use crate::route::{Previd, Undelivered};
+use crate::session::ResumeFailure;
+
+/// What a stanza takes besides its bytes.
+const OVERHEAD: usize = 32;
+
+/// A number of stanzas that the peer cannot have handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooHigh {
+    /// What it claims.
+    pub(super) handled: u32,
+    /// What it was sent.
+    pub(super) sent: u32,
+}
+
+/// The state of a stream that is managed.
+#[derive(Debug)]
+pub(super) struct Managed {
+    settings: Arc<Settings>,
+    /// By what it may be resumed; `None`: not at all.
+    pub(super) previd: Option<Previd>,
+    /// Stanzas sent and not acknowledged, as long as they are remembered: the latest at the back.
+    unacked: VecDeque<Box<[u8]>>,
+    /// What they take.
+    bytes: usize,
+    /// For how long it may be resumed, in seconds.
+    pub(super) resume_s: u32,
+    /// Stanzas of the client that were handled, modulo 2^32.
+    received: u32,
+    /// Stanzas sent to it, modulo 2^32.
+    sent: u32,
+    /// How many of these it has acknowledged.
+    acked: u32,
+    /// It was asked what it has handled, and has not said.
+    is_asked: bool,
+}
+
+impl Managed {
+    /// Management that begins now.
+    pub(super) fn new(settings: &Arc<Settings>) -> Self {
+        Self {
+            settings: Arc::clone(settings),
+            previd: None,
+            unacked: VecDeque::new(),
+            bytes: 0,
+            resume_s: 0,
+            received: 0,
+            sent: 0,
+            acked: 0,
+            is_asked: false,
+        }
+    }
+
+    /// What the client has sent so far and was handled.
+    pub(super) const fn received(&self) -> u32 {
+        self.received
+    }
+
+    /// One more stanza of the client was handled.
+    pub(super) const fn handle(&mut self) {
+        self.received = self.received.wrapping_add(1);
+    }
+
+    /// Whether the client is to be asked what it has handled; from now on it is.
+    pub(super) const fn asks(&mut self) -> bool {
+        !self.is_asked && self.sent != self.acked && {
+            self.is_asked = true;
+            true
+        }
+    }
+
+    /// An element was written to the client.
+    pub(super) fn wrote(&mut self, element: &[u8]) {
+        if !is_stanza(element) {
+            return;
+        }
+        self.sent = self.sent.wrapping_add(1);
+        if self.previd.is_none() {
+            return;
+        }
+        self.push(element.into());
+        while self.is_over() && self.forget_oldest() {
+            self.settings.metrics.xmpp_unacked_forgotten.increment();
+        }
+    }
+
+    /// Keeps stanzas for a client without a connection, all or none.
+    ///
+    /// # Errors
+    /// [`Undelivered::QueueFull`] if there is no room for them.
+    pub(super) fn keep(&mut self, stanzas: Vec<Box<[u8]>>) -> Result<(), Undelivered> {
+        let more = stanzas.iter().map(|stanza| stanza.len() + OVERHEAD).sum();
+        if !self.has_room(stanzas.len(), more) {
+            return Err(Undelivered::QueueFull);
+        }
+        for stanza in stanzas {
+            self.sent = self.sent.wrapping_add(1);
+            self.push(stanza);
+        }
+        Ok(())
+    }
+
+    /// Whether so many stanzas that take so many bytes fit beside what is there.
+    pub(super) fn has_room(&self, stanzas: usize, bytes: usize) -> bool {
+        let of_shard = self.settings.metrics.xmpp_unacked_bytes.get();
+        self.unacked.len() + stanzas <= limits::XMPP_UNACKED_MAX
+            && self.bytes + bytes <= limits::XMPP_UNACKED_BYTES_MAX
+            && of_shard.saturating_add(bytes as u64) <= self.settings.unacked_bytes_max
+    }
+
+    fn is_over(&self) -> bool {
+        !self.has_room(0, 0)
+    }
+
+    fn push(&mut self, stanza: Box<[u8]>) {
+        let bytes = stanza.len() + OVERHEAD;
+        self.bytes += bytes;
+        self.settings.metrics.xmpp_unacked_bytes.add(bytes as u64);
+        self.unacked.push_back(stanza);
+    }
+
+    /// Takes the oldest stanza out; false if there is none.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(stanza) = self.unacked.pop_front() else {
+            return false;
+        };
+        let bytes = stanza.len() + OVERHEAD;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let metrics = &self.settings.metrics;
+        metrics.xmpp_unacked_bytes.add((bytes as u64).wrapping_neg());
+        if self.unacked.is_empty() {
+            self.unacked = VecDeque::new();
+        }
+        true
+    }
+
+    /// Stanzas that the client has not acknowledged once it has acknowledged `handled`.
+    ///
+    /// # Errors
+    /// [`TooHigh`] for a number that is none of what was sent since it acknowledged last.
+    fn left(&self, handled: u32) -> Result<usize, TooHigh> {
+        let outstanding = self.sent.wrapping_sub(self.acked);
+        let newly = handled.wrapping_sub(self.acked);
+        let left = outstanding.checked_sub(newly).ok_or(TooHigh {
+            handled,
+            sent: self.sent,
+        })?;
+        Ok(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    /// The client says what it has handled, modulo 2^32.
+    ///
+    /// # Errors
+    /// [`TooHigh`] if it cannot have.
+    pub(super) fn acknowledge(&mut self, handled: u32) -> Result<(), TooHigh> {
+        let left = self.left(handled)?;
+        // Who was asked and has handled nothing since is not asked again: it would be for ever.
+        if handled != self.acked {
+            self.is_asked = false;
+        }
+        self.acked = handled;
+        while self.unacked.len() > left && self.forget_oldest() {}
+        Ok(())
+    }
+
+    /// Whether the session can go on where its client has handled so much.
+    ///
+    /// # Errors
+    /// [`ResumeFailure::TooHigh`] if it cannot have, [`ResumeFailure::NotFound`] if what it has not handled is not
+    /// remembered any more.
+    pub(super) fn check(&self, handled: u32) -> Result<(), ResumeFailure> {
+        let too_high = |TooHigh { handled, sent }| ResumeFailure::TooHigh { handled, sent };
+        if self.left(handled).map_err(too_high)? > self.unacked.len() {
+            return Err(ResumeFailure::NotFound {
+                handled: Some(self.received),
+            });
+        }
+        Ok(())
+    }
+
+    /// What has to be sent again, oldest first, on a new connection.
+    pub(super) fn again(&mut self) -> impl Iterator<Item = &[u8]> {
+        self.is_asked = false;
+        self.unacked.iter().map(|stanza| &**stanza)
+    }
+}
+
+impl Drop for Managed {
+    fn drop(&mut self) {
+        while self.forget_oldest() {}
+    }
+}
+
+/// Only these count (XEP-0198, 4).
+fn is_stanza(element: &[u8]) -> bool {
+    [&b"<message"[..], b"<iq", b"<presence"]
+        .iter()
+        .any(|name| element.starts_with(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{SessionId, SessionKey, Token};
+
+    fn managed(unacked_bytes_max: u64) -> Managed {
+        let mut settings = Settings::new(Vec::new(), [7; 32], Arc::default());
+        settings.unacked_bytes_max = unacked_bytes_max;
+        let key = SessionKey {
+            slot: 0,
+            generation: 0,
+        };
+        let mut managed = Managed::new(&Arc::new(settings));
+        managed.previd = Some(Previd {
+            session: SessionId { shard: 0, key },
+            token: Token(7),
+        });
+        managed
+    }
+
+    fn held(managed: &Managed) -> u64 {
+        managed.settings.metrics.xmpp_unacked_bytes.get()
+    }
+
+    #[test]
+    fn only_stanzas_count() {
+        let mut managed = managed(1_000);
+        for element in ["<r xmlns='x'/>", "<a/>", "<stream:error>", "<close/>", "<open/>"] {
+            managed.wrote(element.as_bytes());
+        }
+        assert_eq!((managed.sent, managed.unacked.len()), (0, 0));
+        for stanza in ["<message/>", "<iq/>", "<presence/>"] {
+            managed.wrote(stanza.as_bytes());
+        }
+        assert_eq!((managed.sent, managed.unacked.len()), (3, 3));
+    }
+
+    #[test]
+    fn numbers_wrap_around() {
+        for start in [u32::MAX - 2, u32::MAX, 0, 1 << 31] {
+            let mut managed = managed(10_000);
+            (managed.sent, managed.acked, managed.received) = (start, start, start);
+            for _ in 0..5 {
+                managed.wrote(b"<message/>");
+                managed.handle();
+            }
+            assert_eq!(managed.received(), start.wrapping_add(5));
+            let too_high = TooHigh {
+                handled: start.wrapping_add(6),
+                sent: start.wrapping_add(5),
+            };
+            assert_eq!(managed.acknowledge(start.wrapping_add(6)), Err(too_high));
+            assert!(managed.acknowledge(start.wrapping_sub(1)).is_err());
+            for handled in 0..=5 {
+                assert_eq!(managed.check(start.wrapping_add(handled)), Ok(()));
+            }
+            assert_eq!(managed.acknowledge(start.wrapping_add(4)), Ok(()));
+            assert_eq!(managed.again().count(), 1);
+            assert!(managed.check(start.wrapping_add(3)).is_err(), "not again");
+            assert_eq!(managed.acknowledge(start.wrapping_add(5)), Ok(()));
+            assert_eq!((held(&managed), managed.unacked.capacity()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn it_is_asked_once_until_it_has_handled_something() {
+        let mut managed = managed(10_000);
+        assert!(!managed.asks());
+        managed.wrote(b"<message/>");
+        assert!(managed.asks() && !managed.asks());
+        managed.wrote(b"<message/>");
+        managed.acknowledge(0).unwrap();
+        assert!(!managed.asks(), "it has handled nothing");
+        managed.acknowledge(1).unwrap();
+        assert!(managed.asks());
+        managed.acknowledge(2).unwrap();
+        assert!(!managed.asks());
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_forgotten_beyond_its_bounds_and_heals() {
+        let stanza = [&b"<message>"[..], &[b'x'; 1_000]].concat();
+        let most = limits::XMPP_UNACKED_BYTES_MAX / (stanza.len() + OVERHEAD);
+        for (of_shard, most) in [(u64::MAX, most), (4 * (stanza.len() + OVERHEAD) as u64, 4)] {
+            let mut managed = managed(of_shard);
+            for _ in 0..most {
+                managed.wrote(&stanza);
+            }
+            assert_eq!(managed.check(0), Ok(()));
+            managed.wrote(&stanza);
+            let gone = ResumeFailure::NotFound { handled: Some(0) };
+            assert_eq!(managed.check(0), Err(gone));
+            assert_eq!(managed.check(1), Ok(()));
+            assert_eq!(managed.settings.metrics.xmpp_unacked_forgotten.get(), 1);
+            managed.acknowledge(1).unwrap();
+            assert_eq!((managed.check(1), managed.unacked.len()), (Ok(()), most));
+            let metrics = Arc::clone(&managed.settings.metrics);
+            drop(managed);
+            assert_eq!(metrics.xmpp_unacked_bytes.get(), 0);
+        }
+        // As many small ones.
+        let mut managed = managed(u64::MAX);
+        for _ in 0..=limits::XMPP_UNACKED_MAX {
+            managed.wrote(b"<iq/>");
+        }
+        assert_eq!(managed.unacked.len(), limits::XMPP_UNACKED_MAX);
+    }
+
+    #[test]
+    fn without_a_connection_what_does_not_fit_is_refused_and_what_is_there_stays() {
+        let mut managed = managed(100);
+        let stanza = |len: usize| vec![b'x'; len].into_boxed_slice();
+        assert_eq!(managed.keep(vec![stanza(10), stanza(20)]), Ok(()));
+        assert_eq!(
+            managed.keep(vec![stanza(1), stanza(1)]),
+            Err(Undelivered::QueueFull)
+        );
+        assert_eq!((managed.sent, held(&managed)), (2, 94));
+        assert_eq!(managed.check(0), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_resumed_keeps_nothing() {
+        let mut managed = managed(1_000);
+        managed.previd = None;
+        managed.wrote(b"<message/>");
+        assert_eq!((managed.sent, held(&managed)), (1, 0));
+        assert!(managed.asks());
+        managed.acknowledge(1).unwrap();
+    }
+
+    #[test]
+    fn it_is_small() {
+        assert!(size_of::<Managed>() <= 128, "{}", size_of::<Managed>());
+    }
+}
