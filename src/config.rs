@@ -148,6 +148,8 @@ pub struct Mqtt {
 pub struct Xmpp {
     /// A client of which nothing was heard for this long is pinged, in seconds; 0 never pings.
     pub ping_s: u32,
+    /// Occupants of a room up to whom all are shown to one another; 0: nobody is.
+    pub room_presence_max: usize,
 }
 
 /// Who may subscribe to a filter whose first level is a wildcard.
@@ -276,6 +278,7 @@ impl Default for Xmpp {
     fn default() -> Self {
         Self {
             ping_s: limits::XMPP_PING_S,
+            room_presence_max: limits::ROOM_PRESENCE_MAX,
         }
     }
 }
@@ -388,6 +391,7 @@ impl Config {
             ("mqtt", "will_bytes_max", mqtt.will_bytes_max as u64),
             ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
+            ("xmpp", "room_presence_max", self.xmpp.room_presence_max as u64),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (
                 "api",

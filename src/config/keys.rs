@@ -113,7 +113,16 @@ const KEYS: Keys = &[
             ("publish_rate_max", Kind::Number(0, 1_000_000)),
         ]),
     ),
-    ("xmpp", Kind::Table(&[("ping_s", Kind::Number(0, 86_400))])),
+    (
+        "xmpp",
+        Kind::Table(&[
+            ("ping_s", Kind::Number(0, 86_400)),
+            (
+                "room_presence_max",
+                Kind::Number(0, limits::ROOM_PRESENCE_CEILING as u64),
+            ),
+        ]),
+    ),
     (
         "channels",
         Kind::Table(&[

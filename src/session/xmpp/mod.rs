@@ -16,6 +16,7 @@ mod login;
 mod message;
 mod names;
 mod native;
+mod occupants;
 mod presence;
 mod room_iq;
 mod rooms;
@@ -182,9 +183,13 @@ impl Session {
     }
 
     /// What is done with `len` bytes while nothing is read.
-    const fn idle_step(&self, len: usize) -> Option<Step<'static>> {
+    fn idle_step(&self, len: usize) -> Option<Step<'static>> {
         match self.state {
             State::Deciding | State::Claiming => Some(Step::Hold),
+            // What it says behind a join, it says in the room.
+            State::Attached if self.rooms.as_ref().is_some_and(|rooms| rooms.is_entering()) => {
+                Some(Step::Hold)
+            }
             State::Ended => Some(Step::Done {
                 used: len,
                 command: None,
@@ -343,6 +348,7 @@ impl super::Session for Session {
         match ticket {
             rooms::JOIN => self.joined(completion, out),
             rooms::LEAVE => self.left(out),
+            rooms::NOTE => {}
             _ => self.iq_completed(completion, out),
         }
     }
