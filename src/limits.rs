@@ -264,6 +264,14 @@ pub const XMPP_CHILDREN_MAX: usize = 256;
 pub const XMPP_ID_BYTES_MAX: usize = 1_024;
 /// Senders that a block remembers to have been shown in its rooms.
 pub const XMPP_INTRODUCED_MAX: usize = 256;
+/// A client's capabilities (XEP-0115) as the others in its rooms are shown them; longer ones are not passed on.
+pub const XMPP_CAPS_BYTES_MAX: usize = 512;
+/// Occupants of a room up to whom all are shown to one another.
+pub const ROOM_PRESENCE_MAX: usize = 200;
+/// The most that an operator may allow.
+pub const ROOM_PRESENCE_CEILING: usize = 65_536;
+/// The lists of the occupants of all rooms at home on a shard; whoever comes beyond is in its room, and shown to nobody.
+pub const ROOM_OCCUPANT_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Answers that may wait to be sent to a client that has not logged in.
 pub const PRELOGIN_ANSWERS_BYTES_MAX: usize = 64 * 1_024;
 /// A part of an address (RFC 7622 section 3).

@@ -39,7 +39,7 @@ impl Port for CountingPort {
         match delivery {
             Delivery::Request { token, .. } => self.asked = Some((to, *token)),
             Delivery::Reply { .. } => self.replies += 1,
-            Delivery::Channel { .. } | Delivery::Direct { .. } => {}
+            Delivery::Channel { .. } | Delivery::Direct { .. } | Delivery::Room { .. } => {}
         }
         Ok(())
     }

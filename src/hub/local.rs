@@ -9,7 +9,8 @@ use super::table::{State, Table as Sessions};
 use crate::journal::Table;
 use crate::route::port::{Port, RouteTimer, TimerHandle};
 use crate::route::{
-    AddressKey, Delivery, LeftId, Mark, Notice, PublishId, Qos, Returned, SessionKey, Share, Undelivered,
+    AddressKey, Delivery, LeftId, Mark, Notice, PublishId, Qos, Returned, RoomEvent, SessionKey, Share,
+    Undelivered,
 };
 use crate::session::{Ending, Frames, Session};
 use crate::time::{Instant, Now};
@@ -23,6 +24,8 @@ pub(super) enum Pending {
     End(SessionKey, Ending),
     /// Its next time-out may have moved forward.
     Rearm(SessionKey),
+    /// It may be read again.
+    Resume(SessionKey),
     /// What a session left is in other hands, or is refused.
     Left(LeftId, bool),
 }
@@ -79,6 +82,14 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
         }
         if entry.wants_earlier_timer() {
             self.pending.push_back(Pending::Rearm(to));
+        }
+        if let Delivery::Room {
+            event: RoomEvent::Entered,
+            ..
+        } = delivery
+        {
+            // It was not read meanwhile.
+            self.pending.push_back(Pending::Resume(to));
         }
         delivered
     }

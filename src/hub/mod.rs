@@ -462,6 +462,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
                 }
                 Pending::End(key, ending) => self.end(io, now, key, ending),
                 Pending::Rearm(key) => self.rearm(io, key),
+                Pending::Resume(key) => {
+                    if let Some(entry) = self.table.get_mut(key) {
+                        io.resume(entry.conn);
+                    }
+                }
                 Pending::Left(left, refused) => self.left_settled(now, left, refused),
             }
         }

@@ -152,7 +152,8 @@ pub(super) fn key(number: u64, registration: &Registration<'_>) -> Option<Vec<u8
             &SenderPattern::default(),
             filter,
         )),
-        Registration::Decided(_) => None,
+        // Of those who are in rooms none is kept.
+        Registration::Room { .. } | Registration::Decided(_) => None,
     }
 }
 
@@ -166,7 +167,7 @@ pub(super) fn key_of_ended(number: u64, ended: &Unregistration<'_>) -> Option<Ve
         Unregistration::System { filter, form } => {
             Some(named(number, SYSTEM, *form, &SenderPattern::default(), filter))
         }
-        Unregistration::Decided(_) => None,
+        Unregistration::Room { .. } | Unregistration::Decided(_) => None,
     }
 }
 
@@ -193,6 +194,7 @@ fn named(number: u64, kind: u8, form: u8, from: &SenderPattern<'_>, name: &str) 
 pub(super) fn value(registration: &Registration<'_>) -> [u8; 7] {
     let options = match registration {
         Registration::Channel { options, .. }
+        | Registration::Room { options, .. }
         | Registration::Shared { options, .. }
         | Registration::Listen { options, .. }
         | Registration::Direct { options }

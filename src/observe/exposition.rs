@@ -160,6 +160,18 @@ const PLAIN: &[Plain] = &[
         |m| &m.unfinished_bytes,
     ),
     (
+        "nexus_room_occupants",
+        "gauge",
+        "Blocks in rooms, each once for each room.",
+        |m| &m.room_occupants,
+    ),
+    (
+        "nexus_room_unlisted_total",
+        "counter",
+        "Blocks that entered a room and are shown to nobody: its shard's lists are full.",
+        |m| &m.room_unlisted,
+    ),
+    (
         "nexus_share_groups",
         "gauge",
         "Groups of shared subscriptions.",

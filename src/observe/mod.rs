@@ -260,6 +260,10 @@ pub struct ShardMetrics {
     pub share_groups: Counter,
     /// Messages of such groups that went to another member than the one that was chosen first.
     pub share_redirected: Counter,
+    /// Occupants of the rooms at home here now (a gauge).
+    pub room_occupants: Counter,
+    /// Blocks that entered a room and are shown to nobody: the list of occupants had no room for them.
+    pub room_unlisted: Counter,
     /// Retained messages now (a gauge, of the first shard alone: all have the same).
     pub retained_messages: Counter,
     /// Bytes that they take (a gauge of the same kind).

@@ -12,6 +12,7 @@ use super::message::{ClaimRefusal, Ownership, Qos, SessionKey, Ticket, Token, Un
 use super::parcel::{SenderSpan, Span};
 use super::requests::RequestKey;
 use super::retained::Retained;
+use super::rooms::{Occupant, RoomNews};
 use super::shared::{Group, GroupId};
 use crate::observe::ApiOutcome;
 use crate::time::Instant;
@@ -179,6 +180,25 @@ pub(crate) enum Letter {
         awaited: Option<Waiter>,
     },
 
+    // Rooms: to the home ...
+    /// A session enters a room, or has another note there.
+    RoomEnter {
+        room: Arc<str>,
+        session: SessionKey,
+        occupant: Arc<Occupant>,
+        /// It is to be shown the others, and answered.
+        list: bool,
+    },
+    /// It has left.
+    RoomLeave {
+        room: Arc<str>,
+        session: SessionKey,
+        address: Span,
+    },
+    // ... and to the shards with occupants.
+    /// What goes on there.
+    RoomNews { room: Arc<str>, news: RoomNews },
+
     // Groups of shared subscriptions: to the home ...
     /// A session is a member, or has other options.
     MemberUp {
@@ -302,6 +322,8 @@ impl Letter {
             | Self::AllRestored
             | Self::Retain { .. }
             | Self::KeptCount { .. }
+            | Self::RoomEnter { .. }
+            | Self::RoomNews { .. }
             | Self::MemberUp { .. }
             | Self::MemberDown { .. }
             | Self::MemberState { .. }
@@ -309,6 +331,7 @@ impl Letter {
             Self::ShareGive { message, .. }
             | Self::ShareBack { message, .. }
             | Self::ShareReturn { message, .. } => message.move_spans(bytes, text),
+            Self::RoomLeave { address, .. } => *address = address.moved(text),
             Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
             Self::Request { sender, wish, .. } => {

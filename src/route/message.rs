@@ -361,6 +361,15 @@ pub enum Delivery<'a> {
         identifiers: &'a [u32],
         /// The group that the block takes it for, if it is not for itself alone.
         share: Option<Share<'a>>,
+        /// The sender is shown to the occupants of the channel's room: those who have been shown anybody know it.
+        is_shown: bool,
+    },
+    /// What goes on in a room it is in.
+    Room {
+        /// The room's channel.
+        channel: &'a str,
+        /// What.
+        event: RoomEvent<'a>,
     },
     /// A Direct message.
     Direct {
@@ -402,6 +411,27 @@ pub enum Delivery<'a> {
         /// The answerer's guarantee.
         qos: Qos,
     },
+}
+
+/// What an occupant of a room is told.
+#[derive(Clone, Copy, Debug)]
+pub enum RoomEvent<'a> {
+    /// All occupants that are shown follow, each as one that came; from now on it is told of who comes and who goes.
+    Listing,
+    /// Somebody is in the room, or has another note.
+    Came {
+        /// Who.
+        sender: Sender<'a>,
+        /// See [`Registration::Room`].
+        note: &'a str,
+    },
+    /// Somebody has left.
+    Went {
+        /// Who.
+        sender: Sender<'a>,
+    },
+    /// The block itself is in: what it asked for is done.
+    Entered,
 }
 
 /// The outcome of a request.

@@ -5,7 +5,7 @@
 //!
 //! The [`Router`] is one shard's; its methods stand in the file of what they are about: `claiming` (addresses),
 //! `registering`, `publishing`, `asking` and `answering` (requests), `directing`, `builtin`, `revocation`,
-//! `retained` (retained messages, on all shards), `shared` (shared subscriptions), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
+//! `retained` (retained messages, on all shards), `rooms` (who is in rooms), `shared` (shared subscriptions), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
 //! of each other.
 
 pub mod identity;
@@ -41,6 +41,7 @@ mod requests;
 mod restored;
 mod retained;
 mod revocation;
+mod rooms;
 mod router;
 mod select;
 mod sessions;
@@ -61,8 +62,8 @@ pub(crate) use message::copied;
 pub use message::{
     Answer, ApiRequest, Authenticate, Bind, Certified, ChannelMessage, ClaimRefusal, Command, Completion,
     Delivery, Direct, DirectOutcome, Lasting, LeftId, Login, Mark, Notice, Outcome, Ownership, Previd, Proof,
-    Qos, Reach, Refusal, Registration, Resume, RetainHandling, ScramHash, SenderPattern, SessionId,
-    SessionKey, Share, SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
+    Qos, Reach, Refusal, Registration, Resume, RetainHandling, RoomEvent, ScramHash, SenderPattern,
+    SessionId, SessionKey, Share, SubscriptionOptions, Ticket, Token, Undelivered, Unregistration,
 };
 pub use parcel::Parcel;
 pub use port::{Port, RouteTimer, TimerHandle};

@@ -211,6 +211,7 @@ impl Router {
             hash,
             sender: *sender,
             from,
+            is_shown: self.rooms.shows(hash, channel, sender.address()),
         };
         let heard = self
             .subscriptions
@@ -278,11 +279,13 @@ impl Router {
             }
             return;
         }
+        let hash = self.placement.channel(message.channel);
         let published = Published {
             message,
-            hash: self.placement.channel(message.channel),
+            hash,
             sender,
             from: None,
+            is_shown: self.rooms.shows(hash, message.channel, sender.address()),
         };
         let before = port.written();
         let mark = awaited.and_then(|(_, waiter)| waiter.mark);

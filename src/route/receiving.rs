@@ -61,6 +61,9 @@ impl Router {
                 let awaited = awaited.map(|waiter| (from, waiter));
                 self.retained_elsewhere(now, port, message, awaited);
             }
+            Letter::RoomEnter { .. } | Letter::RoomLeave { .. } | Letter::RoomNews { .. } => {
+                self.follow_room(port, from, letter, parcel);
+            }
             Letter::MemberUp { .. }
             | Letter::MemberDown { .. }
             | Letter::MemberState { .. }

@@ -25,7 +25,7 @@ impl Router {
     pub fn register(
         &mut self,
         _now: Now,
-        _port: &mut impl Port,
+        port: &mut impl Port,
         key: SessionKey,
         registration: &Registration<'_>,
     ) -> Result<Qos, Refusal> {
@@ -35,6 +35,12 @@ impl Router {
                 from,
                 options,
             } => self.subscribe(key, filter, from, options),
+            Registration::Room {
+                channel,
+                options,
+                note,
+                list,
+            } => self.enter_room(port, key, channel, options, (note, *list)),
             Registration::Shared { share, options } => self.join_group(key, share, options),
             Registration::Listen { cmd, options } => self.listen(key, cmd, options),
             Registration::Direct { options } => self.listen_direct(key, options),
@@ -50,12 +56,13 @@ impl Router {
     pub fn unregister(
         &mut self,
         _now: Now,
-        _port: &mut impl Port,
+        port: &mut impl Port,
         key: SessionKey,
         unregistration: &Unregistration<'_>,
     ) -> Result<bool, Refusal> {
         match unregistration {
             Unregistration::Channel { filter, from, form } => Ok(self.unsubscribe(key, filter, from, *form)),
+            Unregistration::Room { channel, form } => Ok(self.leave_room(port, key, channel, *form)),
             Unregistration::Shared { share } => Ok(self.leave_group(key, share)),
             Unregistration::Listen { cmd } => Ok(self.unlisten(key, cmd)),
             Unregistration::Direct => Ok(self.leave_direct(key)),
@@ -66,7 +73,7 @@ impl Router {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         key: SessionKey,
         filter: &str,
@@ -131,7 +138,13 @@ impl Router {
         Ok((transition, is_new))
     }
 
-    fn unsubscribe(&mut self, key: SessionKey, filter: &str, from: &SenderPattern<'_>, form: u8) -> bool {
+    pub(super) fn unsubscribe(
+        &mut self,
+        key: SessionKey,
+        filter: &str,
+        from: &SenderPattern<'_>,
+        form: u8,
+    ) -> bool {
         let ended = self
             .subscriptions
             .unsubscribe(&mut self.sessions, key, filter, from, form);

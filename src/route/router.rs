@@ -29,6 +29,7 @@ use super::restored::Restore;
 use super::retained::{Scans, Store};
 use super::revocation::Sweep;
 use super::rights::{CredentialId, Grants};
+use super::rooms::{Homes, Locals as Rooms};
 use super::sessions::{Entry, Sessions, State, Worker};
 use super::shared::{Groups, Memberships};
 use super::system::System;
@@ -74,6 +75,8 @@ pub struct RouterLimits {
     pub kept_sessions_max: usize,
     /// See [`limits::KEPT_SESSIONS_PER_ACCOUNT_MAX`]; 0 is as many as there may be at all.
     pub kept_sessions_per_account_max: usize,
+    /// See [`limits::ROOM_PRESENCE_MAX`].
+    pub room_presence_max: usize,
 }
 
 impl Default for RouterLimits {
@@ -91,6 +94,7 @@ impl Default for RouterLimits {
             channel_levels_max: limits::CHANNEL_LEVELS_MAX,
             kept_sessions_max: limits::KEPT_SESSIONS_MAX,
             kept_sessions_per_account_max: limits::KEPT_SESSIONS_PER_ACCOUNT_MAX,
+            room_presence_max: limits::ROOM_PRESENCE_MAX,
         }
     }
 }
@@ -171,6 +175,10 @@ pub struct Router {
     /// What changed of what has to outlive the daemon.
     pub(super) journal: Journal,
 
+    /// The rooms that sessions of this shard are in, and those at home here.
+    pub(super) rooms: Rooms,
+    pub(super) room_homes: Homes,
+
     pub(super) directory: Directory,
     pub(super) requests: Requests,
     pub(super) asked: Asked,
@@ -235,6 +243,8 @@ impl Router {
             scans: Scans::default(),
             durable: config.durable,
             journal: Journal::new(),
+            rooms: Rooms::new(maps.clone()),
+            room_homes: Homes::new(maps.clone(), limits::ROOM_OCCUPANT_BYTES_MAX),
             directory: Directory::new(local()),
             requests: Requests::new(local()),
             asked: Asked::new(),
@@ -317,6 +327,7 @@ impl Router {
         if entry.state == State::Attached {
             self.metrics.sessions.decrement();
         }
+        self.leave_rooms(port, key);
         self.leave_channels(key);
         self.leave_shares(key);
         self.leave_direct(key);
@@ -373,6 +384,7 @@ impl Router {
     pub fn tick(&mut self, now: Now, port: &mut impl Port) {
         let bytes = self.subscriptions.footprint.bytes();
         self.metrics.subscription_bytes.set(bytes as u64);
+        self.count_occupants();
         self.tell_loads();
         self.confirm_members();
         self.give_up_suspended(now, port);

@@ -4,6 +4,7 @@
 //! more than one subscription) lies behind one pointer, so that an idle device costs next to nothing.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::channels::footprint;
 use super::hashes::AddressKey;
@@ -77,6 +78,8 @@ pub(crate) struct Extra {
     pub(crate) requests: u32,
     /// Workers that messaged it and to which it may answer, oldest first.
     pub(crate) answerable: VecDeque<Answerable>,
+    /// The rooms it is in.
+    pub(crate) rooms: Vec<Arc<str>>,
 }
 
 /// A worker that takes Direct from entitled callers only and has messaged this block.
@@ -148,6 +151,7 @@ impl Default for Extra {
             requests_head: NONE,
             requests: 0,
             answerable: VecDeque::new(),
+            rooms: Vec::new(),
         }
     }
 }

@@ -78,6 +78,7 @@ impl Router {
                 hash: self.placement.channel(&value.topic),
                 sender: DAEMON,
                 from: None,
+                is_shown: false,
             };
             let (sessions, metrics) = (&self.sessions, &*self.metrics);
             let subscriptions = &mut self.subscriptions;

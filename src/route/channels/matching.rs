@@ -30,6 +30,8 @@ pub(crate) struct Published<'a> {
     pub(crate) sender: Sender<'a>,
     /// The sender, if it is a session of this shard.
     pub(crate) from: Option<SessionKey>,
+    /// See [`Delivery::Channel`].
+    pub(crate) is_shown: bool,
 }
 
 impl Published<'_> {
@@ -201,6 +203,7 @@ impl Subscriptions {
             },
             identifiers: if identifier == 0 { &[] } else { &[identifier] },
             share: None,
+            is_shown: false,
         };
         courier.port.begin_message();
         match courier.port.deliver(to.key(), &delivery) {
@@ -303,6 +306,7 @@ impl<P: Port> Courier<'_, P> {
             options: to.options(identifier),
             identifiers,
             share: None,
+            is_shown: self.published.is_shown,
         };
         match self.port.deliver(to.key(), &delivery) {
             Ok(()) => self.metrics.channel_out.increment(),

@@ -97,6 +97,19 @@ pub enum Registration<'a> {
         /// How it is served.
         options: SubscriptionOptions,
     },
+    /// Messages on one channel, and to be shown to those who are there, as they are to this block: the deliveries of
+    /// [`Delivery::Room`](super::Delivery::Room). The last of them, [`RoomEvent::Entered`](super::RoomEvent), may come before
+    /// the completion.
+    Room {
+        /// The channel.
+        channel: &'a str,
+        /// How it is served.
+        options: SubscriptionOptions,
+        /// What the others are shown with it, encoded by its protocol. Opaque to the router; may be empty.
+        note: &'a str,
+        /// It enters, or begins anew: the others are shown to it. Else it is there already, and has another note.
+        list: bool,
+    },
     /// Decided by the session itself; keeps its place among the others.
     Decided(Result<Qos, Refusal>),
 }
@@ -110,6 +123,13 @@ pub enum Unregistration<'a> {
         filter: &'a str,
         /// Whom it heard.
         from: SenderPattern<'a>,
+        /// The form it was registered in.
+        form: u8,
+    },
+    /// See [`Registration::Room`].
+    Room {
+        /// The channel.
+        channel: &'a str,
         /// The form it was registered in.
         form: u8,
     },

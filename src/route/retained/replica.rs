@@ -169,6 +169,7 @@ impl Router {
             hash: 0,
             sender: retained.sender(),
             from: None,
+            is_shown: false,
         };
         self.share_out(now, port, heard, &published, awaited)
     }
@@ -186,11 +187,13 @@ impl Router {
             self.metrics.dropped(Stage::Channel, DropReason::Expired);
             return Heard::default();
         }
+        let (message, sender) = (retained.message(), retained.sender());
         let published = Published {
-            message: retained.message(),
+            message,
             hash,
-            sender: retained.sender(),
+            sender,
             from,
+            is_shown: self.rooms.shows(hash, message.channel, sender.address()),
         };
         self.subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published)

@@ -213,6 +213,7 @@ impl Router {
                 hash: 0,
                 sender: retained.sender(),
                 from: None,
+                is_shown: false,
             };
             subscriptions.deliver_retained(sessions, port, &self.metrics, &published, &subscriber)
         })

@@ -56,6 +56,7 @@ fn published<'a>(message: ChannelMessage<'a>, sender: Sender<'a>) -> Published<'
         hash: 0,
         sender,
         from: None,
+        is_shown: false,
     }
 }
 
@@ -185,6 +186,7 @@ impl Router {
                 _ => std::slice::from_ref(&options.identifier),
             },
             share: Some(membership.group.share.borrowed()),
+            is_shown: false,
         };
         let (app, before) = (&membership.group.app, port.written());
         port.begin_message();

@@ -43,6 +43,8 @@ pub(crate) enum Got {
         body: String,
         sender: Option<Address>,
     },
+    /// The channel, and what goes on there.
+    Room(String, String),
     Notice(Notice),
     End(Ending),
 }
@@ -57,6 +59,7 @@ impl Got {
                 options,
                 identifiers,
                 share,
+                is_shown: _,
             } => Self::Channel {
                 channel: message.channel.into(),
                 payload: message.payload.into(),
@@ -88,6 +91,15 @@ impl Got {
                 body: text(body),
                 sender: sender.address().into(),
             },
+            Delivery::Room { channel, event } => {
+                let what = match event {
+                    RoomEvent::Listing => "list".into(),
+                    RoomEvent::Came { sender, note } => format!("+{}{note}", sender.address()),
+                    RoomEvent::Went { sender } => format!("-{}", sender.address()),
+                    RoomEvent::Entered => "in".into(),
+                };
+                Self::Room((*channel).into(), what)
+            }
             Delivery::Reply { label, outcome, .. } => Self::Reply {
                 label: label.to_vec(),
                 code: outcome.code,

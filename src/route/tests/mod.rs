@@ -10,6 +10,7 @@ mod lasting;
 mod mesh;
 mod retained;
 mod rights;
+mod rooms;
 mod shared;
 mod system;
 mod whereabouts;

@@ -39,6 +39,7 @@ impl Session {
         out: &mut O,
     ) -> Result<(), Undelivered> {
         match *delivery {
+            Delivery::Room { .. } => Err(Undelivered::Gone),
             Delivery::Channel { message, .. } if message.is_for_occupants() => Err(Undelivered::NotText),
             Delivery::Channel {
                 mut message,
@@ -46,6 +47,7 @@ impl Session {
                 options,
                 identifiers,
                 share,
+                is_shown: _,
             } => {
                 message.attributes = message.properties();
                 let origin = share.map(|share| Origin::new(share, sender, &message));

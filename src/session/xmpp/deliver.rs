@@ -34,6 +34,7 @@ impl Session {
                 mut message,
                 sender,
                 options,
+                is_shown,
                 ..
             } => {
                 room_for(limits::SEND_QUEUE_BYTES_MAX, out)?;
@@ -41,11 +42,12 @@ impl Session {
                     return Err(Undelivered::Expired);
                 }
                 if options.form == ROOM {
-                    return self.groupchat(&message, sender, frames, out);
+                    return self.groupchat(&message, (sender, is_shown), frames, out);
                 }
                 message.retain &= options.retain_as_published;
                 self.channel(&message, sender, frames, out)
             }
+            Delivery::Room { channel, event } => self.room_event(channel, event, frames, out),
             Delivery::Direct {
                 text,
                 attributes,

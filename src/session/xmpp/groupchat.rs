@@ -170,7 +170,7 @@ impl Session {
     pub(super) fn groupchat<O: Output>(
         &mut self,
         message: &ChannelMessage<'_>,
-        sender: Sender<'_>,
+        (sender, is_shown): (Sender<'_>, bool),
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
@@ -180,7 +180,7 @@ impl Session {
             }
             _ => Content::Text(is_xml_text(message.payload).ok_or(Undelivered::NotText)?),
         };
-        self.introduce(message.channel, &sender, out)?;
+        self.introduce(message.channel, (&sender, is_shown), out)?;
         let rooms = self.rooms.as_ref().ok_or(Undelivered::Gone)?;
         let room = rooms.of_channel(message.channel).ok_or(Undelivered::Gone)?;
         let room_domain = self.settings.domain(room.domain);
@@ -197,18 +197,19 @@ impl Session {
     }
 
     /// Shows the sender of a message to a block that does not know it: a client learns from a presence whose address stands
-    /// behind a nick.
+    /// behind a nick. Occupants whom the room itself shows need none.
     fn introduce<O: Output>(
         &mut self,
         channel: &str,
-        sender: &Sender<'_>,
+        (sender, is_shown): (&Sender<'_>, bool),
         out: &mut O,
     ) -> Result<(), Undelivered> {
         // The block was shown itself when it joined.
         let is_self = self.own() == (sender.account(), sender.resource());
         let rooms = self.rooms.as_mut().ok_or(Undelivered::Gone)?;
-        let number = rooms.of_channel(channel).ok_or(Undelivered::Gone)?.number;
-        if is_self {
+        let room = rooms.of_channel(channel).ok_or(Undelivered::Gone)?;
+        let number = room.number;
+        if is_self || (is_shown && room.is_listed()) {
             return Ok(());
         }
         let Acquaintance::New { forgotten } = rooms.introduced.meet(number, sender.address()) else {
@@ -222,7 +223,7 @@ impl Session {
         Ok(())
     }
 
-    fn show<O: Output>(
+    pub(super) fn show<O: Output>(
         &self,
         number: u32,
         (account, resource): (&str, &str),
@@ -238,6 +239,7 @@ impl Session {
             resource,
             domain: self.domain(),
             is_available,
+            note: "",
         };
         shown.write("", out);
     }

@@ -39,24 +39,35 @@ impl Introduced {
     /// A message comes from `address`, without a domain, in the room of this number.
     pub(super) fn meet(&mut self, room: u32, address: &str) -> Acquaintance {
         self.messages += 1;
-        let mut hasher = DefaultHasher::new();
-        (room, address).hash(&mut hasher);
-        let hash = hasher.finish();
-        let mut entries = self.entries.iter_mut();
-        let known =
-            entries.find(|entry| entry.hash == hash && entry.room == room && *entry.address == *address);
-        if let Some(entry) = known {
+        if let Some(at) = self.position(room, address)
+            && let Some(entry) = self.entries.get_mut(at)
+        {
             entry.heard = self.messages;
             return Acquaintance::Known;
         }
         let forgotten = self.make_room();
         self.entries.push(Entry {
-            hash,
+            hash: hash(room, address),
             heard: self.messages,
             room,
             address: address.into(),
         });
         Acquaintance::New { forgotten }
+    }
+
+    fn position(&self, room: u32, address: &str) -> Option<usize> {
+        let hash = hash(room, address);
+        let mut entries = self.entries.iter();
+        entries.position(|entry| entry.hash == hash && entry.room == room && *entry.address == *address)
+    }
+
+    /// Somebody is in the room's own list from now on, or in none. Whether it was known here.
+    pub(super) fn take(&mut self, room: u32, address: &str) -> bool {
+        let at = self.position(room, address);
+        if let Some(at) = at {
+            self.entries.swap_remove(at);
+        }
+        at.is_some()
     }
 
     /// Forgets who was silent longest if there is no room for another one.
@@ -74,6 +85,12 @@ impl Introduced {
     pub(super) fn forget(&mut self, room: u32) {
         self.entries.retain(|entry| entry.room != room);
     }
+}
+
+fn hash(room: u32, address: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (room, address).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

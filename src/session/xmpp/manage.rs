@@ -12,7 +12,7 @@ use super::recording::Unsent;
 use super::{Carrier, Session, State, write};
 use crate::codec::xmpp::{Element, Piece};
 use crate::limits;
-use crate::route::{Command, Completion, Delivery, Previd, Resume, Ticket, Token, Undelivered};
+use crate::route::{Command, Completion, Delivery, Previd, Resume, RoomEvent, Ticket, Token, Undelivered};
 use crate::session::{Disconnect, Due, Frames, Output, ResumeFailure};
 use crate::time::{Instant, Now};
 use std::time::Duration;
@@ -276,7 +276,17 @@ impl Session {
         if matches!(delivery, Delivery::Direct { .. } | Delivery::Request { .. }) {
             return Err(Undelivered::Gone);
         }
-        self.unsent(|session, out| session.delivery(delivery, now, &mut Frames::default(), out))
+        let kept = self.unsent(|session, out| session.delivery(delivery, now, &mut Frames::default(), out));
+        if let Delivery::Room {
+            channel,
+            event: RoomEvent::Entered,
+        } = delivery
+            && let Some(rooms) = &mut self.rooms
+        {
+            // Whether there was room to say so or not: its client would wait for ever.
+            rooms.entered(channel);
+        }
+        kept
     }
 
     /// Keeps what came of something that was asked on a connection that is gone.
@@ -305,8 +315,7 @@ impl Session {
         if kept.is_err()
             && let Some(rooms) = &mut self.rooms
         {
-            // Whoever was introduced with what was not kept is introduced again.
-            rooms.introduced = Default::default();
+            rooms.missed_something();
         }
         kept
     }

@@ -18,6 +18,7 @@ mod managed;
 mod message;
 mod names;
 mod native;
+mod occupants;
 mod presence;
 mod recording;
 mod room_iq;
@@ -216,9 +217,13 @@ impl Session {
     }
 
     /// What is done with `len` bytes while nothing is read.
-    const fn idle_step(&self, len: usize) -> Option<Step<'static>> {
+    fn idle_step(&self, len: usize) -> Option<Step<'static>> {
         match self.state {
             State::Deciding | State::Claiming => Some(Step::Hold),
+            // What it says behind a join, it says in the room.
+            State::Attached if self.rooms.as_ref().is_some_and(|rooms| rooms.is_entering()) => {
+                Some(Step::Hold)
+            }
             State::Suspended | State::Ended => Some(Step::Done {
                 used: len,
                 command: None,
@@ -275,6 +280,7 @@ impl Session {
         match ticket {
             rooms::JOIN => self.joined(completion, out),
             rooms::LEAVE => self.left(out),
+            rooms::NOTE => {}
             _ => self.iq_completed(completion, out),
         }
     }

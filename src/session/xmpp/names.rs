@@ -30,6 +30,8 @@ pub(super) const ROSTER: &str = "jabber:iq:roster";
 pub(super) const JSON: &str = "urn:xmpp:json:0";
 /// Rooms (XEP-0045).
 pub(super) const MUC: &str = "http://jabber.org/protocol/muc";
+/// Capabilities of clients (XEP-0115).
+pub(super) const CAPS: &str = "http://jabber.org/protocol/caps";
 /// What the owners of a room may ask.
 pub(super) const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
 /// What its administrators may.

@@ -1,8 +1,9 @@
 //! Channels as rooms (the part of XEP-0045 in PROTOCOL section 4): who joins a room subscribes to its channel.
 //!
 //! A room is there as soon as somebody joins it, open to all who may subscribe, and shows everybody's address. The
-//! occupant's nick is the daemon's own, `<app>-<uid>-<role>-<resource>`. Nobody is told of who comes and goes: a sender is
-//! introduced by a presence before its first message ([`super::groupchat`]).
+//! occupant's nick is the daemon's own, `<app>-<uid>-<role>-<resource>`. Who comes and goes is told by the router
+//! ([`super::occupants`]); whoever is not shown that way is introduced by a presence before its first message
+//! ([`super::groupchat`]). Nothing is read of a client between its join and what that is answered with.
 
 use std::borrow::Cow;
 
@@ -11,8 +12,8 @@ use smallvec::SmallVec;
 use super::condition::StanzaError;
 use super::introduced::Introduced;
 use super::iq::spell;
-use super::names::{CONFERENCE, MUC};
-use super::{Session, write};
+use super::names::{CAPS, CONFERENCE, MUC};
+use super::{Session, pieces, write};
 use crate::codec::xmpp::{Element, Jid, JidError, Piece, jid};
 use crate::limits;
 use crate::route::identity::check_channel;
@@ -25,6 +26,8 @@ use crate::session::{Output, Scratch};
 pub(super) const JOIN: Ticket = Ticket(1);
 /// The same of leaving.
 pub(super) const LEAVE: Ticket = Ticket(2);
+/// The same of another note.
+pub(super) const NOTE: Ticket = Ticket(3);
 
 /// Deliveries of this form go to an occupant, others to a native subscriber.
 pub(super) const ROOM: u8 = 1;
@@ -53,14 +56,29 @@ pub(super) struct Room {
     pub(super) is_canonical: bool,
     /// Tells it from the others of the block.
     pub(super) number: u32,
+    /// It was joined by a client that knows of XEP-0045, not only of what was before it.
+    pub(super) is_muc: bool,
+    /// What is waited for until the block is in it.
+    pub(super) entering: Option<Entering>,
+    pub(super) knows: Knows,
 }
 
-/// A join that the router has been asked for.
-#[derive(Debug)]
-struct Joining {
-    room: Room,
-    /// The client knows of XEP-0045, not only of what was before it.
-    is_muc: bool,
+/// How a block comes into a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entering {
+    /// It asked for it.
+    Join,
+}
+
+/// Whether a block has been shown who is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Knows {
+    /// Not yet.
+    Nobody,
+    /// All whom the room shows.
+    Listed,
+    /// It was, but has missed some since: it is shown senders before their messages from now on.
+    Lagging,
 }
 
 /// The rooms that a block is in: nothing of it is there for a block that is in none.
@@ -68,7 +86,10 @@ struct Joining {
 pub(super) struct Rooms {
     /// In the order of their channels; as many as a block may have subscriptions.
     occupied: Vec<Room>,
-    joining: Option<Joining>,
+    /// Those of them that are waited for.
+    entering: usize,
+    /// The number of the one that the router has been asked for.
+    joining: Option<u32>,
     leaving: Vec<Room>,
     pub(super) introduced: Introduced,
     numbers: u32,
@@ -90,7 +111,40 @@ impl Rooms {
         self.occupied.iter().find(|room| room.number == number)
     }
 
+    /// The room of a channel, if the block is in it.
+    pub(super) fn of_channel_mut(&mut self, channel: &str) -> Option<&mut Room> {
+        let at = self.position(channel).ok()?;
+        self.occupied.get_mut(at)
+    }
+
+    /// The rooms that the block is in, in the order of their channels.
+    #[cfg(test)]
+    pub(super) fn occupied(&self) -> &[Room] {
+        &self.occupied
+    }
+
+    /// Whether the block waits to be in a room.
+    pub(super) const fn is_entering(&self) -> bool {
+        self.entering > 0
+    }
+
+    /// The block is in the room of a channel: how it came, if that was waited for.
+    pub(super) fn entered(&mut self, channel: &str) -> Option<Entering> {
+        let entering = self.of_channel_mut(channel)?.entering.take()?;
+        self.entering -= 1;
+        Some(entering)
+    }
+
+    /// What the block was to be told of its rooms was not kept for it: senders are shown to it anew.
+    pub(super) fn missed_something(&mut self) {
+        self.introduced = Introduced::default();
+        let listed = self.occupied.iter_mut().filter(|room| room.is_listed());
+        listed.for_each(|room| room.knows = Knows::Lagging);
+    }
+
     fn enter(&mut self, room: Room) {
+        self.joining = Some(room.number);
+        self.entering += usize::from(room.entering.is_some());
         match self.position(&room.channel) {
             Ok(at) => {
                 let earlier = self
@@ -98,6 +152,7 @@ impl Rooms {
                     .get_mut(at)
                     .map(|place| std::mem::replace(place, room));
                 if let Some(earlier) = earlier {
+                    self.entering -= usize::from(earlier.entering.is_some());
                     self.introduced.forget(earlier.number);
                 }
             }
@@ -107,12 +162,20 @@ impl Rooms {
 
     fn take(&mut self, channel: &str) -> Option<Room> {
         let room = self.occupied.remove(self.position(channel).ok()?);
+        self.entering -= usize::from(room.entering.is_some());
         self.introduced.forget(room.number);
         Some(room)
     }
 
+    /// The room that the router was asked for last, if it is not in it after all.
+    fn take_refused(&mut self) -> Option<Room> {
+        let number = self.joining.take()?;
+        let channel = self.numbered(number)?.channel.clone();
+        self.take(&channel)
+    }
+
     const fn is_empty(&self) -> bool {
-        self.occupied.is_empty() && self.joining.is_none() && self.leaving.is_empty()
+        self.occupied.is_empty() && self.leaving.is_empty()
     }
 }
 
@@ -136,7 +199,7 @@ impl<'a> RoomAddress<'a> {
         Cow::Owned(channel)
     }
 
-    fn room(&self, channel: Cow<'_, str>, nick: &str, number: u32) -> Room {
+    fn room(&self, channel: Cow<'_, str>, nick: &str, number: u32, is_muc: bool) -> Room {
         let mut canonical = String::with_capacity(self.local.len());
         jid::escape_into(&channel, &mut canonical);
         Room {
@@ -146,6 +209,9 @@ impl<'a> RoomAddress<'a> {
             nick: nick.into(),
             domain: self.domain,
             number,
+            is_muc,
+            entering: Some(Entering::Join),
+            knows: Knows::Nobody,
         }
     }
 }
@@ -235,27 +301,22 @@ impl Session {
                 room.nick = nick.into();
             }
             self.show_self(&channel, false, out);
-            return None;
+            put_note(stanza, &mut scratch.text);
+            let has_note = !scratch.text.is_empty();
+            return has_note.then(|| register(&channel, (NOTE, false), scratch));
         }
         rooms.numbers = rooms.numbers.wrapping_add(1);
-        let room = address.room(channel, nick, rooms.numbers);
-        scratch.name.clear();
-        scratch.name.extend_from_slice(room.channel.as_bytes());
-        rooms.joining = Some(Joining { room, is_muc });
-        Some(Command::Register {
-            wanted: vec![Registration::Channel {
-                filter: std::str::from_utf8(&scratch.name).unwrap_or_default(),
-                from: Default::default(),
-                options: OPTIONS,
-            }],
-            ticket: JOIN,
-        })
+        put_note(stanza, &mut scratch.text);
+        let register = register(&channel, (JOIN, true), scratch);
+        rooms.enter(address.room(channel, nick, rooms.numbers, is_muc));
+        Some(register)
     }
 
     /// The block goes: it leaves all its rooms.
     pub(super) fn leave_all<'a>(&mut self, scratch: &'a mut Scratch) -> Option<Command<'a>> {
         let rooms = self.rooms.as_mut()?;
         rooms.leaving = std::mem::take(&mut rooms.occupied);
+        rooms.entering = 0;
         rooms.introduced = Introduced::default();
         self.leave_rooms(scratch)
     }
@@ -271,9 +332,8 @@ impl Session {
         for room in leaving {
             let (filter, behind) = rest.split_at_checked(room.channel.len())?;
             rest = behind;
-            unwanted.push(Unregistration::Channel {
-                filter,
-                from: Default::default(),
+            unwanted.push(Unregistration::Room {
+                channel: filter,
                 form: ROOM,
             });
         }
@@ -281,38 +341,24 @@ impl Session {
         (!unwanted.is_empty()).then_some(Command::Unregister { unwanted, ticket })
     }
 
-    /// What came of a join.
+    /// What came of a join: unless it is refused, the rest comes from the room.
     pub(super) fn joined<O: Output>(&mut self, completion: &Completion, out: &mut O) {
         let Completion::Registered(results) = completion else {
             return;
         };
         let Some(rooms) = &mut self.rooms else { return };
-        let Some(Joining { room, is_muc }) = rooms.joining.take() else {
+        let Some(refusal) = results.iter().find_map(|result| result.err()) else {
             return;
         };
-        if let Some(refusal) = results.iter().find_map(|result| result.err()) {
-            let to = format!(
-                "{}@{CONFERENCE}.{}/{}",
-                room.local,
-                self.settings.domain(room.domain),
-                room.nick
-            );
-            refuse(&to, StanzaError::of_refused_join(refusal), out);
-            return self.forget_empty_rooms();
-        }
-        let channel = room.channel.clone();
-        rooms.enter(room);
-        self.show_self(&channel, true, out);
-        if is_muc && let Some(room) = self.rooms.as_ref().and_then(|rooms| rooms.of_channel(&channel)) {
-            // XEP-0045, 7.2.15: it ends the join; there is none.
-            let mut element: SmallVec<[Piece<'_>; 40]> = SmallVec::new();
-            element.push(Piece::Raw(
-                "<message xmlns='jabber:client' type='groupchat' from='",
-            ));
-            element.extend(room.pieces(self.settings.domain(room.domain)));
-            element.push(Piece::Raw("'><subject/></message>"));
-            write(out, &element);
-        }
+        let Some(room) = rooms.take_refused() else { return };
+        let to = format!(
+            "{}@{CONFERENCE}.{}/{}",
+            room.local,
+            self.settings.domain(room.domain),
+            room.nick
+        );
+        refuse(&to, StanzaError::of_refused_join(refusal), out);
+        self.forget_empty_rooms();
     }
 
     /// The block has left rooms.
@@ -327,6 +373,7 @@ impl Session {
                 resource,
                 domain: self.domain(),
                 is_available: false,
+                note: "",
             };
             shown.write("<status code='110'/>", out);
         }
@@ -340,7 +387,7 @@ impl Session {
     }
 
     /// The self-presence (XEP-0045, 7.2.2): everybody sees addresses (100), this is you (110), you are called otherwise (210).
-    fn show_self<O: Output>(&self, channel: &str, is_join: bool, out: &mut O) {
+    pub(super) fn show_self<O: Output>(&self, channel: &str, is_join: bool, out: &mut O) {
         let Some(room) = self.rooms.as_ref().and_then(|rooms| rooms.of_channel(channel)) else {
             return;
         };
@@ -357,6 +404,7 @@ impl Session {
             resource,
             domain: self.domain(),
             is_available: true,
+            note: "",
         };
         shown.write(statuses, out);
     }
@@ -372,6 +420,11 @@ impl Rooms {
 }
 
 impl Room {
+    /// Whether the block has been shown all whom the room shows.
+    pub(super) fn is_listed(&self) -> bool {
+        self.knows == Knows::Listed
+    }
+
     /// The room's address, by the name of its domain.
     pub(super) fn pieces<'a>(&'a self, domain: &'a str) -> [Piece<'a>; 5] {
         [
@@ -394,11 +447,21 @@ pub(super) struct Shown<'a> {
     /// The receiver's domain.
     pub(super) domain: &'a str,
     pub(super) is_available: bool,
+    /// An element that is shown with it, or nothing.
+    pub(super) note: &'a str,
 }
 
-impl Shown<'_> {
+impl<'a> Shown<'a> {
     /// Writes the presence, with elements of `statuses`.
     pub(super) fn write<O: Output>(&self, statuses: &str, out: &mut O) {
+        write(out, &self.pieces(statuses));
+    }
+
+    /// The presence, with elements of `statuses`.
+    pub(super) fn pieces<'p>(&self, statuses: &'p str) -> SmallVec<[Piece<'p>; 40]>
+    where
+        'a: 'p,
+    {
         let (head, role) = if self.is_available {
             ("<presence xmlns='jabber:client' from='", "participant")
         } else {
@@ -408,7 +471,7 @@ impl Shown<'_> {
             )
         };
         let (room, domain) = self.room;
-        let mut element: SmallVec<[Piece<'_>; 40]> = SmallVec::new();
+        let mut element: SmallVec<[Piece<'p>; 40]> = SmallVec::new();
         element.push(Piece::Raw(head));
         element.extend(room.pieces(domain));
         element.extend([
@@ -416,7 +479,9 @@ impl Shown<'_> {
             Piece::Attribute(self.account),
             Piece::Raw("-"),
             Piece::Attribute(self.resource),
-            Piece::Raw("'><x xmlns='http://jabber.org/protocol/muc#user'><item jid='"),
+            Piece::Raw("'>"),
+            Piece::Raw(self.note),
+            Piece::Raw("<x xmlns='http://jabber.org/protocol/muc#user'><item jid='"),
             Piece::Attribute(self.account),
             Piece::Raw("@"),
             Piece::Attribute(self.domain),
@@ -428,7 +493,51 @@ impl Shown<'_> {
             Piece::Raw(statuses),
             Piece::Raw("</x></presence>"),
         ]);
-        write(out, &element);
+        element
+    }
+}
+
+/// To be in a room, with the note in `scratch.text`; or only to have another note there.
+fn register<'a>(channel: &str, (ticket, list): (Ticket, bool), scratch: &'a mut Scratch) -> Command<'a> {
+    scratch.name.clear();
+    scratch.name.extend_from_slice(channel.as_bytes());
+    Command::Register {
+        wanted: vec![Registration::Room {
+            channel: std::str::from_utf8(&scratch.name).unwrap_or_default(),
+            options: OPTIONS,
+            note: std::str::from_utf8(&scratch.text).unwrap_or_default(),
+            list,
+        }],
+        ticket,
+    }
+}
+
+/// What of a presence is shown to the others: the client's capabilities (XEP-0115), in words of the daemon's own.
+fn put_note(stanza: &Element<'_>, note: &mut Vec<u8>) {
+    note.clear();
+    let Some(caps) = stanza.child(CAPS, "c") else {
+        return;
+    };
+    let names = ["hash", "node", "ver", "ext"];
+    let mut spelled = Vec::new();
+    let values = spell(&mut spelled, names.map(|name| caps.attribute(name)));
+    let mut element: SmallVec<[Piece<'_>; 16]> = SmallVec::new();
+    element.extend([Piece::Raw("<c xmlns='"), Piece::Raw(CAPS)]);
+    for (name, value) in names
+        .into_iter()
+        .zip(values)
+        .filter(|(_, value)| !value.is_empty())
+    {
+        element.extend([
+            Piece::Raw("' "),
+            Piece::Raw(name),
+            Piece::Raw("='"),
+            Piece::Attribute(value),
+        ]);
+    }
+    element.push(Piece::Raw("'/>"));
+    if pieces::len(&element) <= limits::XMPP_CAPS_BYTES_MAX {
+        pieces::put(&element, note);
     }
 }
 

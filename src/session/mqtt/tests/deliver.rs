@@ -44,6 +44,7 @@ pub(super) fn channel(
         options,
         identifiers,
         share: None,
+        is_shown: false,
     })
 }
 
@@ -281,6 +282,7 @@ fn one_encoding_serves_all_receivers_of_the_same_bytes() {
             options,
             identifiers,
             share: None,
+            is_shown: false,
         };
         client
             .peer

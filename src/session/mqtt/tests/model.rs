@@ -141,6 +141,7 @@ impl World {
             options: options(Qos::ExactlyOnce, FORM_PLAIN),
             identifiers: &[],
             share: None,
+            is_shown: false,
         };
         match &mut self.side {
             Side::Connected(client) => client.peer.deliver(&delivery).unwrap(),

@@ -28,6 +28,7 @@ pub(super) fn queue_for(
         options: options(Qos::ExactlyOnce, FORM_PLAIN),
         identifiers,
         share: None,
+        is_shown: false,
     };
     session.keep_delivery(at(0), &delivery)
 }

@@ -27,6 +27,7 @@ fn deliver(client: &mut Client, channel: &str, qos: Qos) {
         options: options(Qos::ExactlyOnce, FORM_PLAIN),
         identifiers: &[],
         share: Some(SHARE),
+        is_shown: false,
     };
     client.peer.deliver(&delivery).unwrap();
 }
@@ -143,6 +144,7 @@ fn nexus_3_another_member_gets_it_as_the_sender_sent_it() {
                 options: options(Qos::AtLeastOnce, form),
                 identifiers: &[3],
                 share: Some(share),
+                is_shown: false,
             };
             client.peer.deliver(&delivery).unwrap();
             let all = returned(&mut client.peer.session);
@@ -191,6 +193,7 @@ fn a_restart_forgets_no_origin() {
         options: options(Qos::ExactlyOnce, FORM_PLAIN),
         identifiers: &[],
         share: Some(SHARE),
+        is_shown: false,
     };
     session.keep_delivery(Now::default(), &delivery).unwrap();
     disk.drain(&mut session);

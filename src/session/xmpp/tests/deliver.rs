@@ -28,6 +28,7 @@ fn p4_a_channel_message_is_encoded_once_for_a_domain() {
         options: SubscriptionOptions::default(),
         identifiers: &[],
         share: None,
+        is_shown: false,
     };
     let frames = &mut one.peer.frames;
     for client in [&mut one.peer.session, &mut two.peer.session] {
@@ -70,6 +71,7 @@ fn p4_what_was_retained_is_told_from_what_is_published_now() {
             },
             identifiers: &[],
             share: None,
+            is_shown: false,
         };
         let mut out = crate::session::testing::Recorder::default();
         let (session, frames) = (&mut client.peer.session, &mut client.peer.frames);
@@ -93,6 +95,7 @@ fn p2_3_what_is_not_text_does_not_reach_xmpp() {
             options: SubscriptionOptions::default(),
             identifiers: &[],
             share: None,
+            is_shown: false,
         };
         assert_eq!(client.peer.deliver(&delivery), Err(Undelivered::NotText));
     }
@@ -110,6 +113,7 @@ fn p2_3_what_is_not_text_does_not_reach_xmpp() {
         options: SubscriptionOptions::default(),
         identifiers: &[],
         share: None,
+        is_shown: false,
     };
     client.peer.pass(Duration::from_secs(1));
     assert_eq!(client.peer.deliver(&late), Err(Undelivered::Expired));

@@ -65,6 +65,7 @@ fn channel<'a>(text: &'a str, sender: Sender<'a>) -> Delivery<'a> {
         options: SubscriptionOptions::default(),
         identifiers: &[],
         share: None,
+        is_shown: false,
     }
 }
 

@@ -4,7 +4,7 @@ mod groupchat;
 
 use super::super::rooms::{JOIN, LEAVE, ROOM};
 use super::*;
-use crate::route::{Qos, Refusal, Registration, RetainHandling, Unregistration};
+use crate::route::{Qos, Refusal, Registration, RetainHandling, RoomEvent, Unregistration};
 
 const ROOM_JID: &str = "alerts@conference.nexus.example";
 
@@ -57,20 +57,20 @@ fn subscribed(commands: &[Command<'_>]) -> String {
         panic!("{commands:?}");
     };
     let [
-        Registration::Channel {
-            filter,
-            from,
+        Registration::Room {
+            channel,
             options,
+            list: true,
+            ..
         },
     ] = wanted[..]
     else {
         panic!("{wanted:?}");
     };
-    assert_eq!(from, Default::default());
     assert_eq!((options.form, options.qos), (ROOM, Qos::AtMostOnce));
     assert_eq!(options.retained, RetainHandling::Never, "no history");
     assert!(!options.no_local, "a sender hears itself");
-    filter.to_owned()
+    channel.to_owned()
 }
 
 /// The channels that are left.
@@ -86,19 +86,39 @@ fn unsubscribed(commands: &[Command<'_>]) -> Vec<String> {
         panic!("{commands:?}");
     };
     let filter = |unwanted: &Unregistration<'_>| match *unwanted {
-        Unregistration::Channel {
-            filter, form: ROOM, ..
-        } => filter.to_owned(),
+        Unregistration::Room { channel, form: ROOM } => channel.to_owned(),
         _ => panic!("{unwanted:?}"),
     };
     unwanted.iter().map(filter).collect()
 }
 
 impl Client {
+    /// What comes of a join: nothing is read before.
     fn registered(&mut self, result: Result<Qos, Refusal>) -> String {
+        let entering = |client: &Self| {
+            let rooms = client.peer.session.rooms.as_ref();
+            let mut occupied = rooms.into_iter().flat_map(|rooms| rooms.occupied());
+            occupied
+                .find(|room| room.entering.is_some())
+                .map(|room| room.channel.clone())
+        };
+        let channel = entering(self).expect("a join");
+        let ping = b"<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>";
+        assert!(self.peer.feed(ping).unwrap().is_empty());
+        assert_eq!(self.peer.waits, Some(crate::session::testing::Wait::Hold));
+        self.peer.pending.clear();
         let completion = Completion::Registered([result].into_iter().collect());
         self.peer.completed(JOIN, &completion);
+        if result.is_ok() {
+            self.happens(&channel, RoomEvent::Listing).unwrap();
+            self.happens(&channel, RoomEvent::Entered).unwrap();
+        }
+        assert_eq!(entering(self), None);
         self.heard()
+    }
+
+    fn happens(&mut self, channel: &str, event: RoomEvent<'_>) -> Result<(), Undelivered> {
+        self.peer.deliver(&Delivery::Room { channel, event })
     }
 
     fn unregistered(&mut self) -> String {

@@ -70,6 +70,7 @@ impl Client {
             options,
             identifiers: &[],
             share: None,
+            is_shown: false,
         })?;
         Ok(self.heard())
     }
@@ -156,6 +157,7 @@ fn p4_a_message_is_encoded_once_for_all_occupants_of_a_domain() {
         options,
         identifiers: &[],
         share: None,
+        is_shown: false,
     };
     let native = Delivery::Channel {
         message: text_on("alerts", "x"),
@@ -163,6 +165,7 @@ fn p4_a_message_is_encoded_once_for_all_occupants_of_a_domain() {
         options: SubscriptionOptions::default(),
         identifiers: &[],
         share: None,
+        is_shown: false,
     };
     let mut frames = Frames::default();
     let mut shares = Vec::new();
