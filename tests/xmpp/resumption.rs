@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::tcp::with_tls;
+use crate::harness::daemon::DOMAIN;
 use crate::harness::matrix::{Form, Library, PAHO_5, Transport, Version, XMPPJS};
 use crate::harness::relay::Relay;
 use crate::harness::xmpp::XmppSocket;
@@ -47,12 +48,18 @@ fn xep0198_5_stock_clients_resume_and_miss_nothing() {
         let app = net.open_app();
         let account = app.account("owner");
         let (relay, client) = connect(&net, form, &account, "w1");
-        client.listen("add");
-        client.subscribe_native("plant/7");
+        // `@xmpp/client` does not count the answers to its own requests, so it asks for nothing here.
+        let is_worker = form.library == Library::Slixmpp;
+        if is_worker {
+            client.listen("add");
+        }
+        let room = format!("hall@conference.{DOMAIN}");
+        client.send_stanza(&format!("<presence to='{room}/me'/>"));
+        client.presence_from(&format!("{room}/{}-w1", account.name));
         let sender = net.connect(PAHO_5, &app.account_of(&account.uid, "partner"), "pump");
         let caller = net.connect(XMPPJS, &app.customer(), "page");
         let publish = |text: &str| {
-            sender.publish_acked(Publish::new("plant/7", text).qos(1));
+            sender.publish_acked(Publish::new("hall", text).qos(1));
         };
         publish("0");
         assert_eq!(client.message().payload, b"0");
@@ -68,7 +75,9 @@ fn xep0198_5_stock_clients_resume_and_miss_nothing() {
             for text in &texts {
                 assert_eq!(client.message().payload, text.as_bytes(), "{form:?}");
             }
-            // It is a worker still.
+            if !is_worker {
+                continue;
+            }
             let id = format!("c{round}");
             caller.send_call(&id, &Call::new(&app.name, "add"));
             let request = client.request();
