@@ -25,6 +25,8 @@ mod ending;
 mod keeping;
 mod lines;
 mod resuming;
+mod resuming_daemon;
+mod resuming_lossy;
 mod retained;
 mod retained_crashes;
 mod system;

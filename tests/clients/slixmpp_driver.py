@@ -99,6 +99,10 @@ class Connection(slixmpp.ClientXMPP):
         for kind, handler in (("message", self.take_message), ("presence", self.take_presence)):
             self.register_handler(Callback(f"tests: {kind}", MatchXPath(f"{{{CLIENT}}}{kind}"), handler))
         self.register_plugin("xep_0045")
+        self.comes_back = command if (command.get("properties") or {}).get("reconnect") else None
+        if self.comes_back:
+            self.register_plugin("xep_0198")
+            self.add_event_handler("session_resumed", self.resumed)
         asked = MatchXPath(f"{{{CLIENT}}}iq/{{{NEXUS}}}api")
         self.register_handler(Callback("tests: api", asked, self.take_request))
         self.dial(command)
@@ -158,6 +162,11 @@ class Connection(slixmpp.ClientXMPP):
 
     def ended(self, _):
         emit(self.driver_name, "closed", reason=self.reason, ws_code=None)
+        if self.comes_back:
+            asyncio.get_event_loop().call_later(0.1, self.dial, self.comes_back)
+
+    def resumed(self, _):
+        emit(self.driver_name, "connack", code=GRANTED, session_present=True, properties={})
 
     def told(self, topic, payload, stanza, properties, retain=False):
         emit(
@@ -313,9 +322,11 @@ class Connection(slixmpp.ClientXMPP):
         self.send_raw(command["xml"])
 
     async def leave(self, _):
+        self.comes_back = None
         self.disconnect()
 
     async def kill(self, _=None):
+        self.comes_back = None
         if self.transport is not None:
             self.transport.abort()
 

@@ -74,14 +74,13 @@ class Connection {
           },
       timeout: 60000
     })
-    this.entity.reconnect.stop()
+    if (!command.properties?.reconnect) this.entity.reconnect.stop()
+    this.entity.streamManagement.on('resumed', () => {
+      emit(name, 'connack', { code: GRANTED, session_present: true, properties: {} })
+    })
     this.entity.on('online', (jid) => {
       this.online = true
-      emit(name, 'connack', {
-        code: GRANTED,
-        session_present: false,
-        properties: { assigned_client_identifier: jid.resource, jid: jid.toString(), offered: this.offered }
-      })
+      this.entered(name, command, jid)
     })
     this.entity.on('error', (error) => this.failed(error))
     this.entity.on('disconnect', ({ reason }) => {
@@ -90,6 +89,18 @@ class Connection {
     this.entity.on('stanza', (stanza) => this.received(stanza))
     this.entity.iqCallee.set(NEXUS, 'api', (context) => this.asked(context))
     this.entity.start().catch((error) => this.failed(error))
+  }
+
+  // The library says that it is online before stream management is enabled.
+  entered (name, command, jid) {
+    if (command.properties?.reconnect && !this.entity.streamManagement.enabled) {
+      return setTimeout(() => this.entered(name, command, jid), 5)
+    }
+    emit(name, 'connack', {
+      code: GRANTED,
+      session_present: false,
+      properties: { assigned_client_identifier: jid.resource, jid: jid.toString(), offered: this.offered }
+    })
   }
 
   // The library tells most failures twice: by an event and by the promise that waits.
@@ -257,11 +268,13 @@ class Connection {
   }
 
   disconnect () {
+    this.entity.reconnect.stop()
     return this.entity.stop()
   }
 
   // Ends the connection without a good-bye.
   kill () {
+    this.entity.reconnect.stop()
     this.entity.socket?.socket?.terminate()
   }
 }

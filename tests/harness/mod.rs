@@ -19,6 +19,7 @@ pub(crate) mod matrix;
 pub(crate) mod mqtt;
 pub(crate) mod native;
 pub(crate) mod packages;
+pub(crate) mod relay;
 pub(crate) mod rumqttc;
 pub(crate) mod scram;
 pub(crate) mod websocket;

@@ -43,7 +43,9 @@ pub(super) struct Managed {
     sent: u32,
     /// How many of these it has acknowledged.
     acked: u32,
-    /// It was asked what it has handled, and has not said.
+    /// What it had been sent when it was asked last.
+    asked_at: u32,
+    /// It has not said since.
     is_asked: bool,
 }
 
@@ -59,6 +61,7 @@ impl Managed {
             received: 0,
             sent: 0,
             acked: 0,
+            asked_at: 0,
             is_asked: false,
         }
     }
@@ -73,12 +76,15 @@ impl Managed {
         self.received = self.received.wrapping_add(1);
     }
 
-    /// Whether the client is to be asked what it has handled; from now on it is.
+    /// Whether the client is to be asked what it has handled; from now on it is. Only once something was sent since it was
+    /// asked last: one that counts otherwise would be asked for ever.
     pub(super) const fn asks(&mut self) -> bool {
-        !self.is_asked && self.sent != self.acked && {
-            self.is_asked = true;
-            true
+        if self.is_asked || self.sent == self.acked || self.sent == self.asked_at {
+            return false;
         }
+        self.is_asked = true;
+        self.asked_at = self.sent;
+        true
     }
 
     /// An element was written to the client.
@@ -166,10 +172,7 @@ impl Managed {
     /// [`TooHigh`] if it cannot have.
     pub(super) fn acknowledge(&mut self, handled: u32) -> Result<(), TooHigh> {
         let left = self.left(handled)?;
-        // Who was asked and has handled nothing since is not asked again: it would be for ever.
-        if handled != self.acked {
-            self.is_asked = false;
-        }
+        self.is_asked = false;
         self.acked = handled;
         while self.unacked.len() > left && self.forget_oldest() {}
         Ok(())
@@ -193,6 +196,7 @@ impl Managed {
     /// What has to be sent again, oldest first, on a new connection.
     pub(super) fn again(&mut self) -> impl Iterator<Item = &[u8]> {
         self.is_asked = false;
+        self.asked_at = self.acked;
         self.unacked.iter().map(|stanza| &**stanza)
     }
 }
@@ -252,6 +256,7 @@ mod tests {
         for start in [u32::MAX - 2, u32::MAX, 0, 1 << 31] {
             let mut managed = managed(10_000);
             (managed.sent, managed.acked, managed.received) = (start, start, start);
+            managed.asked_at = start;
             for _ in 0..5 {
                 managed.wrote(b"<message/>");
                 managed.handle();
@@ -275,17 +280,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_asked_once_until_it_has_handled_something() {
+    fn it_is_asked_once_until_it_has_answered_and_never_for_nothing_new() {
         let mut managed = managed(10_000);
         assert!(!managed.asks());
         managed.wrote(b"<message/>");
         assert!(managed.asks() && !managed.asks());
         managed.wrote(b"<message/>");
-        managed.acknowledge(0).unwrap();
-        assert!(!managed.asks(), "it has handled nothing");
+        assert!(!managed.asks(), "it has not answered");
         managed.acknowledge(1).unwrap();
-        assert!(managed.asks());
-        managed.acknowledge(2).unwrap();
+        assert!(managed.asks(), "of the second");
+        managed.acknowledge(1).unwrap();
+        assert!(!managed.asks(), "it says that it has not handled it");
+        managed.wrote(b"<message/>");
+        assert!(managed.asks(), "there is something new");
+        managed.acknowledge(3).unwrap();
         assert!(!managed.asks());
     }
 
