@@ -150,6 +150,8 @@ pub struct Xmpp {
     pub ping_s: u32,
     /// A stream that was lost may be resumed for so long, in seconds; 0 never.
     pub resume_s: u32,
+    /// The rooms of a block that ended without leaving them wait for its next session so long, in seconds; 0: not at all.
+    pub rejoin_s: u32,
     /// Occupants of a room up to whom all are shown to one another; 0: nobody is.
     pub room_presence_max: usize,
 }
@@ -281,6 +283,7 @@ impl Default for Xmpp {
         Self {
             ping_s: limits::XMPP_PING_S,
             resume_s: limits::XMPP_RESUME_S,
+            rejoin_s: limits::XMPP_REJOIN_S,
             room_presence_max: limits::ROOM_PRESENCE_MAX,
         }
     }
@@ -395,6 +398,7 @@ impl Config {
             ("mqtt", "publish_rate_max", mqtt.publish_rate_max.into()),
             ("xmpp", "ping_s", self.xmpp.ping_s.into()),
             ("xmpp", "resume_s", self.xmpp.resume_s.into()),
+            ("xmpp", "rejoin_s", self.xmpp.rejoin_s.into()),
             ("xmpp", "room_presence_max", self.xmpp.room_presence_max as u64),
             ("api", "requests_per_block_max", api.requests_per_block_max as u64),
             (

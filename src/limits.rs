@@ -270,6 +270,14 @@ pub const XMPP_CAPS_BYTES_MAX: usize = 512;
 pub const ROOM_PRESENCE_MAX: usize = 200;
 /// The most that an operator may allow.
 pub const ROOM_PRESENCE_CEILING: usize = 65_536;
+/// The rooms of a block that ended without leaving them wait for its next session so long, in seconds.
+pub const XMPP_REJOIN_S: u32 = 300;
+/// What a block leaves behind so; rooms beyond are not remembered.
+pub const LEFT_BEHIND_BYTES_MAX: usize = 16 * 1_024;
+/// Blocks of whom something waits on their home shard; the oldest is forgotten for a new one.
+pub const LEFT_BEHIND_BLOCKS_MAX: usize = 65_536;
+/// All that waits on a shard; the same.
+pub const LEFT_BEHIND_BYTES_PER_SHARD_MAX: usize = 64 * 1_024 * 1_024;
 /// The lists of the occupants of all rooms at home on a shard; whoever comes beyond is in its room, and shown to nobody.
 pub const ROOM_OCCUPANT_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Answers that may wait to be sent to a client that has not logged in.

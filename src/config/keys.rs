@@ -118,6 +118,7 @@ const KEYS: Keys = &[
         Kind::Table(&[
             ("ping_s", Kind::Number(0, 86_400)),
             ("resume_s", Kind::Number(0, 86_400)),
+            ("rejoin_s", Kind::Number(0, 86_400)),
             (
                 "room_presence_max",
                 Kind::Number(0, limits::ROOM_PRESENCE_CEILING as u64),

@@ -35,6 +35,7 @@ pub(super) fn router_limits(config: &Config, shards: usize) -> RouterLimits {
         kept_sessions_max: config.mqtt.sessions_max,
         kept_sessions_per_account_max: config.mqtt.sessions_per_account_max,
         room_presence_max: config.xmpp.room_presence_max,
+        rejoin_s: config.xmpp.rejoin_s,
     }
 }
 

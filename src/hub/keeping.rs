@@ -203,6 +203,7 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         let Some(entry) = self.table.get_mut(key) else {
             return key;
         };
+        let left_behind = entry.session.leave_behind(now);
         let will = match state {
             State::Attached | State::Offline => entry.session.take_will(),
             _ => None,
@@ -223,6 +224,9 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             .flatten();
         if let Some(identity) = identity.as_ref().filter(|_| was_kept) {
             self.router.count_kept(identity, false);
+        }
+        if let Some(left) = left_behind {
+            self.router.leave_behind(now, key, left);
         }
         // One that was not attached is not on the disk.
         self.leave_router(io, now, key, was_kept && state != State::Claiming);

@@ -441,6 +441,11 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
         while let Some(pending) = self.pending.pop_front() {
             match pending {
                 Pending::Notice(key, Notice::Attached) => self.attach(io, now, key),
+                Pending::Notice(key, Notice::LeftBehind(left)) => {
+                    if let Some(entry) = self.table.get_mut(key) {
+                        entry.session.find_left(left);
+                    }
+                }
                 // Its proof was good, a newer session only came before its address was free: it is told so
                 // like one that was taken over a moment after it came in.
                 Pending::Notice(key, Notice::Displaced) => {

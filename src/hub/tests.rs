@@ -24,6 +24,7 @@ mod crashes;
 mod ending;
 mod keeping;
 mod lines;
+mod rejoining;
 mod resuming;
 mod resuming_daemon;
 mod resuming_lossy;

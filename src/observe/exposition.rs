@@ -160,6 +160,18 @@ const PLAIN: &[Plain] = &[
         |m| &m.unfinished_bytes,
     ),
     (
+        "nexus_xmpp_left_behind",
+        "gauge",
+        "Blocks that ended without leaving their rooms, which wait for their next session.",
+        |m| &m.left_behind,
+    ),
+    (
+        "nexus_xmpp_rooms_restored_total",
+        "counter",
+        "Rooms that blocks were put back into when they came back.",
+        |m| &m.rooms_restored,
+    ),
+    (
         "nexus_room_occupants",
         "gauge",
         "Blocks in rooms, each once for each room.",

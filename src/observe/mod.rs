@@ -260,6 +260,10 @@ pub struct ShardMetrics {
     pub share_groups: Counter,
     /// Messages of such groups that went to another member than the one that was chosen first.
     pub share_redirected: Counter,
+    /// Blocks that left something behind for their next session, at home here now (a gauge).
+    pub left_behind: Counter,
+    /// Rooms that a block was put back into.
+    pub rooms_restored: Counter,
     /// Occupants of the rooms at home here now (a gauge).
     pub room_occupants: Counter,
     /// Blocks that entered a room and are shown to nobody: the list of occupants had no room for them.

@@ -55,7 +55,7 @@ impl Router {
             return self.refuse(port, newcomer, ClaimRefusal::Conflict);
         }
         match self.addresses.claim(&locals, address, newcomer) {
-            Claimed::Granted => self.grant(port, newcomer),
+            Claimed::Granted => self.grant(port, address, newcomer),
             // What is there stays: its end could not be made to last.
             Claimed::Evict(holder) if self.is_kept(port, holder) && port.refuses_durable() => {
                 self.addresses.release(&locals, address, newcomer);
@@ -149,7 +149,7 @@ impl Router {
             self.away.remove(&address);
         }
         if let Some(waiting) = self.addresses.release(&locals, address, session) {
-            self.hand_on(port, &waiting);
+            self.hand_on(port, address, &waiting);
         }
     }
 
@@ -161,21 +161,22 @@ impl Router {
             placement: &self.placement,
         };
         if let Some(waiting) = self.addresses.ended(&locals, address) {
-            self.hand_on(port, &waiting);
+            self.hand_on(port, address, &waiting);
         }
     }
 
     /// Tells those who waited for an address what came of it.
-    fn hand_on(&mut self, port: &mut impl Port, waiting: &Waiting) {
+    fn hand_on(&mut self, port: &mut impl Port, address: AddressKey, waiting: &Waiting) {
         for overtaken in &waiting.overtaken {
             self.displace(port, *overtaken);
         }
         if let Some(next) = waiting.newest {
-            self.grant(port, next);
+            self.grant(port, address, next);
         }
     }
 
-    fn grant(&mut self, port: &mut impl Port, to: SessionId) {
+    fn grant(&mut self, port: &mut impl Port, address: AddressKey, to: SessionId) {
+        self.hand_leavings(port, address, to);
         let session = to.key;
         if to.shard == self.shard {
             self.granted(port, session);

@@ -63,6 +63,10 @@ pub(crate) enum Letter {
     // ... and from it.
     /// The address is the session's.
     Granted { session: SessionKey },
+    /// An earlier session under the address has left this to it; before it is granted.
+    LeftBehind { session: SessionKey, left: Arc<[u8]> },
+    /// To the home: a session that is about to leave has this for the next one under its address.
+    LeaveBehind { address: AddressKey, left: Arc<[u8]> },
     /// A newer login waits for the session's address.
     Evict { session: SessionKey },
     /// A newer login was preferred while this one waited.
@@ -305,6 +309,8 @@ impl Letter {
             | Self::Release { .. }
             | Self::Away { .. }
             | Self::Granted { .. }
+            | Self::LeftBehind { .. }
+            | Self::LeaveBehind { .. }
             | Self::Evict { .. }
             | Self::Displaced { .. }
             | Self::ClaimRefused { .. }

@@ -8,6 +8,7 @@ mod registration;
 mod resumption;
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -476,6 +477,8 @@ pub enum ClaimRefusal {
 pub enum Notice {
     /// The address is the session's; the login is complete.
     Attached,
+    /// An earlier session under the address has left this to it. Before it is attached.
+    LeftBehind(Arc<[u8]>),
     /// The address went to a newer session of the same account.
     Displaced,
     /// The session does not get the address.

@@ -5,7 +5,7 @@
 //!
 //! The [`Router`] is one shard's; its methods stand in the file of what they are about: `claiming` (addresses),
 //! `registering`, `publishing`, `asking` and `answering` (requests), `directing`, `builtin`, `revocation`,
-//! `retained` (retained messages, on all shards), `rooms` (who is in rooms), `shared` (shared subscriptions), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
+//! `retained` (retained messages, on all shards), `rooms` (who is in rooms), `leavings` (what blocks leave behind), `shared` (shared subscriptions), `system` (`$SYS`), `receiving` (the letters of other shards). The tables they work on have files of their own and know nothing
 //! of each other.
 
 pub mod identity;
@@ -31,6 +31,7 @@ mod failure;
 mod hashes;
 mod keeping;
 mod kept;
+mod leavings;
 mod letter;
 mod mesh;
 mod parcel;

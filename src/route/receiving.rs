@@ -1,10 +1,12 @@
 //! Reading the letters of another shard.
 
+use std::sync::Arc;
+
 use super::asking::{Asking, Ended};
 use super::channels::interest::ShardSet;
 use super::directing::Going;
 use super::letter::Letter;
-use super::message::{ChannelMessage, SessionId, SessionKey};
+use super::message::{ChannelMessage, Notice, SessionId, SessionKey};
 use super::parcel::Parcel;
 use super::port::Port;
 use super::router::Router;
@@ -35,6 +37,12 @@ impl Router {
                 session,
                 away,
             } => self.heard_away(*address, there(*session), *away),
+            Letter::LeaveBehind { address, left } => {
+                self.left_behind(now.instant, *address, Arc::clone(left));
+            }
+            Letter::LeftBehind { session, left } => {
+                port.notify(*session, Notice::LeftBehind(Arc::clone(left)));
+            }
             Letter::Granted { session } => self.granted(port, *session),
             Letter::Evict { session } => self.evicted(port, *session),
             Letter::Displaced { session } => self.displaced(port, *session),

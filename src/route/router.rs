@@ -19,6 +19,7 @@ use super::entitlement::Entitlement;
 use super::hashes::{AddressKey, Local, Placement};
 use super::identity::{Identity, Sender};
 use super::kept::KeptCounts;
+use super::leavings::Leavings;
 use super::letter::Letter;
 use super::mesh::Mesh;
 use super::message::{SessionId, SessionKey, Token};
@@ -77,6 +78,8 @@ pub struct RouterLimits {
     pub kept_sessions_per_account_max: usize,
     /// See [`limits::ROOM_PRESENCE_MAX`].
     pub room_presence_max: usize,
+    /// See [`limits::XMPP_REJOIN_S`]; 0: nothing is remembered.
+    pub rejoin_s: u32,
 }
 
 impl Default for RouterLimits {
@@ -95,6 +98,7 @@ impl Default for RouterLimits {
             kept_sessions_max: limits::KEPT_SESSIONS_MAX,
             kept_sessions_per_account_max: limits::KEPT_SESSIONS_PER_ACCOUNT_MAX,
             room_presence_max: limits::ROOM_PRESENCE_MAX,
+            rejoin_s: limits::XMPP_REJOIN_S,
         }
     }
 }
@@ -178,6 +182,8 @@ pub struct Router {
     /// The rooms that sessions of this shard are in, and those at home here.
     pub(super) rooms: Rooms,
     pub(super) room_homes: Homes,
+    /// What ended blocks have left behind for their next session.
+    pub(super) leavings: Leavings,
 
     pub(super) directory: Directory,
     pub(super) requests: Requests,
@@ -244,6 +250,7 @@ impl Router {
             durable: config.durable,
             journal: Journal::new(),
             rooms: Rooms::new(maps.clone()),
+            leavings: Leavings::new(maps.clone()),
             room_homes: Homes::new(maps.clone(), limits::ROOM_OCCUPANT_BYTES_MAX),
             directory: Directory::new(local()),
             requests: Requests::new(local()),
@@ -385,6 +392,8 @@ impl Router {
         let bytes = self.subscriptions.footprint.bytes();
         self.metrics.subscription_bytes.set(bytes as u64);
         self.count_occupants();
+        self.leavings.forget_old(now.instant);
+        self.metrics.left_behind.set(self.leavings.len() as u64);
         self.tell_loads();
         self.confirm_members();
         self.give_up_suspended(now, port);

@@ -424,6 +424,16 @@ impl Session for AnySession {
         }
     }
 
+    fn find_left(&mut self, left: Arc<[u8]>) {
+        if let Some(session) = self.as_xmpp_mut() {
+            session.find_left(left);
+        }
+    }
+
+    fn leave_behind(&mut self, now: Now) -> Option<Arc<[u8]>> {
+        self.as_xmpp_mut()?.leave_behind(now)
+    }
+
     fn give_back(&mut self, now: Now) -> Vec<Returned> {
         self.as_mqtt_mut()
             .map_or_else(Vec::new, |session| Session::give_back(session, now))

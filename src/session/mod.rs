@@ -19,6 +19,8 @@ pub mod xmpp;
 pub use self::starts::Starts;
 pub use self::will::Will;
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::journal::Journal;
@@ -430,6 +432,18 @@ pub trait Session {
         Self: Sized,
     {
         let _ = earlier;
+    }
+
+    /// An earlier session under its address has left this to it; before it is attached.
+    fn find_left(&mut self, left: Arc<[u8]>) {
+        let _ = left;
+    }
+
+    /// The session ends: what it leaves to the next one under its address, at most [`limits::LEFT_BEHIND_BYTES_MAX`] in its
+    /// protocol's own form. Handed out once.
+    fn leave_behind(&mut self, now: Now) -> Option<Arc<[u8]>> {
+        let _ = now;
+        None
     }
 
     /// The session ends: the messages that it had as a member of a group and that another member may have. Of one that is

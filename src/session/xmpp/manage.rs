@@ -18,7 +18,7 @@ use crate::time::{Instant, Now};
 use std::time::Duration;
 
 /// The session asks to be one that may be resumed.
-pub(super) const ENABLE: Ticket = Ticket(3);
+pub(super) const ENABLE: Ticket = Ticket(4);
 
 impl Session {
     /// An element of stream management on an open stream.

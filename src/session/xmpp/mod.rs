@@ -21,6 +21,7 @@ mod native;
 mod occupants;
 mod presence;
 mod recording;
+mod restoring;
 mod room_iq;
 mod rooms;
 mod settings;
@@ -281,6 +282,7 @@ impl Session {
             rooms::JOIN => self.joined(completion, out),
             rooms::LEAVE => self.left(out),
             rooms::NOTE => {}
+            restoring::RESTORE => self.restored(completion),
             _ => self.iq_completed(completion, out),
         }
     }

@@ -22,8 +22,8 @@ impl Session {
         }
         match stanza.attribute("type") {
             // Deployed web pages say `available` in so many words.
-            None => self.presence = Some(priority(stanza)),
-            Some(kind) if kind.is("available") => self.presence = Some(priority(stanza)),
+            None => return self.available(priority(stanza), scratch),
+            Some(kind) if kind.is("available") => return self.available(priority(stanza), scratch),
             Some(kind) if kind.is("unavailable") => {
                 self.presence = None;
                 // RFC 6121, 4.6.3: who was told that the block is there is told that it goes.
@@ -32,6 +32,14 @@ impl Session {
             Some(_) => {}
         }
         None
+    }
+}
+
+impl Session {
+    /// The client is there: it is put back into the rooms that its earlier session was in.
+    fn available<'a>(&mut self, priority: i8, scratch: &'a mut Scratch) -> Option<Command<'a>> {
+        self.presence = Some(priority);
+        self.restore_rooms(scratch)
     }
 }
 

@@ -6,6 +6,7 @@
 //! ([`super::groupchat`]). Nothing is read of a client between its join and what that is answered with.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -33,7 +34,7 @@ pub(super) const NOTE: Ticket = Ticket(3);
 pub(super) const ROOM: u8 = 1;
 
 /// A room has no history: what is retained is for native subscribers.
-const OPTIONS: SubscriptionOptions = SubscriptionOptions {
+pub(super) const OPTIONS: SubscriptionOptions = SubscriptionOptions {
     qos: Qos::AtMostOnce,
     no_local: false,
     retain_as_published: false,
@@ -49,7 +50,7 @@ pub(super) struct Room {
     /// The channel's name as the client escaped it.
     pub(super) local: Box<str>,
     /// The nick that the client asked for.
-    nick: Box<str>,
+    pub(super) nick: Box<str>,
     /// By which of the domains it was joined.
     pub(super) domain: u16,
     /// It is escaped as the daemon does it.
@@ -68,6 +69,8 @@ pub(super) struct Room {
 pub(super) enum Entering {
     /// It asked for it.
     Join,
+    /// It was in it when its earlier session ended.
+    Restore,
 }
 
 /// Whether a block has been shown who is in a room.
@@ -92,7 +95,11 @@ pub(super) struct Rooms {
     joining: Option<u32>,
     leaving: Vec<Room>,
     pub(super) introduced: Introduced,
-    numbers: u32,
+    pub(super) numbers: u32,
+    /// What an earlier session left behind, until the client is available.
+    pub(super) left: Option<Arc<[u8]>>,
+    /// The numbers of those that the router has been asked to restore.
+    pub(super) restoring: Vec<u32>,
 }
 
 impl Rooms {
@@ -118,7 +125,6 @@ impl Rooms {
     }
 
     /// The rooms that the block is in, in the order of their channels.
-    #[cfg(test)]
     pub(super) fn occupied(&self) -> &[Room] {
         &self.occupied
     }
@@ -142,8 +148,12 @@ impl Rooms {
         listed.for_each(|room| room.knows = Knows::Lagging);
     }
 
-    fn enter(&mut self, room: Room) {
+    pub(super) fn join(&mut self, room: Room) {
         self.joining = Some(room.number);
+        self.enter(room);
+    }
+
+    pub(super) fn enter(&mut self, room: Room) {
         self.entering += usize::from(room.entering.is_some());
         match self.position(&room.channel) {
             Ok(at) => {
@@ -160,7 +170,7 @@ impl Rooms {
         }
     }
 
-    fn take(&mut self, channel: &str) -> Option<Room> {
+    pub(super) fn take(&mut self, channel: &str) -> Option<Room> {
         let room = self.occupied.remove(self.position(channel).ok()?);
         self.entering -= usize::from(room.entering.is_some());
         self.introduced.forget(room.number);
@@ -175,15 +185,15 @@ impl Rooms {
     }
 
     const fn is_empty(&self) -> bool {
-        self.occupied.is_empty() && self.leaving.is_empty()
+        self.occupied.is_empty() && self.leaving.is_empty() && self.left.is_none()
     }
 }
 
 /// What an address of the channel service names: a room, or an occupant of one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoomAddress<'a> {
-    local: &'a str,
-    domain: u16,
+    pub(super) local: &'a str,
+    pub(super) domain: u16,
     /// An occupant's nick, if one is named.
     pub(super) nick: Option<&'a str>,
 }
@@ -199,7 +209,7 @@ impl<'a> RoomAddress<'a> {
         Cow::Owned(channel)
     }
 
-    fn room(&self, channel: Cow<'_, str>, nick: &str, number: u32, is_muc: bool) -> Room {
+    pub(super) fn room(&self, channel: Cow<'_, str>, nick: &str, number: u32, is_muc: bool) -> Room {
         let mut canonical = String::with_capacity(self.local.len());
         jid::escape_into(&channel, &mut canonical);
         Room {
@@ -308,7 +318,7 @@ impl Session {
         rooms.numbers = rooms.numbers.wrapping_add(1);
         put_note(stanza, &mut scratch.text);
         let register = register(&channel, (JOIN, true), scratch);
-        rooms.enter(address.room(channel, nick, rooms.numbers, is_muc));
+        rooms.join(address.room(channel, nick, rooms.numbers, is_muc));
         Some(register)
     }
 
@@ -317,6 +327,7 @@ impl Session {
         let rooms = self.rooms.as_mut()?;
         rooms.leaving = std::mem::take(&mut rooms.occupied);
         rooms.entering = 0;
+        rooms.left = None;
         rooms.introduced = Introduced::default();
         self.leave_rooms(scratch)
     }
@@ -380,7 +391,7 @@ impl Session {
         self.forget_empty_rooms();
     }
 
-    fn forget_empty_rooms(&mut self) {
+    pub(super) fn forget_empty_rooms(&mut self) {
         if self.rooms.as_ref().is_some_and(|rooms| rooms.is_empty()) {
             self.rooms = None;
         }
