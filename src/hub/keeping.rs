@@ -200,8 +200,17 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             State::Claiming | State::Offline => {}
             State::Opening | State::LoggingIn | State::Moving | State::Closing => return key,
         }
+        self.leave_ended(io, now, key, state);
+        key
+    }
+
+    /// A session that was in this `state` has ended: it leaves the router, and what it had goes to others.
+    fn leave_ended<I>(&mut self, io: &mut I, now: Now, key: SessionKey, state: State)
+    where
+        I: Io<Conn = C, Shared = S>,
+    {
         let Some(entry) = self.table.get_mut(key) else {
-            return key;
+            return;
         };
         let left_behind = entry.session.leave_behind(now);
         let will = match state {
@@ -238,7 +247,6 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             }
         }
         self.publish_will(io, now, identity, will, was_kept);
-        key
     }
 
     fn leave_router<I>(&mut self, io: &mut I, now: Now, key: SessionKey, was_stored: bool)

@@ -33,6 +33,7 @@ mod lasting;
 mod machine;
 mod mqtt;
 mod promises;
+mod resumed;
 mod words;
 mod world;
 #[allow(dead_code, reason = "shared with the integration tests, which use all of it")]

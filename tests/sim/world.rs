@@ -325,7 +325,6 @@ impl World {
             LoginProof::Certificate { .. } => panic!("nobody shows a certificate"),
             LoginProof::Proven { credential, .. } => {
                 assert_eq!(*credential, CREDENTIAL, "of the first step");
-                assert!(request.resource.is_some(), "the second step names a resource");
             }
             LoginProof::ScramFirst(_) | LoginProof::Scram { .. } => panic!("nobody says SCRAM"),
         }

@@ -15,7 +15,7 @@ pub(crate) const DOMAINS: [&str; 2] = ["nexus.example", "second.example"];
 /// How the answer to a successful bind begins; the machine knows by it that the session is attached.
 pub(crate) const BOUND: &[u8] = b"<iq xmlns='jabber:client' type='result' id='bind'";
 
-const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: nexus.example\r\nUpgrade: websocket\r\n\
+pub(crate) const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: nexus.example\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: xmpp\r\n\r\n";
 
@@ -415,10 +415,10 @@ fn content(text: &str) -> String {
     escaped(text).replace('\r', "&#13;")
 }
 
-const TEXT: u8 = 1;
+pub(crate) const TEXT: u8 = 1;
 
 /// A text message in one frame or several, masked (RFC 6455, 5.2 to 5.4).
-fn frames(text: &str, random: &mut StdRng) -> Vec<u8> {
+pub(crate) fn frames(text: &str, random: &mut StdRng) -> Vec<u8> {
     let mut bytes = Vec::new();
     let (mut rest, mut opcode) = (text.as_bytes(), TEXT);
     loop {
@@ -453,7 +453,7 @@ fn frames(text: &str, random: &mut StdRng) -> Vec<u8> {
 }
 
 /// The frame at the front, which is whole, unmasked and ends its message: opcode, payload and its length.
-fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+pub(crate) fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let &[first, second, ..] = bytes else { return None };
     assert_eq!(first & 0xF0, 0x80, "the server writes whole messages");
     let (len, head) = match second {

@@ -200,7 +200,7 @@ fn what_waits_ends_with_what_its_client_came_in_by() {
         |daemon| {
             daemon.change(&Change::AccountRevoked {
                 account: ALICE.into(),
-            })
+            });
         },
         |daemon| {
             daemon.change(&Change::CredentialRevoked {
