@@ -13,7 +13,7 @@ fn earliest_s(library: Library) -> u64 {
 }
 
 #[test]
-fn a_block_that_was_cut_off_comes_back_under_its_address_with_its_old_password() {
+fn a_block_that_was_cut_off_comes_back_under_its_address_and_is_in_its_channels_still() {
     each_python(|net, python| {
         let app = net.app();
         let owner = app.account("owner");
@@ -22,6 +22,12 @@ fn a_block_that_was_cut_off_comes_back_under_its_address_with_its_old_password()
         for (library, resource) in [(Library::Js, "w.1"), (python, "w.2")] {
             let worker = Block::worker(net, library, &app, resource);
             assert_eq!(worker.online(), jid(&owner, resource));
+            let channel = new_channel();
+            worker.command(
+                "join",
+                json!({"channel": channel, "nick": format!("{}-{resource}", owner.name)}),
+            );
+            worker.wait("presence", |shown| shown["jid"] == jid(&owner, resource));
             // Others are given credentials, and a new secret, meanwhile.
             let secret = explore_secret(net, &app.name);
             let again = json!({"secret": secret, "resource": "w.3", "public": true});
@@ -37,12 +43,7 @@ fn a_block_that_was_cut_off_comes_back_under_its_address_with_its_old_password()
             );
             let reply = page.call(json!({"to": jid(&owner, resource), "members": {"api": "ping"}}));
             assert_eq!(reply["body"]["pong"], true, "{reply}");
-            let channel = new_channel();
-            worker.command(
-                "join",
-                json!({"channel": channel, "nick": format!("{}-{resource}", owner.name)}),
-            );
-            worker.wait("presence", |shown| shown["jid"] == jid(&owner, resource));
+            // No client joins anew: it counts on being there still.
             worker.command("say", json!({"channel": channel, "text": "here again"}));
             worker.wait("channel", |came| came["text"] == "here again");
         }
