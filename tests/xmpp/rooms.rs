@@ -99,13 +99,22 @@ fn occupants_hear_one_another_and_themselves_and_know_whom() {
             &full_jid(&one, "web1"),
             "participant",
         );
-        join(&mut second, &room, X);
+        let (from, jid) = (occupant(&room, &one, "web1"), full_jid(&one, "web1"));
+        let there = second.ask(&presence(&format!("{room}/me"), "", X));
+        assert_shows(&there, &from, &jid, "participant");
+        assert_eq!(statuses(&second.element()), ["100", "110", "210"]);
+        let newcomer = occupant(&room, &two, "web.2");
+        assert_shows(
+            &first.element(),
+            &newcomer,
+            &full_jid(&two, "web.2"),
+            "participant",
+        );
         let subject = second.element();
         assert_eq!(subject.attribute("from"), Some(&*room));
         assert_eq!(subject.attribute("type"), Some("groupchat"));
         let subjects = subject.child(CLIENT, "subject").map(Element::text);
         assert_eq!((subjects.as_deref(), subject.elements().len()), (Some(""), 1));
-        let (from, jid) = (occupant(&room, &one, "web1"), full_jid(&one, "web1"));
         for n in ["1", "2"] {
             // Deployed workers write a wrong `from`.
             let attributes = format!("id='m{n}' from='forged@{DOMAIN}/x'");
@@ -115,17 +124,80 @@ fn occupants_hear_one_another_and_themselves_and_know_whom() {
             assert_says(&echo, &from, n, &jid);
             assert_eq!(echo.attribute("id"), Some(&*format!("m{n}")));
             assert!(echo.child("urn:example", "e").is_some());
-            if n == "1" {
-                assert_shows(&second.element(), &from, &jid, "participant");
-            }
             assert_says(&second.element(), &from, n, &jid);
         }
         second.send(&groupchat(&room, "", "<body>back</body>"));
         let (from, jid) = (occupant(&room, &two, "web.2"), full_jid(&two, "web.2"));
         assert_says(&second.element(), &from, "back", &jid);
-        assert_shows(&first.element(), &from, &jid, "participant");
         assert_says(&first.element(), &from, "back", &jid);
     });
+}
+
+#[test]
+fn occupants_are_told_who_comes_who_goes_and_what_a_client_can_do() {
+    each_shard_count(|net| {
+        let room = room_of(&new_channel());
+        let (one, mut first) = login(net, "web1");
+        join(&mut first, &room, X);
+        first.element();
+        let caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x' ver='v&amp;1'/>";
+        for (n, good_bye) in ["presence", "stream", "connection"].into_iter().enumerate() {
+            let resource = format!("page{n}");
+            let (two, mut second) = login(net, &resource);
+            let (nick, jid) = (occupant(&room, &two, &resource), full_jid(&two, &resource));
+            let there = second.ask(&presence(
+                &format!("{room}/me"),
+                "",
+                &format!("{X}{caps}<status>secret</status>"),
+            ));
+            assert_shows(
+                &there,
+                &occupant(&room, &one, "web1"),
+                &full_jid(&one, "web1"),
+                "participant",
+            );
+            assert_eq!(statuses(&second.element()), ["100", "110", "210"]);
+            let came = first.element();
+            assert_shows(&came, &nick, &jid, "participant");
+            let shown = came.child("http://jabber.org/protocol/caps", "c").unwrap();
+            assert_eq!(shown.attribute("ver"), Some("v&1"));
+            assert!(came.child(CLIENT, "status").is_none(), "{came:?}");
+            match good_bye {
+                "presence" => second.send(&presence(&room, " type='unavailable'", "")),
+                "stream" => second.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"),
+                _ => drop(second),
+            }
+            let went = first.element();
+            assert_eq!(went.attribute("type"), Some("unavailable"), "{good_bye}");
+            assert_shows(&went, &nick, &jid, "none");
+        }
+    });
+}
+
+#[test]
+fn above_the_maximum_nobody_is_shown_before_it_speaks() {
+    for shards in [1, 2] {
+        let net = Net::start(&Options::shards(shards).config("[xmpp]\nroom_presence_max = 1\n"));
+        let room = room_of(&new_channel());
+        let (one, mut first) = login(&net, "web1");
+        join(&mut first, &room, "");
+        let (two, mut second) = login(&net, "web2");
+        join(&mut second, &room, "");
+        for (speaker, (account, resource), hearer) in [(2, (&two, "web2"), 1), (1, (&one, "web1"), 2)] {
+            let sockets = [&mut first, &mut second];
+            let (nick, jid) = (occupant(&room, account, resource), full_jid(account, resource));
+            sockets[speaker - 1].send(&groupchat(&room, "", "<body>hello</body>"));
+            assert_shows(&sockets[hearer - 1].element(), &nick, &jid, "participant");
+            assert_says(&sockets[hearer - 1].element(), &nick, "hello", &jid);
+            assert_says(&sockets[speaker - 1].element(), &nick, "hello", &jid);
+        }
+        // Nobody is told of who goes.
+        let left = second.ask(&presence(&room, " type='unavailable'", ""));
+        assert_eq!(statuses(&left), ["110"]);
+        first.send(&groupchat(&room, "", "<body>alone</body>"));
+        let nick = occupant(&room, &one, "web1");
+        assert_says(&first.element(), &nick, "alone", &full_jid(&one, "web1"));
+    }
 }
 
 #[test]

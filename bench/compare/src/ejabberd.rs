@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::servers::{ACCOUNTS, Started, free_port, spawn, wait_listening};
+use crate::servers::{Started, free_port, spawn, wait_listening};
 
+/// One for each connection: it tells all resources of an account of one another.
+const ACCOUNTS: usize = 20_000;
 /// Where the package keeps its libraries.
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
@@ -28,6 +30,7 @@ fn config(port: u16) -> String {
                /ws: ejabberd_http_ws\n\
          modules:\n  \
            mod_disco: {{}}\n  \
+           mod_stream_mgmt: {{}}\n  \
            mod_muc:\n    \
              access_create: all\n    \
              history_size: 0\n    \

@@ -17,7 +17,7 @@ const READY_NS_MAX: u64 = 20 * SECOND_NS;
 /// Time to end after SIGTERM.
 const STOP_NS_MAX: u64 = 15 * SECOND_NS;
 /// Accounts that connections use in turn.
-pub(crate) const ACCOUNTS: usize = 16;
+const ACCOUNTS: usize = 16;
 
 /// Where the programs are.
 #[derive(Clone, Debug)]

@@ -268,6 +268,24 @@ pub(crate) const ROWS: &[Row] = &[
     .over_web_socket()
     .counting(Counts::Memory),
     Row::new(
+        "P11s",
+        "idle XMPP sessions over WebSocket that may be resumed",
+        &[
+            "idle",
+            "--protocol",
+            "xmpp",
+            "--bare",
+            "--resume",
+            "--count",
+            "COUNT",
+            "--opening",
+            "128",
+        ],
+        XMPP_PEERS,
+    )
+    .over_web_socket()
+    .counting(Counts::Memory),
+    Row::new(
         "P11w",
         "idle MQTT connections over WebSocket with one subscription each",
         &["idle", "--ws", "--count", "COUNT", "--opening", "128"],
