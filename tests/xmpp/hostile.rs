@@ -4,6 +4,7 @@
 mod documents;
 mod floods;
 mod pace;
+mod rooms;
 mod stages;
 
 use crate::harness::daemon::DOMAIN;

@@ -81,6 +81,13 @@ impl Introduced {
         Some((entry.room, entry.address))
     }
 
+    /// What it takes in memory.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        let texts = self.entries.iter().map(|entry| entry.address.len());
+        self.entries.capacity() * size_of::<Entry>() + texts.sum::<usize>()
+    }
+
     /// The block has left the room of this number, or begins anew there.
     pub(super) fn forget(&mut self, room: u32) {
         self.entries.retain(|entry| entry.room != room);

@@ -334,3 +334,40 @@ fn p4_what_is_said_to_one_occupant_is_direct() {
     let metrics = &client.peer.session.settings.metrics;
     assert_eq!(metrics.drops(Stage::Channel, DropReason::Invalid), 1);
 }
+
+#[test]
+fn a_hundred_thousand_devices_that_speak_in_one_room_take_no_more_than_a_few() {
+    const DEVICES: usize = 100_000;
+    let mut client = Client::occupant("");
+    let mut heap = 0;
+    for number in 0..DEVICES {
+        let device = identity("fleet", "user", &format!("d{number:06}"));
+        let heard = client.told(&device, "alerts", "21.5");
+        let shown = introduced(ROOM_JID, &device, true);
+        let (before, after) = heard.split_once(&shown).expect("an introduction");
+        assert!(
+            after.starts_with("<message ") && after.contains("<body>21.5</body>"),
+            "{after}"
+        );
+        // Whoever was silent longest is taken back.
+        let forgotten = number.checked_sub(limits::XMPP_INTRODUCED_MAX);
+        let expected = forgotten.map_or_else(String::new, |number| {
+            let device = identity("fleet", "user", &format!("d{number:06}"));
+            introduced(ROOM_JID, &device, false)
+        });
+        assert_eq!(before, expected);
+        if number == limits::XMPP_INTRODUCED_MAX {
+            heap = client
+                .peer
+                .session
+                .rooms
+                .as_ref()
+                .unwrap()
+                .introduced
+                .heap_bytes();
+        }
+    }
+    let rooms = client.peer.session.rooms.as_ref().unwrap();
+    assert_eq!(rooms.introduced.heap_bytes(), heap, "a few more would show here");
+    assert!(heap < 64 * 1_024, "{heap}");
+}
