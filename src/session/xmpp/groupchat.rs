@@ -10,7 +10,8 @@ use super::introduced::Acquaintance;
 use super::iq::spell;
 use super::message::keep;
 use super::names::CLIENT;
-use super::rooms::{Room, RoomAddress, Shown};
+use super::rooms::{Room, RoomAddress};
+use super::shown::Shown;
 use super::{Session, pieces, write};
 use crate::codec::xmpp::{Element, JidError, Piece, is_xml_text};
 use crate::limits;
@@ -184,14 +185,16 @@ impl Session {
         let rooms = self.rooms.as_ref().ok_or(Undelivered::Gone)?;
         let room = rooms.of_channel(message.channel).ok_or(Undelivered::Gone)?;
         let room_domain = self.settings.domain(room.domain);
-        let element = groupchat_pieces((room, room_domain), &content, &sender, self.domain());
-        let len = pieces::len(&element);
+        let element = || groupchat_pieces((room, room_domain), &content, &sender, self.domain());
         if room.domain != self.domain || !room.is_canonical {
-            out.write(len, |buffer| pieces::put(&element, buffer));
+            write(out, &element());
             return Ok(());
         }
         let variant = u32::from(O::FRAMING) << 24 | PROTOCOL | GROUPCHAT | u32::from(self.domain);
-        let frame = frames.get_or_encode(variant, || out.share(len, |buffer| pieces::put(&element, buffer)));
+        let frame = frames.get_or_encode(variant, || {
+            let element = element();
+            out.share(pieces::len(&element), |buffer| pieces::put(&element, buffer))
+        });
         out.push(&frame);
         Ok(())
     }

@@ -25,6 +25,7 @@ mod restoring;
 mod room_iq;
 mod rooms;
 mod settings;
+mod shown;
 mod stream;
 mod tcp;
 
@@ -281,7 +282,7 @@ impl Session {
         match ticket {
             rooms::JOIN => self.joined(completion, out),
             rooms::LEAVE => self.left(out),
-            rooms::NOTE => {}
+            rooms::NOTE => self.noted(completion, out),
             restoring::RESTORE => self.restored(completion),
             _ => self.iq_completed(completion, out),
         }

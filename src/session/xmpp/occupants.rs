@@ -3,7 +3,8 @@
 use smallvec::SmallVec;
 
 use super::deliver::PROTOCOL;
-use super::rooms::{Entering, Knows, Shown};
+use super::rooms::{Entering, Knows};
+use super::shown::Shown;
 use super::{Session, pieces, write};
 use crate::codec::xmpp::Piece;
 use crate::limits;
@@ -85,14 +86,15 @@ impl Session {
             is_available,
             note,
         };
-        let element = shown.pieces("");
-        let len = pieces::len(&element);
         if room.domain != self.domain || !room.is_canonical {
-            return out.write(len, |buffer| pieces::put(&element, buffer));
+            return shown.write("", out);
         }
         let what = if is_available { CAME } else { WENT };
         let variant = u32::from(O::FRAMING) << 24 | PROTOCOL | what | u32::from(self.domain);
-        let frame = frames.get_or_encode(variant, || out.share(len, |buffer| pieces::put(&element, buffer)));
+        let frame = frames.get_or_encode(variant, || {
+            let element = shown.pieces("");
+            out.share(pieces::len(&element), |buffer| pieces::put(&element, buffer))
+        });
         out.push(&frame);
     }
 

@@ -390,3 +390,32 @@ fn xep0410_the_nick_that_was_asked_for_is_pinged_as_well() {
     assert!(ping("me") && ping(&nick()));
     assert!(!ping("you"));
 }
+
+#[test]
+fn who_may_not_be_in_a_room_any_more_is_told_when_it_shows_something_else() {
+    let caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x' ver='1'/>";
+    for (result, heard, stays) in [
+        (Ok(Qos::AtMostOnce), String::new(), true),
+        (Err(Refusal::NotAuthorized), gone(ROOM_JID), false),
+    ] {
+        let mut client = Client::occupant("");
+        let commands = client.say(&presence(&format!("{ROOM_JID}/{}", nick()), "", caps));
+        let [Command::Register { wanted, ticket }] = &commands[..] else {
+            panic!("{commands:?}");
+        };
+        let [
+            Registration::Room {
+                note, list: false, ..
+            },
+        ] = wanted[..]
+        else {
+            panic!("{wanted:?}");
+        };
+        assert_eq!(note, caps);
+        assert_eq!(client.heard(), shown(ROOM_JID, &[110]));
+        let completion = Completion::Registered([result].into_iter().collect());
+        client.peer.completed(*ticket, &completion);
+        assert_eq!(client.heard(), heard);
+        assert_eq!(client.peer.session.rooms.is_some(), stays);
+    }
+}
