@@ -6,6 +6,7 @@ mod documented;
 mod hostile;
 pub(crate) mod login;
 mod message;
+mod occupants;
 mod resumption;
 mod rooms;
 mod stream;

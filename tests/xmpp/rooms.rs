@@ -13,32 +13,32 @@ use crate::harness::xmpp::{CLIENT, NEXUS, XmppSocket, condition};
 use crate::harness::{Account, Client, Net, Options, Publish, each_shard_count, parallel};
 
 const MUC: &str = "http://jabber.org/protocol/muc";
-const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
-const X: &str = "<x xmlns='http://jabber.org/protocol/muc'/>";
+pub(super) const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+pub(super) const X: &str = "<x xmlns='http://jabber.org/protocol/muc'/>";
 
 /// The room of a channel whose name needs no escaping.
-fn room_of(channel: &str) -> String {
+pub(super) fn room_of(channel: &str) -> String {
     format!("{channel}@conference.{DOMAIN}")
 }
 
 /// A block in a room, by the daemon's own nick.
-fn occupant(room: &str, account: &Account, resource: &str) -> String {
+pub(super) fn occupant(room: &str, account: &Account, resource: &str) -> String {
     format!("{room}/{}-{resource}", account.name)
 }
 
-fn presence(to: &str, attributes: &str, children: &str) -> String {
+pub(super) fn presence(to: &str, attributes: &str, children: &str) -> String {
     format!(
         "<presence xmlns='{CLIENT}' to='{}' {attributes}>{children}</presence>",
         escaped(to)
     )
 }
 
-fn groupchat(room: &str, attributes: &str, children: &str) -> String {
+pub(super) fn groupchat(room: &str, attributes: &str, children: &str) -> String {
     format!("<message xmlns='{CLIENT}' to='{room}' type='groupchat' {attributes}>{children}</message>")
 }
 
 /// The codes of a presence.
-fn statuses(presence: &Element) -> Vec<&str> {
+pub(super) fn statuses(presence: &Element) -> Vec<&str> {
     presence
         .descendants(MUC_USER, "status")
         .into_iter()
@@ -48,7 +48,7 @@ fn statuses(presence: &Element) -> Vec<&str> {
 
 /// Whose presence in a room it is: from where, with which address.
 #[track_caller]
-fn assert_shows(presence: &Element, occupant: &str, jid: &str, role: &str) {
+pub(super) fn assert_shows(presence: &Element, occupant: &str, jid: &str, role: &str) {
     assert!(presence.is(CLIENT, "presence"), "{presence:?}");
     assert_eq!(presence.attribute("from"), Some(occupant), "{presence:?}");
     let x = presence.child(MUC_USER, "x").expect("an x of muc#user");
@@ -59,7 +59,7 @@ fn assert_shows(presence: &Element, occupant: &str, jid: &str, role: &str) {
 }
 
 #[track_caller]
-fn assert_says(message: &Element, occupant: &str, body: &str, jid: &str) {
+pub(super) fn assert_says(message: &Element, occupant: &str, body: &str, jid: &str) {
     assert!(message.is(CLIENT, "message"), "{message:?}");
     assert_eq!(message.attribute("type"), Some("groupchat"), "{message:?}");
     assert_eq!(message.attribute("from"), Some(occupant), "{message:?}");
@@ -72,15 +72,31 @@ fn assert_says(message: &Element, occupant: &str, body: &str, jid: &str) {
     assert_eq!(senders[0].attribute("jid"), Some(jid));
 }
 
-/// A block joins by hand, under another nick than the daemon's.
+/// A block joins by hand, under another nick than the daemon's, a room in which it is shown nobody.
 #[track_caller]
-fn join(socket: &mut XmppSocket, room: &str, children: &str) -> Element {
-    let came = socket.ask(&presence(&format!("{room}/me"), "", children));
-    assert_eq!(statuses(&came), ["100", "110", "210"], "{came:?}");
-    came
+pub(super) fn join(socket: &mut XmppSocket, room: &str, children: &str) -> Element {
+    let (others, own) = join_among(socket, room, children);
+    assert!(others.is_empty(), "{others:?}");
+    own
 }
 
-fn login(net: &Net, resource: &str) -> (Account, XmppSocket) {
+/// The same where others may be: their presences, and the self-presence that comes behind them.
+#[track_caller]
+pub(super) fn join_among(socket: &mut XmppSocket, room: &str, children: &str) -> (Vec<Element>, Element) {
+    socket.send(&presence(&format!("{room}/me"), "", children));
+    let mut others = Vec::new();
+    loop {
+        let came = socket.element();
+        assert!(came.is(CLIENT, "presence"), "{came:?}");
+        if statuses(&came) == ["100", "110", "210"] {
+            return (others, came);
+        }
+        assert!(statuses(&came).is_empty(), "{came:?}");
+        others.push(came);
+    }
+}
+
+pub(super) fn login(net: &Net, resource: &str) -> (Account, XmppSocket) {
     let account = net.app().account("user");
     let socket = XmppSocket::login(net.daemon().ws, &account, resource);
     (account, socket)
@@ -99,22 +115,17 @@ fn occupants_hear_one_another_and_themselves_and_know_whom() {
             &full_jid(&one, "web1"),
             "participant",
         );
+        let (others, _) = join_among(&mut second, &room, X);
         let (from, jid) = (occupant(&room, &one, "web1"), full_jid(&one, "web1"));
-        let there = second.ask(&presence(&format!("{room}/me"), "", X));
-        assert_shows(&there, &from, &jid, "participant");
-        assert_eq!(statuses(&second.element()), ["100", "110", "210"]);
-        let newcomer = occupant(&room, &two, "web.2");
-        assert_shows(
-            &first.element(),
-            &newcomer,
-            &full_jid(&two, "web.2"),
-            "participant",
-        );
+        assert_eq!(others.len(), 1);
+        assert_shows(&others[0], &from, &jid, "participant");
         let subject = second.element();
         assert_eq!(subject.attribute("from"), Some(&*room));
         assert_eq!(subject.attribute("type"), Some("groupchat"));
         let subjects = subject.child(CLIENT, "subject").map(Element::text);
         assert_eq!((subjects.as_deref(), subject.elements().len()), (Some(""), 1));
+        let (other, other_jid) = (occupant(&room, &two, "web.2"), full_jid(&two, "web.2"));
+        assert_shows(&first.element(), &other, &other_jid, "participant");
         for n in ["1", "2"] {
             // Deployed workers write a wrong `from`.
             let attributes = format!("id='m{n}' from='forged@{DOMAIN}/x'");
@@ -127,77 +138,9 @@ fn occupants_hear_one_another_and_themselves_and_know_whom() {
             assert_says(&second.element(), &from, n, &jid);
         }
         second.send(&groupchat(&room, "", "<body>back</body>"));
-        let (from, jid) = (occupant(&room, &two, "web.2"), full_jid(&two, "web.2"));
-        assert_says(&second.element(), &from, "back", &jid);
-        assert_says(&first.element(), &from, "back", &jid);
+        assert_says(&second.element(), &other, "back", &other_jid);
+        assert_says(&first.element(), &other, "back", &other_jid);
     });
-}
-
-#[test]
-fn occupants_are_told_who_comes_who_goes_and_what_a_client_can_do() {
-    each_shard_count(|net| {
-        let room = room_of(&new_channel());
-        let (one, mut first) = login(net, "web1");
-        join(&mut first, &room, X);
-        first.element();
-        let caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:x' ver='v&amp;1'/>";
-        for (n, good_bye) in ["presence", "stream", "connection"].into_iter().enumerate() {
-            let resource = format!("page{n}");
-            let (two, mut second) = login(net, &resource);
-            let (nick, jid) = (occupant(&room, &two, &resource), full_jid(&two, &resource));
-            let there = second.ask(&presence(
-                &format!("{room}/me"),
-                "",
-                &format!("{X}{caps}<status>secret</status>"),
-            ));
-            assert_shows(
-                &there,
-                &occupant(&room, &one, "web1"),
-                &full_jid(&one, "web1"),
-                "participant",
-            );
-            assert_eq!(statuses(&second.element()), ["100", "110", "210"]);
-            let came = first.element();
-            assert_shows(&came, &nick, &jid, "participant");
-            let shown = came.child("http://jabber.org/protocol/caps", "c").unwrap();
-            assert_eq!(shown.attribute("ver"), Some("v&1"));
-            assert!(came.child(CLIENT, "status").is_none(), "{came:?}");
-            match good_bye {
-                "presence" => second.send(&presence(&room, " type='unavailable'", "")),
-                "stream" => second.send("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"),
-                _ => drop(second),
-            }
-            let went = first.element();
-            assert_eq!(went.attribute("type"), Some("unavailable"), "{good_bye}");
-            assert_shows(&went, &nick, &jid, "none");
-        }
-    });
-}
-
-#[test]
-fn above_the_maximum_nobody_is_shown_before_it_speaks() {
-    for shards in [1, 2] {
-        let net = Net::start(&Options::shards(shards).config("[xmpp]\nroom_presence_max = 1\n"));
-        let room = room_of(&new_channel());
-        let (one, mut first) = login(&net, "web1");
-        join(&mut first, &room, "");
-        let (two, mut second) = login(&net, "web2");
-        join(&mut second, &room, "");
-        for (speaker, (account, resource), hearer) in [(2, (&two, "web2"), 1), (1, (&one, "web1"), 2)] {
-            let sockets = [&mut first, &mut second];
-            let (nick, jid) = (occupant(&room, account, resource), full_jid(account, resource));
-            sockets[speaker - 1].send(&groupchat(&room, "", "<body>hello</body>"));
-            assert_shows(&sockets[hearer - 1].element(), &nick, &jid, "participant");
-            assert_says(&sockets[hearer - 1].element(), &nick, "hello", &jid);
-            assert_says(&sockets[speaker - 1].element(), &nick, "hello", &jid);
-        }
-        // Nobody is told of who goes.
-        let left = second.ask(&presence(&room, " type='unavailable'", ""));
-        assert_eq!(statuses(&left), ["110"]);
-        first.send(&groupchat(&room, "", "<body>alone</body>"));
-        let nick = occupant(&room, &one, "web1");
-        assert_says(&first.element(), &nick, "alone", &full_jid(&one, "web1"));
-    }
 }
 
 #[test]

@@ -152,13 +152,22 @@ impl Managed {
         true
     }
 
+    /// How many more than before the client has handled. Less than it said before is no more: a deployed client that reads
+    /// `<enabled/>` together with what follows begins to count after it has answered.
+    const fn newly(&self, handled: u32) -> u32 {
+        match handled.wrapping_sub(self.acked) {
+            less if less > u32::MAX / 2 => 0,
+            newly => newly,
+        }
+    }
+
     /// Stanzas that the client has not acknowledged once it has acknowledged `handled`.
     ///
     /// # Errors
-    /// [`TooHigh`] for a number that is none of what was sent since it acknowledged last.
+    /// [`TooHigh`] for more than was sent.
     fn left(&self, handled: u32) -> Result<usize, TooHigh> {
         let outstanding = self.sent.wrapping_sub(self.acked);
-        let newly = handled.wrapping_sub(self.acked);
+        let newly = self.newly(handled);
         let left = outstanding.checked_sub(newly).ok_or(TooHigh {
             handled,
             sent: self.sent,
@@ -173,7 +182,7 @@ impl Managed {
     pub(super) fn acknowledge(&mut self, handled: u32) -> Result<(), TooHigh> {
         let left = self.left(handled)?;
         self.is_asked = false;
-        self.acked = handled;
+        self.acked = self.acked.wrapping_add(self.newly(handled));
         while self.unacked.len() > left && self.forget_oldest() {}
         Ok(())
     }
@@ -267,13 +276,18 @@ mod tests {
                 sent: start.wrapping_add(5),
             };
             assert_eq!(managed.acknowledge(start.wrapping_add(6)), Err(too_high));
-            assert!(managed.acknowledge(start.wrapping_sub(1)).is_err());
+            assert!(managed.acknowledge(start.wrapping_add(1 << 30)).is_err());
+            // Nothing more than before.
+            assert_eq!(managed.acknowledge(start.wrapping_sub(1)), Ok(()));
             for handled in 0..=5 {
                 assert_eq!(managed.check(start.wrapping_add(handled)), Ok(()));
             }
             assert_eq!(managed.acknowledge(start.wrapping_add(4)), Ok(()));
             assert_eq!(managed.again().count(), 1);
-            assert!(managed.check(start.wrapping_add(3)).is_err(), "not again");
+            // What was acknowledged stays so, whatever is said later.
+            assert_eq!(managed.check(start.wrapping_add(3)), Ok(()));
+            assert_eq!(managed.acknowledge(start.wrapping_add(3)), Ok(()));
+            assert_eq!(managed.again().count(), 1);
             assert_eq!(managed.acknowledge(start.wrapping_add(5)), Ok(()));
             assert_eq!((held(&managed), managed.unacked.capacity()), (0, 0));
         }

@@ -97,7 +97,7 @@ fn a_room_of_a_thousand_on_two_shards_tells_no_more_than_the_maximum() {
         assert_eq!(shown, if number < SHOWN { number + 1 } else { 1 }, "{number}");
         sockets.push(socket);
     }
-    assert_eq!(occupants(&net), BLOCKS as u64);
+    eventually("all are counted", || occupants(&net) == BLOCKS as u64);
     bystanders.served("with a thousand in a room");
     let (last, others) = sockets.split_last_mut().unwrap();
     last.send(&format!(

@@ -219,7 +219,7 @@ fn xep0198_4_stanzas_count_on_both_sides_and_nothing_else_does() {
 
 #[test]
 fn xep0198_4_who_claims_to_have_handled_more_than_it_was_sent_is_told_so() {
-    for (handled, sent) in [(2, 1), (u32::MAX, 1)] {
+    for (handled, sent) in [(2, 1), (1 << 30, 1)] {
         let mut client = managed(true);
         client.say(PING);
         client.heard();
