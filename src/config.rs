@@ -367,6 +367,7 @@ impl Config {
             check_app(&key.app).map_err(|rule| ConfigError(format!("tokens.app = {:?}: {rule}", key.app)))?;
         }
         self.check_tls()?;
+        self.listen.check_shards()?;
         let Self {
             shards,
             mqtt,
@@ -450,6 +451,12 @@ impl Config {
         keep(&mut kept, "shards.spin_us", &mut ours.spin_us, &theirs.spin_us);
         let (ours, theirs) = (&mut self.listen, &running.listen);
         keep(&mut kept, "listen.mqtt", &mut ours.mqtt, &theirs.mqtt);
+        keep(
+            &mut kept,
+            "listen.mqtt_of_shards",
+            &mut ours.mqtt_of_shards,
+            &theirs.mqtt_of_shards,
+        );
         keep(&mut kept, "listen.mqtts", &mut ours.mqtts, &theirs.mqtts);
         keep(&mut kept, "listen.ws", &mut ours.ws, &theirs.ws);
         keep(&mut kept, "listen.wss", &mut ours.wss, &theirs.wss);

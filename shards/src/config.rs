@@ -19,6 +19,8 @@ pub struct Listener {
     pub receive_buffer_bytes: Option<usize>,
     /// TLS that newcomers begin with; none: they begin in clear.
     pub tls: Option<TlsAcceptor>,
+    /// The only shard that accepts there; none: all do, and the kernel chooses one for each connection.
+    pub shard: Option<usize>,
 }
 
 impl Listener {
@@ -30,6 +32,7 @@ impl Listener {
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
             tls: None,
+            shard: None,
         }
     }
 }

@@ -266,7 +266,7 @@ struct Seat<P, L> {
     config: Config,
     mesh: Mesh<P>,
     ways: Mesh<Moving<L>>,
-    listeners: Vec<Socket>,
+    listeners: Vec<Option<Socket>>,
     clock: Clock,
     control: Arc<Control>,
     bell: Bell,

@@ -25,7 +25,7 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// Slots a connection's number can name: 24 bits of the user data of an operation.
 pub const CONNECTION_SLOTS_MAX: usize = 1 << 24;
 /// Listeners one daemon may have.
-pub const LISTENERS_MAX: usize = 64;
+pub const LISTENERS_MAX: usize = 64 + SHARDS_MAX;
 /// Connections waiting to be accepted, per listener and shard.
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Bytes of an unfinished frame one connection may have waiting.

@@ -1,7 +1,7 @@
-//! Listening sockets: one per listener and shard.
+//! Listening sockets: one per listener and shard that accepts there.
 //!
 //! Invariant: an address somebody else listens on is refused, even where sharing the port would be possible;
-//! all shards listen on the same port.
+//! all shards that accept at a listener do so on the same port.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::Listener;
 use crate::error::LaunchError;
 
-/// What was bound: the address of each listener, and each shard's sockets in the same order.
+/// What was bound: the address of each listener, and each shard's sockets in the same order; none where it does not accept.
 pub(crate) struct Bound {
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) sockets: Vec<Vec<Socket>>,
+    pub(crate) sockets: Vec<Vec<Option<Socket>>>,
 }
 
 /// Binds all listeners for `shards` shards.
@@ -29,8 +29,10 @@ pub(crate) fn bind(listeners: &[Listener], shards: usize) -> Result<Bound, Launc
             source,
         };
         let address = claim(listener).map_err(failed)?;
-        for sockets in &mut bound.sockets {
-            sockets.push(open(listener, address).map_err(failed)?);
+        for (shard, sockets) in bound.sockets.iter_mut().enumerate() {
+            let accepts = listener.shard.is_none_or(|only| only == shard);
+            let socket = accepts.then(|| open(listener, address)).transpose();
+            sockets.push(socket.map_err(failed)?);
         }
         bound.addresses.push(address);
     }
@@ -98,9 +100,28 @@ mod tests {
         assert_ne!(bound.addresses[0], bound.addresses[1]);
         for sockets in &bound.sockets {
             for (socket, address) in sockets.iter().zip(&bound.addresses) {
-                assert_eq!(socket.local_addr().unwrap().as_socket(), Some(*address));
+                let local = socket.as_ref().unwrap().local_addr().unwrap();
+                assert_eq!(local.as_socket(), Some(*address));
             }
         }
+    }
+
+    #[test]
+    fn a_listener_of_one_shard_is_opened_by_it_alone() {
+        let own = Listener {
+            shard: Some(1),
+            ..any()
+        };
+        let bound = bind(&[any(), own], 3).unwrap();
+        let opened = |shard: usize| {
+            bound.sockets[shard]
+                .iter()
+                .map(Option::is_some)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(opened(0), [true, false]);
+        assert_eq!(opened(1), [true, true]);
+        assert_eq!(opened(2), [true, false]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) struct Parts<A: App> {
     pub(crate) app: A,
     pub(crate) mesh: Mesh<A::Parcel>,
     pub(crate) ways: Mesh<Moving<A::Luggage>>,
-    pub(crate) listeners: Vec<Socket>,
+    pub(crate) listeners: Vec<Option<Socket>>,
     pub(crate) executor_rings: Vec<RawFd>,
     pub(crate) clock: Clock,
     pub(crate) departure: Departure,
@@ -115,7 +115,7 @@ impl<A: App> Shard<A> {
         let plane = Plane::new(config, parts.mesh, Arc::clone(&parts.stats));
         parts.control.publish_ring(plane.shard(), ring.fd());
         let accepting = |(place, socket)| Accepting {
-            socket: Some(socket),
+            socket,
             tls: config
                 .listeners
                 .get(place)

@@ -48,6 +48,7 @@ const KEYS: Keys = &[
         "listen",
         Kind::Table(&[
             ("mqtt", Kind::Address),
+            ("mqtt_of_shards", Kind::Address),
             ("mqtts", Kind::Address),
             ("ws", Kind::Address),
             ("wss", Kind::Address),

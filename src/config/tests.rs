@@ -141,7 +141,7 @@ fn errors_name_file_key_value_and_what_is_allowed() {
 fn an_unknown_key_is_named_with_those_that_are_known() {
     assert_eq!(
         error("\n[listen]\nmqttt = \"x\"\n"),
-        "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, mqtts, ws, wss, xmpp, \
+        "nexus.toml:3: listen.mqttt = \"x\": no such key; allowed in [listen] are mqtt, mqtt_of_shards, mqtts, ws, wss, xmpp, \
          xmpps, http, bridge"
     );
     let top = "no such key; allowed at the top are data_dir, domains, shards, listen, tls, mqtt, xmpp, channels, api, \

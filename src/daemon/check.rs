@@ -115,6 +115,7 @@ fn space(config: &Config) -> Option<Line> {
 fn addresses(config: &Config) -> Vec<Line> {
     let listen = [
         ("mqtt", Some(config.listen.mqtt)),
+        ("mqtt_of_shards", config.listen.mqtt_of_shards),
         ("mqtts", config.listen.mqtts),
         ("ws", Some(config.listen.ws)),
         ("wss", config.listen.wss),

@@ -29,6 +29,9 @@ use crate::route::RouterConfig;
 pub struct Addresses {
     /// MQTT over TCP.
     pub mqtt: SocketAddr,
+    /// MQTT over TCP at shard 0; the others follow at the next ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt_of_shards: Option<SocketAddr>,
     /// MQTT over TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtts: Option<SocketAddr>,
@@ -58,6 +61,7 @@ pub struct Daemon {
     http: Http,
     bridge: Option<Bridge>,
     entrances: Vec<Entrance>,
+    mqtt_of_shards: Option<SocketAddr>,
     certificates: Option<tls::Watch>,
     handle: Handle,
 }
@@ -154,6 +158,7 @@ impl Daemon {
             http,
             bridge,
             entrances,
+            mqtt_of_shards: config.listen.mqtt_of_shards,
             certificates: certificates.transpose()?,
             handle,
         })
@@ -170,6 +175,7 @@ impl Daemon {
         };
         Addresses {
             mqtt: at(Face::Mqtt, false).unwrap_or(nowhere),
+            mqtt_of_shards: self.mqtt_of_shards,
             mqtts: at(Face::Mqtt, true),
             ws: at(Face::WebSocket, false).unwrap_or(nowhere),
             wss: at(Face::WebSocket, true),
@@ -287,10 +293,12 @@ fn entrances(config: &Config, acceptors: Option<&tls::Acceptors>) -> (shards::Co
     let mut machine = machine(config);
     let mut entrances = Vec::new();
     let listen = &config.listen;
-    let mut add = |face, address: Option<SocketAddr>, acceptor: Option<&shards::TlsAcceptor>| {
+    let shards = machine.shard_count();
+    let mut add_at = |shard, face, address: Option<SocketAddr>, acceptor: Option<&shards::TlsAcceptor>| {
         if let Some(address) = address {
             let mut listener = shards::Listener::new(address);
             listener.tls = acceptor.cloned();
+            listener.shard = shard;
             entrances.push(Entrance {
                 face,
                 is_sealed: acceptor.is_some(),
@@ -298,6 +306,7 @@ fn entrances(config: &Config, acceptors: Option<&tls::Acceptors>) -> (shards::Co
             machine.listeners.push(listener);
         }
     };
+    let mut add = |face, address, acceptor| add_at(None, face, address, acceptor);
     add(Face::Mqtt, Some(listen.mqtt), None);
     add(Face::WebSocket, Some(listen.ws), None);
     add(Face::Xmpp, xmpp_address(listen.xmpp), None);
@@ -305,6 +314,9 @@ fn entrances(config: &Config, acceptors: Option<&tls::Acceptors>) -> (shards::Co
         add(Face::Mqtt, listen.mqtts, Some(&acceptors.mqtt));
         add(Face::WebSocket, listen.wss, Some(&acceptors.ws));
         add(Face::Xmpp, listen.xmpps, Some(&acceptors.xmpp));
+    }
+    for shard in 0..shards {
+        add_at(Some(shard), Face::Mqtt, listen.mqtt_of_shard(shard), None);
     }
     (machine, entrances)
 }

@@ -1,13 +1,47 @@
-//! Accepting when the process has no descriptors left.
+//! Accepting: at one shard's listener, and when the process has no descriptors left.
 
 use std::fs::File;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
+use shards::{ConnId, Listener, Plane};
 use socket2::{Domain, Socket, Type};
 
 use crate::echo::Echo;
-use crate::support::{config, connect, exchange, start, stop, until};
+use crate::support::{PATIENCE, Tenant, config, connect, exchange, read, start, stop, until};
+
+/// Says on which listener, and at which shard, a connection came.
+struct Doorman;
+
+impl Tenant for Doorman {
+    type Parcel = ();
+
+    fn opened(&mut self, plane: &mut Plane<()>, conn: ConnId, listener: usize, _: SocketAddr) -> u32 {
+        let words = [listener, plane.shard()].map(|number| u8::try_from(number).unwrap());
+        plane.buffer(conn).unwrap().extend_from_slice(&words);
+        0
+    }
+}
+
+#[test]
+fn a_listener_of_one_shard_brings_its_connections_there() {
+    let mut machine = config(2);
+    for shard in 0..2 {
+        machine.listeners.push(Listener {
+            shard: Some(shard),
+            ..Listener::new("127.0.0.1:0".parse().unwrap())
+        });
+    }
+    let running = start(machine, |_| Doorman);
+    for (listener, shard) in [(1, 0), (2, 1)] {
+        for _ in 0..8 {
+            let mut client = TcpStream::connect(running.addresses()[usize::from(listener)]).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(read(&mut client, 2), [listener, shard]);
+        }
+    }
+    stop(running);
+}
 
 /// Runs the other test of this module in a process of its own: the limit is the whole process's.
 #[test]
@@ -66,7 +100,7 @@ fn in_a_process_of_its_own() {
 
     drop(ballast);
     for client in &mut clients {
-        client.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(exchange(client, b"late"), b"late");
     }
     drop((early, clients));

@@ -166,6 +166,7 @@ fn free_addresses(listen: Listen) -> Listen {
     };
     Listen {
         mqtt: free(listen.mqtt),
+        mqtt_of_shards: None,
         mqtts: listen.mqtts.map(free),
         ws: free(listen.ws),
         wss: listen.wss.map(free),
