@@ -355,6 +355,13 @@ impl Common {
         }))
     }
 
+    /// How much load.
+    pub fn load(&self) -> Load {
+        let window = self.window;
+        self.rate
+            .map_or(Load::Closed { window }, |rate_hz| Load::Open { rate_hz })
+    }
+
     fn version(&self) -> Version {
         if self.version == 5 {
             Version::V5
@@ -424,11 +431,7 @@ impl Common {
             domain: self.domain.clone(),
             run,
             logins: self.accounts.as_deref().map_or(Ok(Vec::new()), read_accounts)?,
-            load: self
-                .rate
-                .map_or(Load::Closed { window: self.window }, |rate_hz| Load::Open {
-                    rate_hz,
-                }),
+            load: self.load(),
             qos: self.qos,
             payload_bytes: self.payload,
             filter_prefix,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::args::{Common, FilterKind, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
 use crate::engine::{self, Endpoint, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
-use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost, us_each};
+use crate::report::{self, Faults, Generator, LatencyUs, Offered, Report, ServerCost, us_each};
 use crate::scenario::Tally;
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
@@ -349,6 +349,7 @@ fn compose(
         command: std::iter::once(env!("CARGO_PKG_NAME").to_owned())
             .chain(std::env::args().skip(1))
             .collect(),
+        offered: Offered::of(scenario.common().load()),
         connections,
         setup_s: observed.setup_ns as f64 / 1e9,
         ready_per_s: connections as f64 * 1e9 / observed.setup_ns.max(1) as f64,

@@ -50,6 +50,13 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
             l.p50, l.p90, l.p99, l.p99_9, l.p99_99
         )?;
     }
+    if let Some(window) = r.offered.window.filter(|_| l.count > 0) {
+        writeln!(
+            out,
+            "  NOTE          closed loop, {window} in flight per sender: while the server stalls nothing is sent, so its\n                \
+             stalls are all but absent from the percentiles (coordinated omission); --rate has them"
+        )?;
+    }
     if let Some(s) = r.server {
         write!(out, "  server CPU    {:.4} cores", s.cores_busy)?;
         if let (Some(unit), Some(send)) = (s.cpu_us_per_unit, s.cpu_us_per_sent) {

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::scenario::Load;
+
 /// A run's results. Units are in the names.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -18,6 +20,8 @@ pub struct Report {
     pub date: String,
     /// The command line.
     pub command: Vec<String>,
+    /// How sends were timed, and so what the latency means.
+    pub offered: Offered,
     /// Connections of the run; attempts in flight for `connect`.
     pub connections: u64,
     /// From the first connection's opening to the last one being ready, seconds; of `connect`, which opens none
@@ -47,6 +51,32 @@ pub struct Report {
     pub server: Option<ServerCost>,
     /// The generator's own cost.
     pub generator: Generator,
+}
+
+/// How sends were timed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Offered {
+    /// Open loop: sends per second over all senders, planned whatever the server does.
+    pub rate_per_s: Option<f64>,
+    /// Closed loop: messages in flight per sender. While the server stalls nothing is sent, so that a stall counts
+    /// once for each sender instead of for each message it would have met (coordinated omission).
+    pub window: Option<u64>,
+}
+
+impl Offered {
+    /// Of a load.
+    pub fn of(load: Load) -> Self {
+        match load {
+            Load::Open { rate_hz } => Self {
+                rate_per_s: Some(rate_hz),
+                window: None,
+            },
+            Load::Closed { window } => Self {
+                rate_per_s: None,
+                window: Some(window),
+            },
+        }
+    }
 }
 
 /// Microseconds from the planned send to the arrival.
