@@ -1,6 +1,8 @@
 //! The command line: what goes together and what does not.
 
 use super::*;
+use crate::protocol::Version;
+use crate::scenario::Load;
 
 fn common(extra: &[&str]) -> Common {
     let line = ["nexus-loadgen", "pairs", "--server", "127.0.0.1:1883"];
