@@ -177,15 +177,22 @@ pub enum Protocol {
     Mqtt,
     /// XMPP over WebSocket, with SASL PLAIN.
     Xmpp,
+    /// XMPP over TCP, with SASL PLAIN.
+    XmppTcp,
     /// NATS over TCP, anonymous: to compare with.
     Nats,
 }
 
 impl Protocol {
+    /// Whether it is XMPP.
+    const fn is_xmpp(self) -> bool {
+        matches!(self, Self::Xmpp | Self::XmppTcp)
+    }
+
     /// The usual path of its WebSocket.
     const fn ws_path(self) -> &'static str {
         match self {
-            Self::Mqtt | Self::Nats => "/mqtt",
+            Self::Mqtt | Self::XmppTcp | Self::Nats => "/mqtt",
             Self::Xmpp => "/ws",
         }
     }

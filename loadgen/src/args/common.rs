@@ -20,7 +20,7 @@ pub struct Common {
     /// File of lines `account secret`, used in turn as user name and password.
     #[arg(long, conflicts_with = "anonymous")]
     pub accounts: Option<PathBuf>,
-    /// Connect without user name (the default where no accounts are given).
+    /// Connect without user name (the default where no accounts are given); over XMPP by SASL ANONYMOUS.
     #[arg(long)]
     pub anonymous: bool,
     /// What is spoken; of `api`, by the requesters.
@@ -61,13 +61,16 @@ pub struct Common {
     #[arg(long)]
     pub ws_path: Option<String>,
     /// Over TLS. The server's certificate is not looked at unless `--ca-file` is given.
-    #[arg(long)]
+    #[arg(long, group = "sealed")]
     pub tls: bool,
-    /// The authorities that the server's certificate must be signed by, in PEM.
-    #[arg(long, requires = "tls")]
+    /// XMPP over TCP: TLS after STARTTLS.
+    #[arg(long, group = "sealed")]
+    pub starttls: bool,
+    /// The authorities that the server's certificate must be signed by, in PEM; over TCP, XMPP's is the domain's.
+    #[arg(long, requires = "sealed")]
     pub ca_file: Option<PathBuf>,
     /// Resume sessions of TLS by the server's tickets.
-    #[arg(long, requires = "tls")]
+    #[arg(long, requires = "sealed")]
     pub tls_resume: bool,
     /// `pairs` against a bare relay that pairs connections by order of arrival: no MQTT, the same bytes.
     #[arg(long)]
@@ -137,15 +140,19 @@ impl Common {
             server: resolve("--server", &self.server)?,
             wire,
             ws_path: (self.ws || self.protocol == Protocol::Xmpp).then(path),
-            tls: self.tls_to(&self.server)?,
+            tls: self.tls_to(self.protocol, &self.server)?,
         })
     }
 
     /// TLS to a server, host:port, if it is spoken.
-    fn tls_to(&self, server: &str) -> Result<Option<Tls>, String> {
-        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    fn tls_to(&self, protocol: Protocol, server: &str) -> Result<Option<Tls>, String> {
+        let host = match protocol {
+            Protocol::XmppTcp => &self.domain,
+            _ => server.rsplit_once(':').map_or(server, |(host, _)| host),
+        };
         let tls = || Tls::new(host, self.ca_file.as_deref(), self.tls_resume);
-        self.tls.then(tls).transpose()
+        let spoken = self.tls || (self.starttls && protocol == Protocol::XmppTcp);
+        spoken.then(tls).transpose()
     }
 
     /// The listener that workers of `protocol` connect to; `None`: the requesters'.
@@ -161,7 +168,7 @@ impl Common {
             server: resolve("--worker-server", server)?,
             wire: self.wire(protocol),
             ws_path: (self.ws || protocol == Protocol::Xmpp).then(|| protocol.ws_path().into()),
-            tls: self.tls_to(server)?,
+            tls: self.tls_to(protocol, server)?,
         }))
     }
 
@@ -184,6 +191,9 @@ impl Common {
         match protocol {
             Protocol::Mqtt => Wire::Mqtt(self.version()),
             Protocol::Xmpp => Wire::Xmpp,
+            Protocol::XmppTcp => Wire::XmppStream {
+                starttls: self.starttls,
+            },
             Protocol::Nats => Wire::Nats,
         }
     }
@@ -221,15 +231,21 @@ impl Common {
                 return Err("--protocol nats has no options of MQTT, no --ws, --tls or --accounts".into());
             }
         }
-        if self.protocol == Protocol::Xmpp {
+        if self.protocol.is_xmpp() {
             if self.raw || self.qos != 0 || self.filter != FilterKind::Plain || self.kept || self.returning {
                 return Err("--protocol xmpp has no --raw, --qos, --filter, --kept or --returning".into());
             }
-            if self.accounts.is_none() {
-                return Err("--protocol xmpp needs --accounts".into());
+            if self.accounts.is_none() && !self.anonymous {
+                return Err("--protocol xmpp needs --accounts, or --anonymous where the server takes that".into());
+            }
+            if self.protocol == Protocol::XmppTcp && self.ws {
+                return Err("--protocol xmpp-tcp goes without --ws; xmpp is over WebSocket".into());
             }
         }
-        if self.resume && self.protocol != Protocol::Xmpp {
+        if self.starttls && self.protocol != Protocol::XmppTcp {
+            return Err("--starttls needs --protocol xmpp-tcp".into());
+        }
+        if self.resume && !self.protocol.is_xmpp() {
             return Err("--resume needs --protocol xmpp".into());
         }
         let filter_prefix = match self.filter {

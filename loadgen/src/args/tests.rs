@@ -32,6 +32,8 @@ fn options_that_do_not_go_together_are_refused() {
         &["--raw", "--threads", "2"],
         &["--protocol", "xmpp"],
         &["--resume"],
+        &["--starttls"],
+        &["--protocol", "xmpp-tcp", "--anonymous", "--ws"],
     ] {
         assert!(common(extra).settings(1).is_err(), "{extra:?}");
     }

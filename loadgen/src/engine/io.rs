@@ -160,9 +160,10 @@ impl Io {
         }
         let subprotocol = match to.wire {
             Wire::Xmpp => Subprotocol::Xmpp,
-            Wire::Mqtt(_) | Wire::Nats | Wire::Raw { .. } => Subprotocol::Mqtt,
+            Wire::Mqtt(_) | Wire::XmppStream { .. } | Wire::Nats | Wire::Raw { .. } => Subprotocol::Mqtt,
         };
-        let tls = to.tls.as_ref().map(Tls::connect).transpose()?;
+        let at_once = to.tls.as_ref().filter(|_| !to.wire.starts_tls());
+        let tls = at_once.map(Tls::connect).transpose()?;
         let ws = to.ws_path.as_ref().map(|_| Box::new(WsState::new(subprotocol)));
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -243,6 +244,21 @@ impl Io {
             return Ok(false);
         }
         self.upgrade(id)
+    }
+
+    /// Starts TLS on a connection that spoke without it until now; `opened` of the scenario follows once more.
+    ///
+    /// # Errors
+    /// Where the endpoint has none, or it cannot begin.
+    pub fn secure(&mut self, id: ConnId) -> io::Result<()> {
+        let target = Arc::clone(&self.target);
+        if let Some(conn) = self.conn_mut(id) {
+            let to = target.endpoints.get(conn.endpoint);
+            let tls = to.and_then(|to| to.tls.as_ref()).ok_or(ErrorKind::Unsupported)?;
+            conn.tls = Some(tls.connect()?);
+            self.mark(id);
+        }
+        Ok(())
     }
 
     /// Whether the handshake of TLS is over, just now.

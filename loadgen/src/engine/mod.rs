@@ -26,7 +26,7 @@ pub trait Scenario: Send {
     fn ready(&self) -> bool;
     /// True once nothing sent is outstanding.
     fn drained(&self) -> bool;
-    /// A connection is established (with WebSocket: upgraded).
+    /// A connection is established (with WebSocket: upgraded; after [`Io::secure`]: sealed).
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32);
     /// A packet arrived; `frame` are its bytes.
     fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: Packet<'_>, frame: &[u8]);

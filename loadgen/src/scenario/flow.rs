@@ -135,7 +135,7 @@ impl Flow {
         // A relay pairs connections by order of arrival: one at a time there.
         let concurrency = match settings.wire {
             Wire::Raw { .. } => 1,
-            Wire::Mqtt(_) | Wire::Xmpp | Wire::Nats => manner.concurrency,
+            Wire::Mqtt(_) | Wire::Xmpp | Wire::XmppStream { .. } | Wire::Nats => manner.concurrency,
         };
         flow.fleet = Fleet::new(
             Manner {

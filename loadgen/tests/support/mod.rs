@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "lengths of test data")]
 
 pub(crate) mod broker;
+pub(crate) mod carrier;
 pub(crate) mod nats;
 pub(crate) mod websocket;
 pub(crate) mod xmpp;
