@@ -72,6 +72,24 @@ pub enum ScenarioArgs {
         #[command(flatten)]
         common: Common,
     },
+    /// Direct messages of Nexus: a string to one worker by app and exact resource.
+    Direct {
+        /// Workers.
+        #[arg(long, default_value_t = 100)]
+        workers: usize,
+        /// Those who send to each.
+        #[arg(long, default_value_t = 1)]
+        senders: usize,
+        /// The app of the workers' accounts.
+        #[arg(long, default_value = "bench")]
+        app: String,
+        /// Where workers connect, and what they speak.
+        #[command(flatten)]
+        there: Workers,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Connect, log in, disconnect, over and over.
     Connect {
         /// Attempts in flight over all threads.
@@ -101,12 +119,9 @@ pub enum ScenarioArgs {
         /// Connections that answer.
         #[arg(long, default_value_t = 1)]
         workers: usize,
-        /// What workers speak; MQTT by default at `--worker-server`, else what the requesters speak.
-        #[arg(long, value_enum)]
-        worker_protocol: Option<Protocol>,
-        /// Where workers connect, host:port; needed where they speak another protocol than the requesters.
-        #[arg(long)]
-        worker_server: Option<String>,
+        /// Where workers connect, and what they speak.
+        #[command(flatten)]
+        there: Workers,
         /// The app that is called; the workers' accounts belong to it.
         #[arg(long, default_value = "bench")]
         app: String,
@@ -127,6 +142,7 @@ impl ScenarioArgs {
             | Self::Fanout { common, .. }
             | Self::Fanin { common, .. }
             | Self::Room { common, .. }
+            | Self::Direct { common, .. }
             | Self::Connect { common, .. }
             | Self::Idle { common, .. }
             | Self::Api { common, .. } => common,
@@ -140,18 +156,13 @@ impl ScenarioArgs {
     pub fn endpoints(&self, wire: Wire) -> Result<Vec<Endpoint>, String> {
         let common = self.common();
         let mut endpoints = vec![common.endpoint(wire)?];
-        if let Self::Api {
-            worker_protocol,
-            worker_server,
-            ..
-        } = self
-        {
-            let usual = match worker_server {
+        if let Self::Api { there, .. } | Self::Direct { there, .. } = self {
+            let usual = match there.worker_server {
                 Some(_) => Protocol::Mqtt,
                 None => common.protocol,
             };
-            let protocol = worker_protocol.unwrap_or(usual);
-            endpoints.extend(common.worker_endpoint(protocol, worker_server.as_deref())?);
+            let protocol = there.worker_protocol.unwrap_or(usual);
+            endpoints.extend(common.worker_endpoint(protocol, there.worker_server.as_deref())?);
         }
         Ok(endpoints)
     }
@@ -163,11 +174,23 @@ impl ScenarioArgs {
             Self::Fanout { .. } => "fanout",
             Self::Fanin { .. } => "fanin",
             Self::Room { .. } => "room",
+            Self::Direct { .. } => "direct",
             Self::Connect { .. } => "connect",
             Self::Idle { .. } => "idle",
             Self::Api { .. } => "api",
         }
     }
+}
+
+/// Where workers are, if not where the others are.
+#[derive(clap::Args, Debug)]
+pub struct Workers {
+    /// What workers speak; MQTT by default at `--worker-server`, else what the others speak.
+    #[arg(long, value_enum)]
+    pub worker_protocol: Option<Protocol>,
+    /// Where workers connect, host:port; needed where they speak another protocol than the others.
+    #[arg(long)]
+    pub worker_server: Option<String>,
 }
 
 /// What a connection speaks.

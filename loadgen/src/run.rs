@@ -12,7 +12,7 @@ use crate::report::{self, Faults, Generator, LatencyUs, Offered, Report, ServerC
 use crate::scenario::Tally;
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
-use crate::scenario::flow::{Flow, Shape};
+use crate::scenario::flow::{Flow, Kind, Shape};
 use crate::scenario::idle::Idle;
 use crate::server::Reading;
 
@@ -46,9 +46,18 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             groups,
             publishers,
             subscribers,
-            is_room: matches!(scenario, ScenarioArgs::Room { .. }),
+            kind: match scenario {
+                ScenarioArgs::Room { .. } => Kind::Room,
+                ScenarioArgs::Direct { app, .. } => Kind::Direct { app: app.clone() },
+                _ => Kind::Topic,
+            },
+            subscriber_wire: match scenario {
+                ScenarioArgs::Direct { .. } => endpoints.last().map_or(settings.wire, |there| there.wire),
+                _ => settings.wire,
+            },
+            subscriber_endpoint: endpoints.len() - 1,
         };
-        let share = |thread| Flow::new(&settings, shape, thread, threads);
+        let share = |thread| Flow::new(&settings, &shape, thread, threads);
         let connections = groups * (publishers + subscribers);
         perform(
             scenario,
@@ -78,6 +87,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 .ok_or("--speakers: more than --occupants")?;
             flow(*rooms, *speakers as usize, silent as usize)?
         }
+        ScenarioArgs::Direct { workers, senders, .. } => flow(*workers, *senders, 1)?,
         ScenarioArgs::Connect { concurrency, .. } => {
             let each = concurrency.div_ceil(threads);
             let share = |thread| Storm::new(&settings, each, thread, threads);

@@ -156,7 +156,11 @@ impl Common {
     }
 
     /// The listener that workers of `protocol` connect to; `None`: the requesters'.
-    pub(super) fn worker_endpoint(&self, protocol: Protocol, server: Option<&str>) -> Result<Option<Endpoint>, String> {
+    pub(super) fn worker_endpoint(
+        &self,
+        protocol: Protocol,
+        server: Option<&str>,
+    ) -> Result<Option<Endpoint>, String> {
         let Some(server) = server else {
             return if protocol == self.protocol {
                 Ok(None)
@@ -236,7 +240,9 @@ impl Common {
                 return Err("--protocol xmpp has no --raw, --qos, --filter, --kept or --returning".into());
             }
             if self.accounts.is_none() && !self.anonymous {
-                return Err("--protocol xmpp needs --accounts, or --anonymous where the server takes that".into());
+                return Err(
+                    "--protocol xmpp needs --accounts, or --anonymous where the server takes that".into(),
+                );
             }
             if self.protocol == Protocol::XmppTcp && self.ws {
                 return Err("--protocol xmpp-tcp goes without --ws; xmpp is over WebSocket".into());

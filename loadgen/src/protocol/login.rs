@@ -14,6 +14,8 @@ pub enum Want {
     Replies,
     /// To be an occupant of this room of XMPP.
     Room(String),
+    /// Direct messages; over XMPP they come unasked.
+    Direct,
 }
 
 impl Want {
@@ -22,6 +24,7 @@ impl Want {
         match self {
             Self::Channel(name) | Self::Room(name) => name.clone(),
             Self::Replies => "replies".into(),
+            Self::Direct => "$nexus/direct/#".into(),
             Self::Listener(cmd) => format!("$nexus/listen/{cmd}/#"),
         }
     }
@@ -139,7 +142,11 @@ impl Caller<'_> {
             Wire::Nats => self.greet_nats()?,
             Wire::Xmpp | Wire::XmppStream { .. } => {
                 let sealed = after == Some(Step::Securing);
-                let step = if sealed { Step::OpeningSealed } else { Step::Opening };
+                let step = if sealed {
+                    Step::OpeningSealed
+                } else {
+                    Step::Opening
+                };
                 Next::step(self.open_stream(), step)
             }
         })
@@ -171,6 +178,7 @@ impl Caller<'_> {
             Some(Want::Listener(cmd)) => nats::subscribe(cmd, Some(nats::WORKERS))?,
             Some(Want::Replies) => nats::subscribe(&nats::inbox(self.name), None)?,
             Some(Want::Room(_)) => return Err(Malformed("NATS has no rooms".into())),
+            Some(Want::Direct) => return Err(Malformed("NATS has no Direct messages".into())),
             None => Vec::new(),
         });
         lines.extend_from_slice(nats::PING);
@@ -257,14 +265,19 @@ impl Caller<'_> {
 
     /// Behind `send`, asks for what the connection is for.
     fn wish(&self, mut send: Vec<Vec<u8>>) -> Result<Next, Malformed> {
-        let Some(want) = self.want.filter(|want| **want != Want::Replies) else {
+        let is_asked_for = |want: &&Want| match want {
+            Want::Replies => false,
+            Want::Direct => !self.wire.is_xmpp(),
+            _ => true,
+        };
+        let Some(want) = self.want.filter(is_asked_for) else {
             return Ok(Next::new(send, Then::Ready));
         };
         send.push(match (self.wire, want) {
             (Wire::Mqtt(version), want) => mqtt::subscribe(version, 1, &want.filter(), self.qos)?,
             (_, Want::Channel(channel)) => xmpp::subscribe(channel),
             (_, Want::Listener(cmd)) => xmpp::listen(cmd),
-            (_, Want::Replies) => Vec::new(),
+            (_, Want::Replies | Want::Direct) => Vec::new(),
             (_, Want::Room(room)) => xmpp::join(room, self.name),
         });
         Ok(Next::new(send, Then::Step(Step::Wanting)))

@@ -141,6 +141,26 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// The template of a Direct message of `payload` to the worker of `app` under `resource`.
+    ///
+    /// # Errors
+    /// [`Malformed`] for what the protocol cannot carry, and where it has no Direct messages.
+    pub fn direct(self, app: &str, resource: &str, qos: u8, payload: &[u8]) -> Result<Template, Malformed> {
+        match self {
+            Self::Mqtt(version) => {
+                let topic = format!("$nexus/direct/{app}/{resource}");
+                mqtt::publish(version, &topic, 0..0, qos, payload)
+            }
+            Self::Xmpp | Self::XmppStream { .. } => {
+                let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
+                Ok(xmpp::direct(app, resource, text))
+            }
+            Self::Nats | Self::Raw { .. } => Err(Malformed("there are no Direct messages".into())),
+        }
+    }
+}
+
 /// Reason Codes from here on refuse (MQTT 5.0 clause 2.4).
 pub const REFUSED: u8 = 0x80;
 

@@ -51,9 +51,7 @@ pub(crate) struct Carrier {
 
 fn soon(stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_micros(200)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_micros(200))).unwrap();
 }
 
 impl Carrier {
@@ -119,8 +117,7 @@ impl Carrier {
             Ok(0) => Heard::End,
             Ok(read) => {
                 // What the tests send is ASCII.
-                self.input
-                    .push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+                self.input.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
                 self.take().map_or(Heard::Nothing, Heard::Element)
             }
             Err(error) if waits(error.kind()) => Heard::Nothing,

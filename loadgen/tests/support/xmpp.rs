@@ -142,7 +142,8 @@ impl Connection {
             "open" | "stream:stream" => return self.open(),
             "starttls" => {
                 assert!(self.over == Over::StartTls && !self.carrier.is_sealed());
-                self.carrier.say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+                self.carrier
+                    .say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
                 self.carrier.seal();
             }
             "auth" if element.text == PLAIN_OK || element.get("mechanism") == Some("ANONYMOUS") => {
@@ -153,7 +154,11 @@ impl Connection {
             "auth" => {
                 self.say("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
             }
-            "iq/bind/resource" => self.result(&element, "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"),
+            "iq/bind/resource" => {
+                let address = (format!("bench/{}", element.text), self.own.clone());
+                self.state.lock().unwrap().wanted.push(address);
+                self.result(&element, "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>");
+            }
             "iq/ping" => self.result(&element, ""),
             "iq/subscribe" | "iq/listen" => {
                 let name = element.get("channel").or_else(|| element.get("cmd")).unwrap();
@@ -168,6 +173,7 @@ impl Connection {
                 let _ = who.send(reply(&id, &element.text));
             }
             "message/publish" => return self.publish(&element),
+            "message/direct" => return self.direct(&element),
             "presence" => {}
             "presence/x/history" => self.join(&element),
             "message/body" => return self.speak(&element),
@@ -220,12 +226,10 @@ impl Connection {
         match self.fault {
             Fault::Drops(at) if at == number => Some(true),
             Fault::StreamError(at) if at == number => Some(self.stream_error()),
-            Fault::Closes(at) if at == number => {
-                Some(self.last_words(match self.over {
-                    Over::WebSocket => "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
-                    _ => "</stream:stream>",
-                }))
-            }
+            Fault::Closes(at) if at == number => Some(self.last_words(match self.over {
+                Over::WebSocket => "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
+                _ => "</stream:stream>",
+            })),
             Fault::Breaks(at) if at == number => {
                 self.carrier.break_off();
                 Some(false)
@@ -303,6 +307,27 @@ impl Connection {
                     "<message xmlns='jabber:client' type='groupchat' from='{room}/n'><body>{text}</body></message>"
                 );
                 let _ = occupant.send(said);
+            }
+        }
+        true
+    }
+
+    fn direct(&mut self, message: &Element) -> bool {
+        if let Some(stays) = self.faulty() {
+            return stays;
+        }
+        let address = format!(
+            "{}/{}",
+            message.get("app").unwrap(),
+            message.get("resource").unwrap()
+        );
+        let text = &message.text;
+        for (name, worker) in &self.state.lock().unwrap().wanted {
+            if *name == address {
+                let _ = worker.send(format!(
+                    "<message xmlns='jabber:client' type='normal' from='f'><body>{text}</body>\
+                     <sender xmlns='urn:nexus:1' app='a'/></message>"
+                ));
             }
         }
         true

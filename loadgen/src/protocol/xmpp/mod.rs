@@ -11,8 +11,8 @@ mod write;
 pub use read::read;
 pub use stream::next_element;
 pub use write::{
-    acknowledge, answer, auth, auth_anonymous, bind, close, enable, groupchat, join, listen, open, ping, pong,
-    presence, publish, request, starttls, stream_begin, stream_end, subscribe,
+    acknowledge, answer, auth, auth_anonymous, bind, close, direct, enable, groupchat, join, listen, open,
+    ping, pong, presence, publish, request, starttls, stream_begin, stream_end, subscribe,
 };
 
 /// The namespace of `<open/>` and `<close/>`.
@@ -122,7 +122,7 @@ pub struct Iq<'a> {
 /// A received message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What was published on a channel, or the body of a message to a room.
+    /// What was published on a channel, the body of a message to a room, or a Direct message.
     pub text: Option<&'a str>,
     /// The condition, where it is an error.
     pub refused: Option<&'a str>,

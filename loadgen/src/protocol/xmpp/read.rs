@@ -1,9 +1,9 @@
 //! From one element to what it means here.
 
+use quick_xml::Reader;
 use quick_xml::errors::{Error, IllFormedError};
 use quick_xml::events::attributes::Attributes;
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::Reader;
 
 use super::{CLIENT, FRAMING, Iq, IqKind, MANAGEMENT, Message, Offers, Presence, Stanza};
 use crate::protocol::Malformed;
@@ -106,6 +106,7 @@ struct Found<'a> {
     json: Option<&'a str>,
     published: Option<&'a str>,
     body: Option<&'a str>,
+    sender: bool,
     own: bool,
     offers: Offers,
     ping: bool,
@@ -215,6 +216,7 @@ impl<'a> Found<'a> {
             self.offers.bind |= tag.name == "bind";
             self.offers.starttls |= tag.name == "starttls";
             self.ping |= tag.name == "ping";
+            self.sender |= tag.name == "sender";
         } else if tag.name == "status" {
             self.own |= tag.attribute("code") == Some("110");
         } else if in_error && tag.name == "failure" {
@@ -266,7 +268,8 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>, within: Within) -> Result<Stanz
         "message" => Stanza::Message(Message {
             text: match root.attribute("type") {
                 Some("groupchat") => found.body,
-                _ => found.published,
+                // A Direct message says who sent it; other messages are not the run's.
+                _ => found.published.or(found.body.filter(|_| found.sender)),
             },
             refused: refused(),
         }),
@@ -367,6 +370,8 @@ mod tests {
         let said =
             "<message xmlns='jabber:client' type='groupchat'><body>b</body><sender xmlns='n'/></message>";
         assert_eq!(text_of(said), Some("b"));
+        let direct = "<message xmlns='jabber:client' from='f' type='normal'><body>b</body><sender xmlns='n'/></message>";
+        assert_eq!(text_of(direct), Some("b"));
         for other in [
             "<message xmlns='jabber:client' type='groupchat'><subject/></message>",
             "<message xmlns='jabber:client' type='chat'><body>b</body></message>",

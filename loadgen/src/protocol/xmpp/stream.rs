@@ -29,7 +29,9 @@ pub fn next_element(bytes: &[u8]) -> Result<Option<(Stanza<'_>, usize)>, Malform
             Err(Stop::Malformed(why)) => return Err(why),
             Err(Stop::Unfinished) if window < rest.len() => window *= 4,
             Err(Stop::Unfinished) if rest.len() > ELEMENT_BYTES_MAX => {
-                return Err(Malformed(format!("an element of more than {ELEMENT_BYTES_MAX} bytes")));
+                return Err(Malformed(format!(
+                    "an element of more than {ELEMENT_BYTES_MAX} bytes"
+                )));
             }
             Err(Stop::Unfinished) => return Ok(None),
         }
@@ -118,7 +120,13 @@ mod tests {
 
     #[test]
     fn what_no_stream_has_is_refused() {
-        for text in ["<a></b>", "<!-- x --><a/>", "x<a/>", "<iq xmlns='other' type='get' id='1'/>", "<r/>"] {
+        for text in [
+            "<a></b>",
+            "<!-- x --><a/>",
+            "x<a/>",
+            "<iq xmlns='other' type='get' id='1'/>",
+            "<r/>",
+        ] {
             assert!(next_element(text.as_bytes()).is_err(), "{text}");
         }
         assert!(next_element(b"<a>\xff</a>").is_err());

@@ -203,6 +203,23 @@ pub fn publish(channel: &str, payload: &str) -> Template {
     }
 }
 
+/// A Direct message of `payload` to the worker of `app` under `resource`.
+pub fn direct(app: &str, resource: &str, payload: &str) -> Template {
+    let mut out = Out::new();
+    out.start("message", &[("xmlns", CLIENT)]);
+    let attributes = [("xmlns", NEXUS), ("app", app), ("resource", resource)];
+    out.start("direct", &attributes);
+    let payload = out.text(payload);
+    out.end("direct");
+    out.end("message");
+    Template {
+        frame: out.finish(),
+        key: 0..0,
+        packet_id_at: None,
+        payload,
+    }
+}
+
 /// Joins a room (XEP-0045, 7.2) under `nick`, without its history.
 pub fn join(room: &str, nick: &str) -> Vec<u8> {
     let mut out = Out::new();
