@@ -131,7 +131,11 @@ impl Flow {
     /// A sentence, for topics or payloads that the protocol cannot carry.
     pub fn new(settings: &Settings, shape: &Shape, thread: usize, threads: usize) -> Result<Self, String> {
         let mut members = Vec::new();
-        let form = settings.wire.stamp_form().or(shape.subscriber_wire.stamp_form());
+        let form = match shape.kind {
+            // A Direct message is a string, whatever carries it.
+            Kind::Direct { .. } => Form::Text,
+            _ => settings.wire.stamp_form().or(shape.subscriber_wire.stamp_form()),
+        };
         let mut flow = Self {
             fleet: Fleet::new(settings.manner(), Vec::new()),
             roles: Vec::new(),
