@@ -1,16 +1,19 @@
 //! The command line.
 
 mod common;
+mod day;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use common::Common;
+pub use day::{Day, Means};
 
 use crate::engine::Endpoint;
 use crate::protocol::{Login, Wire};
+use crate::scenario::mixed::Outline;
 
 /// Load for MQTT, XMPP and NATS servers: open loop (latency from the planned send time) or closed loop.
 #[derive(Debug, Parser)]
@@ -90,6 +93,27 @@ pub enum ScenarioArgs {
         #[command(flatten)]
         common: Common,
     },
+    /// A described day: telemetry, commands and calls at once, open loop, each with a table of its own.
+    Mixed {
+        /// The description, TOML or JSON; without it the usual day.
+        #[arg(long)]
+        day: Option<PathBuf>,
+        /// Another share of the rate for a part: NAME=N, relative to the others; 0 leaves it out.
+        #[arg(long)]
+        share: Vec<String>,
+        /// Where the senders of parts with `web = true` connect, host:port; else where all do.
+        #[arg(long)]
+        web_server: Option<String>,
+        /// What they speak there.
+        #[arg(long, value_enum, default_value_t = Protocol::Xmpp)]
+        web_protocol: Protocol,
+        /// The app that is called and sent Direct messages; the accounts belong to it.
+        #[arg(long, default_value = "bench")]
+        app: String,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Connect, log in, disconnect, over and over.
     Connect {
         /// Attempts in flight over all threads.
@@ -143,13 +167,14 @@ impl ScenarioArgs {
             | Self::Fanin { common, .. }
             | Self::Room { common, .. }
             | Self::Direct { common, .. }
+            | Self::Mixed { common, .. }
             | Self::Connect { common, .. }
             | Self::Idle { common, .. }
             | Self::Api { common, .. } => common,
         }
     }
 
-    /// The listeners that are connected to; the workers' is the last one.
+    /// The listeners that are connected to; the workers', or the web pages', is the last one.
     ///
     /// # Errors
     /// A sentence, for a name that does not resolve or is missing.
@@ -164,7 +189,42 @@ impl ScenarioArgs {
             let protocol = there.worker_protocol.unwrap_or(usual);
             endpoints.extend(common.worker_endpoint(protocol, there.worker_server.as_deref())?);
         }
+        if let Self::Mixed {
+            web_server: Some(server),
+            web_protocol,
+            ..
+        } = self
+        {
+            endpoints.extend(common.worker_endpoint(*web_protocol, Some(server))?);
+        }
         Ok(endpoints)
+    }
+
+    /// The parts of a mixed load that goes to these endpoints.
+    ///
+    /// # Errors
+    /// A sentence: what is wrong in its description.
+    pub fn outlines(&self, endpoints: &[Endpoint]) -> Result<Vec<Outline>, String> {
+        let Self::Mixed {
+            day,
+            share,
+            app,
+            common,
+            ..
+        } = self
+        else {
+            return Ok(Vec::new());
+        };
+        let mut described = Day::read(day.as_deref())?;
+        described.change(share)?;
+        let at = |place: usize| endpoints.get(place).map(|there| (there.wire, place));
+        let usual = at(0).ok_or("no endpoint")?;
+        described.outlines(&Means {
+            rate_hz: common.rate.ok_or("mixed is an open loop: it needs --rate")?,
+            app,
+            usual,
+            web: at(endpoints.len() - 1).unwrap_or(usual),
+        })
     }
 
     /// The scenario's name.
@@ -175,6 +235,7 @@ impl ScenarioArgs {
             Self::Fanin { .. } => "fanin",
             Self::Room { .. } => "room",
             Self::Direct { .. } => "direct",
+            Self::Mixed { .. } => "mixed",
             Self::Connect { .. } => "connect",
             Self::Idle { .. } => "idle",
             Self::Api { .. } => "api",

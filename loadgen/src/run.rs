@@ -8,16 +8,20 @@ use std::sync::atomic::Ordering;
 use crate::args::{Common, FilterKind, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
 use crate::engine::{self, Endpoint, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
-use crate::report::{self, Faults, Generator, LatencyUs, Offered, Report, ServerCost, us_each};
+use crate::report::{self, Faults, Generator, LatencyUs, Offered, PartReport, Report, ServerCost, us_each};
 use crate::scenario::Tally;
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
 use crate::scenario::flow::{Flow, Kind, Shape};
 use crate::scenario::idle::Idle;
+use crate::scenario::mixed::{Mixed, Outline};
 use crate::server::Reading;
 
 /// Above this share of a core a load thread counts as the limit, percent.
 const LIMITED_PERCENT: f64 = 95.0;
+/// Above this share of sends that the generator itself came to late, it was the limit, percent: the 99th percentile
+/// would have that in it.
+const LATE_PERCENT: f64 = 1.0;
 /// Source addresses where a scenario opens more connections than one address has ports.
 const SOURCES_MANY: u32 = 100;
 /// Connections that one source address surely has ports for, also if it lately had as many.
@@ -64,7 +68,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             &endpoints,
             connections,
             shares.clone().map(share).collect(),
-            Flow::into_tally,
+            |flow: Flow| Ok(flow.into_tally()),
         )
     };
     let (report, tally) = match scenario {
@@ -88,11 +92,20 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             flow(*rooms, *speakers as usize, silent as usize)?
         }
         ScenarioArgs::Direct { workers, senders, .. } => flow(*workers, *senders, 1)?,
+        ScenarioArgs::Mixed { .. } => {
+            let outlines = scenario.outlines(&endpoints)?;
+            let connections = outlines.iter().map(Outline::connections).sum();
+            let share = |thread| Mixed::new(&settings, &outlines, thread, threads);
+            let shares = shares.map(share).collect();
+            perform(scenario, &endpoints, connections, shares, Mixed::into_tally)?
+        }
         ScenarioArgs::Connect { concurrency, .. } => {
             let each = concurrency.div_ceil(threads);
             let share = |thread| Storm::new(&settings, each, thread, threads);
             let storms = shares.map(share).collect();
-            perform(scenario, &endpoints, each * threads, storms, Storm::into_tally)?
+            perform(scenario, &endpoints, each * threads, storms, |storm: Storm| {
+                Ok(storm.into_tally())
+            })?
         }
         ScenarioArgs::Idle { count, bare, .. } => {
             let share = |thread| Idle::new(&settings, *count, *bare, thread, threads);
@@ -101,7 +114,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 &endpoints,
                 *count,
                 shares.map(share).collect(),
-                Idle::into_tally,
+                |idle: Idle| Ok(idle.into_tally()),
             )?
         }
         ScenarioArgs::Api {
@@ -127,7 +140,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 &endpoints,
                 connections,
                 shares.map(share).collect(),
-                Api::into_tally,
+                |api: Api| Ok(api.into_tally()),
             )?
         }
     };
@@ -152,7 +165,7 @@ fn perform<S: Scenario>(
     endpoints: &[Endpoint],
     connections: usize,
     shares: Result<Vec<S>, String>,
-    into_tally: impl Fn(S) -> Tally,
+    into_tally: impl Fn(S) -> Result<Tally, String>,
 ) -> Result<(Report, Tally), String> {
     let common = scenario.common();
     let many = matches!(scenario, ScenarioArgs::Connect { .. } | ScenarioArgs::Idle { .. })
@@ -178,7 +191,7 @@ fn perform<S: Scenario>(
     let mut tally: Option<Tally> = None;
     for (share, cost) in ended {
         threads.push(cost);
-        let part = into_tally(share);
+        let part = into_tally(share)?;
         match tally.as_mut() {
             Some(tally) => tally.merge(&part),
             None => tally = Some(part),
@@ -352,7 +365,8 @@ fn compose(
     let spent: u64 = threads.iter().map(|t| t.cpu_ns).sum();
     let waited = |t: &ThreadReport| t.waited_ns as f64 * 100.0 / t.wall_ns.max(1) as f64;
     let thread_wait_percent: Vec<f64> = threads.iter().map(waited).collect();
-    let limited = threads.iter().any(|t| percent(t) + waited(t) > LIMITED_PERCENT);
+    let is_full = threads.iter().any(|t| percent(t) + waited(t) > LIMITED_PERCENT);
+    let late_percent = tally.late as f64 * 100.0 / tally.planned.max(1) as f64;
     Report {
         scenario: scenario.name(),
         date: date_utc(unix_ns()),
@@ -370,23 +384,21 @@ fn compose(
         sent_per_s: per_s(sent),
         done_per_s: per_s(done),
         latency_us: LatencyUs::of(&tally.latency),
-        faults: Faults {
-            lost: tally.lost,
-            doubled: tally.doubled,
-            misordered: tally.misordered,
-            wrong: tally.wrong,
-            unsent: tally.unsent,
-            unacknowledged: tally.unacknowledged,
-            stalls: tally.stalls,
-            failed: tally.failed.clone(),
-        },
+        faults: Faults::of(tally),
         clean: tally.clean(),
+        parts: tally
+            .parts
+            .iter()
+            .map(|part| PartReport::of(part, wall_ns))
+            .collect(),
         server: server_cost(connections, before, observed, sent, done),
         generator: Generator {
             thread_cpu_percent,
             cpu_us_per_unit: us_each(spent, done),
             thread_wait_percent,
-            limited: limited && !scenario.common().spin,
+            late_percent,
+            // A thread that spins is always busy.
+            limited: (is_full && !scenario.common().spin) || late_percent > LATE_PERCENT,
         },
     }
 }

@@ -169,7 +169,7 @@ impl Common {
             };
         };
         Ok(Some(Endpoint {
-            server: resolve("--worker-server", server)?,
+            server: resolve("--worker-server or --web-server", server)?,
             wire: self.wire(protocol),
             ws_path: (self.ws || protocol == Protocol::Xmpp).then(|| protocol.ws_path().into()),
             tls: self.tls_to(protocol, server)?,
@@ -260,6 +260,7 @@ impl Common {
         };
         Ok(Settings {
             wire,
+            endpoint: 0,
             domain: self.domain.clone(),
             run,
             logins: self.accounts.as_deref().map_or(Ok(Vec::new()), read_accounts)?,

@@ -108,6 +108,8 @@ pub struct Io {
     target: Arc<Target>,
     /// The clock as last read, nanoseconds.
     pub now_ns: u64,
+    /// Added to the tag of each connection that is opened: parts of one scenario tell theirs apart by it.
+    pub tag_base: u32,
 }
 
 impl Io {
@@ -122,6 +124,7 @@ impl Io {
             shared,
             target,
             now_ns: crate::clock::now_ns(),
+            tag_base: 0,
         })
     }
 
@@ -188,7 +191,7 @@ impl Io {
             ws,
             wire: to.wire,
             endpoint,
-            tag,
+            tag: self.tag_base.wrapping_add(tag),
             connected: false,
             dirty: false,
             blocked: false,

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::Report;
+use super::{Faults, PartReport, Report};
 
 /// Cores' worth of waiting above which a machine is called busy.
 const BUSY_CORES: f64 = 0.03;
@@ -108,28 +108,71 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if r.generator.limited {
         writeln!(
             out,
-            "  WARNING       the generator was the limit: a load thread ran or waited to run all the time"
+            "  WARNING       the generator, not the server, was the limit: it came to {:.1} % of the sends over 1 ms late,\n                \
+             and its threads ran or waited to run {} of the time",
+            r.generator.late_percent,
+            busy(r)
         )?;
+    }
+    for part in &r.parts {
+        write_part(part, out)?;
     }
     let f = &r.faults;
-    if r.clean {
-        writeln!(out, "  faults        none")?;
-    } else {
-        writeln!(
-            out,
-            "  FAULTS        lost {}  doubled {}  misordered {}  wrong {}  unsent {}  unacknowledged {}",
-            f.lost, f.doubled, f.misordered, f.wrong, f.unsent, f.unacknowledged
-        )?;
-        for (what, count) in &f.failed {
-            writeln!(out, "                {count} x {what}")?;
-        }
-    }
+    write_faults(f, r.clean, out)?;
     if f.stalls > 0 {
         writeln!(
             out,
             "  stalls        {} times a sender had no progress for 5 s",
             f.stalls
         )?;
+    }
+    Ok(())
+}
+
+/// How much of the time each load thread ran or waited to run.
+fn busy(report: &Report) -> String {
+    let generator = &report.generator;
+    let of_all = generator
+        .thread_cpu_percent
+        .iter()
+        .zip(&generator.thread_wait_percent);
+    let of_all: Vec<_> = of_all
+        .map(|(ran, waited)| format!("{:.0} %", ran + waited))
+        .collect();
+    of_all.join(", ")
+}
+
+fn write_part(part: &PartReport, out: &mut impl Write) -> io::Result<()> {
+    let l = part.latency_us;
+    writeln!(
+        out,
+        "  {}: {} connections, {:.1} sends/s planned, {} in all; {:.1} {}/s",
+        part.name,
+        part.connections,
+        part.rate_per_s,
+        part.sent_in_all,
+        part.done_per_s,
+        plural(part.unit)
+    )?;
+    writeln!(
+        out,
+        "    latency (us) p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}",
+        l.p50, l.p90, l.p99, l.p99_9, l.max
+    )?;
+    write_faults(&part.faults, part.clean, out)
+}
+
+fn write_faults(f: &Faults, clean: bool, out: &mut impl Write) -> io::Result<()> {
+    if clean {
+        return writeln!(out, "  faults        none");
+    }
+    writeln!(
+        out,
+        "  FAULTS        lost {}  doubled {}  misordered {}  wrong {}  unsent {}  unacknowledged {}",
+        f.lost, f.doubled, f.misordered, f.wrong, f.unsent, f.unacknowledged
+    )?;
+    for (what, count) in &f.failed {
+        writeln!(out, "                {count} x {what}")?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::scenario::Load;
+use crate::scenario::{Load, Part, Tally};
 
 /// A run's results. Units are in the names.
 #[derive(Clone, Debug, Serialize)]
@@ -47,6 +47,8 @@ pub struct Report {
     pub faults: Faults,
     /// No fault at all.
     pub clean: bool,
+    /// The parts of a mixed load, which the figures above are the sum of.
+    pub parts: Vec<PartReport>,
     /// The server's cost, where its process id was given.
     pub server: Option<ServerCost>,
     /// The generator's own cost.
@@ -136,6 +138,63 @@ pub struct Faults {
     pub failed: BTreeMap<String, u64>,
 }
 
+impl Faults {
+    /// Those of a tally.
+    pub fn of(tally: &Tally) -> Self {
+        Self {
+            lost: tally.lost,
+            doubled: tally.doubled,
+            misordered: tally.misordered,
+            wrong: tally.wrong,
+            unsent: tally.unsent,
+            unacknowledged: tally.unacknowledged,
+            stalls: tally.stalls,
+            failed: tally.failed.clone(),
+        }
+    }
+}
+
+/// One part of a mixed load.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartReport {
+    /// What it is called.
+    pub name: String,
+    /// Its connections.
+    pub connections: u64,
+    /// Sends per second that were planned.
+    pub rate_per_s: f64,
+    /// What one arrival is.
+    pub unit: &'static str,
+    /// Sends over the whole run.
+    pub sent_in_all: u64,
+    /// Arrivals per second of what was planned within the measurement.
+    pub done_per_s: f64,
+    /// From the planned send to the arrival.
+    pub latency_us: LatencyUs,
+    /// What went wrong, over the whole run.
+    pub faults: Faults,
+    /// No fault at all.
+    pub clean: bool,
+}
+
+impl PartReport {
+    /// Of a part that was measured for so long.
+    pub fn of(part: &Part, wall_ns: u64) -> Self {
+        let tally = &part.tally;
+        Self {
+            name: part.name.clone(),
+            connections: part.connections,
+            rate_per_s: part.rate_hz,
+            unit: tally.unit,
+            sent_in_all: tally.sent,
+            done_per_s: tally.latency.len() as f64 * 1e9 / wall_ns.max(1) as f64,
+            latency_us: LatencyUs::of(&tally.latency),
+            faults: Faults::of(tally),
+            clean: tally.clean(),
+        }
+    }
+}
+
 /// CPU time and memory of the server process.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct ServerCost {
@@ -173,6 +232,10 @@ pub struct Generator {
     pub cpu_us_per_unit: Option<f64>,
     /// How long each load thread was ready to run and others had the core, percent.
     pub thread_wait_percent: Vec<f64>,
-    /// A load thread ran or waited to run all the time: the figures are the generator's, not the server's.
+    /// Open loop: sends that the generator came to more than a millisecond after their planned time, percent. No server
+    /// has a part in that: planned times wait for none.
+    pub late_percent: f64,
+    /// A load thread ran or waited to run all the time, or over 1 % of the sends were late: the figures are the
+    /// generator's, not the server's.
     pub limited: bool,
 }

@@ -151,10 +151,16 @@ impl Api {
         })
     }
 
+    /// Its connections.
+    pub fn connections(&self) -> usize {
+        self.fleet.len()
+    }
+
     /// The results, with requests that had no outcome counted as lost.
     pub fn into_tally(mut self) -> Tally {
         for requester in &self.requesters {
             self.tally.lost += requester.sent.saturating_sub(requester.tracker.received());
+            self.tally.sent += requester.sent;
             self.tally.unsent += requester.due.saturating_sub(requester.sent);
         }
         self.tally
@@ -186,6 +192,7 @@ impl Api {
             }
             let turn = usize::try_from(self.planned % count.max(1)).unwrap_or(0);
             self.planned += 1;
+            self.tally.plan(schedule, planned_ns, io.now_ns);
             if let Some(requester) = self.requesters.get_mut(turn) {
                 requester.due += 1;
             }

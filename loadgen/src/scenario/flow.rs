@@ -242,6 +242,11 @@ impl Flow {
         Ok(())
     }
 
+    /// Its connections.
+    pub fn connections(&self) -> usize {
+        self.fleet.len()
+    }
+
     /// The results, with what never arrived counted as lost.
     pub fn into_tally(mut self) -> Tally {
         for subscriber in &self.subscribers {
@@ -254,6 +259,7 @@ impl Flow {
             }
         }
         for publisher in &self.publishers {
+            self.tally.sent += publisher.sent;
             self.tally.unsent += publisher.due.saturating_sub(publisher.sent);
             if self.qos > 0 {
                 self.tally.unacknowledged += publisher.sent.saturating_sub(publisher.acked);
@@ -291,6 +297,7 @@ impl Flow {
             }
             let turn = usize::try_from(self.planned % count.max(1)).unwrap_or(0);
             self.planned += 1;
+            self.tally.plan(schedule, planned_ns, io.now_ns);
             if let Some(publisher) = self.publishers.get_mut(turn) {
                 publisher.due += 1;
             }

@@ -146,7 +146,10 @@ fn publish(
                 let filter = c.filter.as_ref().map(|filter| filter.0.as_str());
                 c.open && c.name == resource && filter == Some("$nexus/direct/#")
             };
-            assert!(std::str::from_utf8(payload).is_ok(), "a Direct message is a string");
+            assert!(
+                std::str::from_utf8(payload).is_ok(),
+                "a Direct message is a string"
+            );
             if let Some(worker) = clients.iter_mut().find(|c| waits(c)) {
                 let topic = "$nexus/direct/bench/000000000000000000000000/owner/r";
                 worker.publish(topic, QoS::AtMostOnce, payload);
