@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use common::Common;
+pub use common::{Common, Files};
 pub use day::{Day, Means};
 
 use crate::engine::Endpoint;
@@ -19,9 +19,36 @@ use crate::scenario::mixed::Outline;
 #[derive(Debug, Parser)]
 #[command(name = "nexus-loadgen", version, about)]
 pub struct Cli {
-    /// What to do to the server.
+    /// What to do.
     #[command(subcommand)]
-    pub scenario: ScenarioArgs,
+    pub command: Command,
+}
+
+impl Cli {
+    /// What to do to a server, if anything.
+    pub fn into_scenario(self) -> Option<ScenarioArgs> {
+        match self.command {
+            Command::Run(scenario) => Some(*scenario),
+            Command::Merge { .. } => None,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Something to a server.
+    #[command(flatten)]
+    Run(Box<ScenarioArgs>),
+    /// Merge the reports (JSON) of generators that ran at the same time: exact percentiles over all of them.
+    Merge {
+        /// The reports.
+        #[arg(required = true, num_args = 2..)]
+        reports: Vec<PathBuf>,
+        /// What is written besides the table.
+        #[command(flatten)]
+        files: Files,
+    },
 }
 
 /// The scenarios.
@@ -196,6 +223,9 @@ impl ScenarioArgs {
         } = self
         {
             endpoints.extend(common.worker_endpoint(*web_protocol, Some(server))?);
+        }
+        if common.starttls && !endpoints.iter().any(|there| there.wire.starts_tls()) {
+            return Err("--starttls is for xmpp-tcp, which nothing speaks here".into());
         }
         Ok(endpoints)
     }

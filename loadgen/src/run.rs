@@ -1,14 +1,16 @@
 //! One run from its command line to its report.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
 use crate::args::{Common, FilterKind, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
-use crate::engine::{self, Endpoint, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
-use crate::report::{self, Faults, Generator, LatencyUs, Offered, PartReport, Report, ServerCost, us_each};
+use crate::engine::{
+    self, Endpoint, Plan, Scenario, Schedule, Shared, Sources, Target, ThreadReport, wait_ready,
+};
+use crate::report::{
+    self, Counts, Faults, Generator, LatencyUs, Offered, PartReport, Report, ServerCost, us_each,
+};
 use crate::scenario::Tally;
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
@@ -144,8 +146,8 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             )?
         }
     };
-    write_reports(common, &report, &tally, out)
-        .map_err(|error| format!("cannot write the report: {error}"))?;
+    let title = format!("{} against {}", report.scenario, common.server);
+    report::write(&report, &title, &tally.latency, &common.files, out)?;
     Ok(report)
 }
 
@@ -173,7 +175,12 @@ fn perform<S: Scenario>(
     let plan = Plan {
         target: Target {
             endpoints: endpoints.to_vec(),
-            sources: common.sources.unwrap_or(if many { SOURCES_MANY } else { 0 }),
+            sources: match common.sources {
+                _ if !common.source.is_empty() => Sources::These(common.source.clone()),
+                Some(count) => Sources::Loopback(count),
+                None if many => Sources::Loopback(SOURCES_MANY),
+                None => Sources::Any,
+            },
         },
         cores: common.cores.clone(),
         spin: common.spin,
@@ -231,6 +238,22 @@ impl Sample {
     }
 }
 
+/// The instant of a Unix time that is still to come.
+fn at_unix(unix_s: f64) -> Result<u64, String> {
+    let left_s = unix_s - unix_ns() as f64 / 1e9;
+    if !(0.0..=86_400.0).contains(&left_s) {
+        return Err(format!(
+            "--start-at {unix_s}: all connections are ready, and that is not within the day to come but in {left_s:.3} s"
+        ));
+    }
+    Ok(now_ns() + seconds(left_s))
+}
+
+/// The Unix time of an instant that has passed.
+fn began_unix_s(at_ns: u64) -> f64 {
+    (unix_ns() - now_ns().saturating_sub(at_ns)) as f64 / 1e9
+}
+
 fn seconds(seconds: f64) -> u64 {
     std::time::Duration::try_from_secs_f64(seconds.max(0.0)).map_or(u64::MAX / 4, crate::clock::duration_ns)
 }
@@ -260,7 +283,11 @@ fn observe_inner(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<
         return Err(fault());
     }
     let setup_ns = now_ns().saturating_sub(began_ns);
-    let start_ns = now_ns() + SECOND_NS / 50;
+    let start_ns = match common.start_at {
+        Some(at) => at_unix(at)?,
+        None => now_ns() + SECOND_NS / 50,
+    };
+    progress.until(start_ns, shared, "waiting");
     let from_ns = start_ns + seconds(common.warmup);
     let until_ns = from_ns + seconds(common.duration);
     let drain_ns = until_ns + seconds(common.drain);
@@ -368,7 +395,9 @@ fn compose(
     let is_full = threads.iter().any(|t| percent(t) + waited(t) > LIMITED_PERCENT);
     let late_percent = tally.late as f64 * 100.0 / tally.planned.max(1) as f64;
     Report {
-        scenario: scenario.name(),
+        scenario: scenario.name().into(),
+        began_unix_s: began_unix_s(observed.from.at_ns),
+        merged: None,
         date: date_utc(unix_ns()),
         command: std::iter::once(env!("CARGO_PKG_NAME").to_owned())
             .chain(std::env::args().skip(1))
@@ -378,12 +407,13 @@ fn compose(
         setup_s: observed.setup_ns as f64 / 1e9,
         ready_per_s: connections as f64 * 1e9 / observed.setup_ns.max(1) as f64,
         measured_s: wall_ns as f64 / 1e9,
-        unit: tally.unit,
+        unit: tally.unit.into(),
         sent,
         done,
         sent_per_s: per_s(sent),
         done_per_s: per_s(done),
         latency_us: LatencyUs::of(&tally.latency),
+        latency_ns: Counts::of(&tally.latency),
         faults: Faults::of(tally),
         clean: tally.clean(),
         parts: tally
@@ -434,26 +464,4 @@ fn server_cost(
         resident_bytes_per_further_connection: further
             .map(|(ready, bytes)| growth(bytes, connections - ready, from.resident_bytes)),
     })
-}
-
-fn write_reports(common: &Common, report: &Report, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
-    report::human::write(report, out)?;
-    let to_file = |path: &Path, write: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
-        let mut file = BufWriter::new(File::create(path)?);
-        write(&mut file)?;
-        file.flush()
-    };
-    if let Some(path) = &common.json {
-        to_file(path, &|file| {
-            serde_json::to_writer_pretty(file, report).map_err(io::Error::other)
-        })?;
-    }
-    if let Some(path) = &common.hgrm {
-        to_file(path, &|file| report::hgrm::write(&tally.latency, file))?;
-    }
-    if let Some(path) = &common.svg {
-        let title = format!("{} against {}", report.scenario, common.server);
-        to_file(path, &|file| report::plot::write(&title, &tally.latency, file))?;
-    }
-    Ok(())
 }

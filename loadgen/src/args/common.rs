@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{FilterKind, Protocol, read_accounts, resolve};
-use crate::engine::{Endpoint, Tls};
+use crate::engine::{Endpoint, Range, Tls};
 use crate::protocol::login::Continuity;
 use crate::protocol::stamp::{Form, blank_payload};
 use crate::protocol::{Version, Wire, mqtt};
@@ -84,6 +84,10 @@ pub struct Common {
     /// Never block: lower latency noise, a whole core per thread.
     #[arg(long)]
     pub spin: bool,
+    /// Unix time of the first send, seconds: so that several generators begin together. Connections have to be ready
+    /// by then.
+    #[arg(long)]
+    pub start_at: Option<f64>,
     /// Seconds before the measurement.
     #[arg(long, default_value_t = 1.0)]
     pub warmup: f64,
@@ -108,12 +112,27 @@ pub struct Common {
     /// Connections being opened at a time, per thread.
     #[arg(long, default_value_t = 64)]
     pub opening: usize,
-    /// Loopback source addresses to connect from (127.0.0.2 and up); 0: the system's choice.
-    #[arg(long)]
+    /// Loopback source addresses to connect from (127.0.0.2 and up); 0: the system's choice. By default as many as a
+    /// run needs.
+    #[arg(long, conflicts_with = "source")]
     pub sources: Option<u32>,
+    /// Addresses of this machine to connect from, in turn: 10.0.0.5-10.0.0.9,10.0.1.1.
+    #[arg(long, value_delimiter = ',')]
+    pub source: Vec<Range>,
     /// Seconds all connections may take to become ready.
     #[arg(long, default_value_t = 60.0)]
     pub setup: f64,
+    /// What is written besides the table.
+    #[command(flatten)]
+    pub files: Files,
+    /// No progress lines.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// Files that a report is written to.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Files {
     /// Write the report as JSON to this file.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -123,9 +142,6 @@ pub struct Common {
     /// Draw the latency percentiles into this SVG file.
     #[arg(long)]
     pub svg: Option<PathBuf>,
-    /// No progress lines.
-    #[arg(long)]
-    pub quiet: bool,
 }
 
 impl Common {
@@ -247,9 +263,6 @@ impl Common {
             if self.protocol == Protocol::XmppTcp && self.ws {
                 return Err("--protocol xmpp-tcp goes without --ws; xmpp is over WebSocket".into());
             }
-        }
-        if self.starttls && self.protocol != Protocol::XmppTcp {
-            return Err("--starttls needs --protocol xmpp-tcp".into());
         }
         if self.resume && !self.protocol.is_xmpp() {
             return Err("--resume needs --protocol xmpp".into());

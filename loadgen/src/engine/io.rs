@@ -5,13 +5,14 @@
 //! output that no blocked socket holds back.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::sources::Sources;
 use super::timeline::{Counters, Shared};
 use super::tls::{Tls, TlsStream};
 use crate::protocol::Wire;
@@ -57,8 +58,8 @@ pub struct Endpoint {
 pub struct Target {
     /// The listeners; connections name theirs by its place.
     pub endpoints: Vec<Endpoint>,
-    /// How many loopback source addresses (127.0.0.2 and up) connections are spread over; 0: the system's choice.
-    pub sources: u32,
+    /// Where they come from.
+    pub sources: Sources,
 }
 
 /// One connection.
@@ -213,14 +214,11 @@ impl Io {
         self.slots.get_mut(usize::try_from(slot).ok()?)
     }
 
-    /// The next loopback source address, 127.0.0.2 and up, in turn.
+    /// The address that the next connection comes from.
     fn source(&mut self, server: SocketAddr) -> Option<IpAddr> {
-        if self.target.sources == 0 || !server.ip().is_loopback() || !server.is_ipv4() {
-            return None;
-        }
-        let turn = u32::try_from(self.opened % u64::from(self.target.sources)).unwrap_or(0);
+        let turn = self.opened;
         self.opened += 1;
-        Some(Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 0, 2).to_bits() + turn).into())
+        self.target.sources.at(turn, server)
     }
 
     pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {

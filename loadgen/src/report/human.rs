@@ -7,6 +7,9 @@ use super::{Faults, PartReport, Report};
 /// Cores' worth of waiting above which a machine is called busy.
 const BUSY_CORES: f64 = 0.03;
 
+/// Generators whose measurements began further apart did not load the server together, seconds.
+const APART_S_MAX: f64 = 0.1;
+
 /// Writes the table.
 ///
 /// # Errors
@@ -18,6 +21,19 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "{}: {} connections, {:.1} s measured",
         r.scenario, r.connections, r.measured_s
     )?;
+    if let Some(merged) = r.merged {
+        writeln!(
+            out,
+            "  merged        {} reports, begun {:.3} s apart",
+            merged.reports, merged.began_apart_s
+        )?;
+        if merged.began_apart_s > APART_S_MAX {
+            writeln!(
+                out,
+                "  WARNING       they were not measured at the same time: --start-at"
+            )?;
+        }
+    }
     if r.setup_s > 0.05 {
         writeln!(
             out,
@@ -33,7 +49,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "  {:<13} {:>14.1} /s   {:>12} in all",
-        plural(r.unit),
+        plural(&r.unit),
         r.done_per_s,
         r.done
     )?;
@@ -152,7 +168,7 @@ fn write_part(part: &PartReport, out: &mut impl Write) -> io::Result<()> {
         part.rate_per_s,
         part.sent_in_all,
         part.done_per_s,
-        plural(part.unit)
+        plural(&part.unit)
     )?;
     writeln!(
         out,
