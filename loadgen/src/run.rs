@@ -392,7 +392,6 @@ fn compose(
     let spent: u64 = threads.iter().map(|t| t.cpu_ns).sum();
     let waited = |t: &ThreadReport| t.waited_ns as f64 * 100.0 / t.wall_ns.max(1) as f64;
     let thread_wait_percent: Vec<f64> = threads.iter().map(waited).collect();
-    let is_full = threads.iter().any(|t| percent(t) + waited(t) > LIMITED_PERCENT);
     let late_percent = tally.late as f64 * 100.0 / tally.planned.max(1) as f64;
     Report {
         scenario: scenario.name().into(),
@@ -427,10 +426,16 @@ fn compose(
             cpu_us_per_unit: us_each(spent, done),
             thread_wait_percent,
             late_percent,
-            // A thread that spins is always busy.
-            limited: (is_full && !scenario.common().spin) || late_percent > LATE_PERCENT,
+            limited: is_limit(threads, scenario.common().spin, late_percent),
         },
     }
+}
+
+/// Whether the generator was the limit: a thread ran or waited to run all the time, unless it spins and always does, or
+/// too many sends were late.
+fn is_limit(threads: &[ThreadReport], spins: bool, late_percent: f64) -> bool {
+    let busy = |t: &ThreadReport| (t.cpu_ns + t.waited_ns) as f64 * 100.0 / t.wall_ns.max(1) as f64;
+    (!spins && threads.iter().any(|t| busy(t) > LIMITED_PERCENT)) || late_percent > LATE_PERCENT
 }
 
 fn server_cost(
@@ -464,4 +469,41 @@ fn server_cost(
         resident_bytes_per_further_connection: further
             .map(|(ready, bytes)| growth(bytes, connections - ready, from.resident_bytes)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_is_the_limit_where_it_is_busy_or_late() {
+        let thread = |cpu_ns, waited_ns| ThreadReport {
+            wall_ns: 1_000,
+            cpu_ns,
+            waited_ns,
+        };
+        let quiet = thread(500, 400);
+        for (other, spins, late_percent, expected) in [
+            (thread(900, 40), false, 1.0, false),
+            (thread(960, 0), false, 0.0, true),
+            (thread(500, 460), false, 0.0, true),
+            (thread(1_000, 0), true, 0.0, false),
+            (thread(1_000, 0), true, 1.1, true),
+            (quiet, false, 1.1, true),
+        ] {
+            let found = is_limit(&[quiet, other], spins, late_percent);
+            assert_eq!(found, expected, "{other:?} {spins} {late_percent}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_to_come_within_a_day() {
+        let now_s = unix_ns() as f64 / 1e9;
+        let at = at_unix(now_s + 5.0).unwrap();
+        assert!((4 * SECOND_NS..=5 * SECOND_NS).contains(&at.saturating_sub(now_ns())));
+        for wrong in [now_s - 1.0, now_s + 100_000.0, f64::NAN] {
+            let said = at_unix(wrong).unwrap_err();
+            assert!(said.starts_with("--start-at"), "{said}");
+        }
+    }
 }

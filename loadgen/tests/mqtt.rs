@@ -116,24 +116,3 @@ fn an_open_loop_of_connects_counts_what_it_planned() {
     let report = clean(broker::start(), "connect --concurrency 4 --rate 250");
     assert_eq!(report.latency_us.count, 100);
 }
-
-#[test]
-fn reports_are_written_in_every_form() {
-    let directory = std::env::temp_dir().join(format!("loadgen-reports-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = |name: &str| directory.join(name).display().to_string();
-    let line = format!(
-        "pairs --pairs 1 --json {} --hgrm {} --svg {}",
-        path("r.json"),
-        path("r.hgrm"),
-        path("r.svg")
-    );
-    let report = clean(broker::start(), &line);
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&read("r.json")).unwrap();
-    assert_eq!(json["done"], report.done);
-    assert_eq!(json["latency_us"]["p99"], report.latency_us.p99);
-    assert!(read("r.hgrm").contains("#[Mean"));
-    assert!(read("r.svg").contains("polyline"));
-    std::fs::remove_dir_all(directory).unwrap();
-}

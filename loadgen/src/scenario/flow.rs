@@ -87,6 +87,7 @@ struct Publisher {
     sent: u64,
     /// Open loop: messages whose planned time has come.
     due: u64,
+    is_held: bool,
     /// Deliveries of its messages at all subscribers, and those given up.
     settled: u64,
     acked: u64,
@@ -120,6 +121,8 @@ pub struct Flow {
     pace: Option<Pace>,
     schedule: Option<Schedule>,
     planned: u64,
+    /// Those whose connection has too much queued.
+    held: Vec<usize>,
     next_stall_check_ns: u64,
     tally: Tally,
 }
@@ -152,6 +155,7 @@ impl Flow {
             pace: None,
             schedule: None,
             planned: 0,
+            held: Vec::new(),
             next_stall_check_ns: 0,
             tally: Tally::new("delivery")?,
         };
@@ -231,6 +235,7 @@ impl Flow {
                 subscribers: shape.hearers() as u64,
                 sent: 0,
                 due: 0,
+                is_held: false,
                 settled: 0,
                 acked: 0,
                 quota: u64::MAX,
@@ -283,6 +288,21 @@ impl Flow {
         }
     }
 
+    /// Lets those send who had too much queued: a socket that took it all at once does not say so. The time of what is next.
+    fn release(&mut self, io: &mut Io, next: Option<u64>) -> Option<u64> {
+        if self.held.is_empty() {
+            return next;
+        }
+        for who in std::mem::take(&mut self.held) {
+            if let Some(publisher) = self.publishers.get_mut(who) {
+                publisher.is_held = false;
+            }
+            self.pump(io, who);
+        }
+        let soon = io.now_ns + super::HELD_NS;
+        Some(next.map_or(soon, |next| next.min(soon)))
+    }
+
     /// Plans what is due by now; the time of the next one.
     fn plan(&mut self, io: &mut Io, schedule: Schedule) -> Option<u64> {
         let pace = self.pace?;
@@ -330,7 +350,12 @@ impl Flow {
                     io.now_ns
                 }
                 (Load::Open { .. }, Some(pace)) => {
-                    if publisher.sent >= publisher.due || io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                    if publisher.sent >= publisher.due {
+                        break;
+                    }
+                    if io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                        self.held.extend((!publisher.is_held).then_some(who));
+                        publisher.is_held = true;
                         break;
                     }
                     pace.planned_ns(publisher.sent * count + who as u64)
@@ -462,7 +487,8 @@ impl Scenario for Flow {
             }
         }
         self.write_off(io);
-        self.plan(io, schedule)
+        let next = self.plan(io, schedule);
+        self.release(io, next)
     }
 
     fn ready(&self) -> bool {

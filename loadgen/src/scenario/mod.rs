@@ -153,6 +153,9 @@ pub struct Part {
     pub tally: Tally,
 }
 
+/// How often a sender is looked at that has too much queued.
+const HELD_NS: u64 = 100_000;
+
 /// How much after its planned time the generator may come to a send.
 pub const LATE_NS: u64 = 1_000_000;
 
@@ -228,5 +231,30 @@ impl Tally {
         let faults =
             self.lost + self.doubled + self.misordered + self.wrong + self.unsent + self.unacknowledged;
         faults == 0 && self.failed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_is_late_if_the_generator_comes_to_it_late_within_the_measurement() {
+        let schedule = Schedule {
+            start_ns: 0,
+            from_ns: 10 * LATE_NS,
+            until_ns: 20 * LATE_NS,
+            drain_ns: 30 * LATE_NS,
+        };
+        let mut tally = Tally::new("x").unwrap();
+        for (planned_ns, at_ns) in [
+            (9 * LATE_NS, 15 * LATE_NS),
+            (10 * LATE_NS, 11 * LATE_NS),
+            (10 * LATE_NS, 11 * LATE_NS + 1),
+            (20 * LATE_NS, 29 * LATE_NS),
+        ] {
+            tally.plan(schedule, planned_ns, at_ns);
+        }
+        assert_eq!((tally.planned, tally.late), (2, 1));
     }
 }
