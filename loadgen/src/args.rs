@@ -1,23 +1,54 @@
 //! The command line.
 
+mod common;
+mod day;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::engine::{Endpoint, Tls};
-use crate::protocol::login::Continuity;
-use crate::protocol::stamp::{Form, blank_payload};
-use crate::protocol::{Login, Version, Wire, mqtt};
-use crate::scenario::{Load, Settings, topic};
+pub use common::{Common, Files};
+pub use day::{Day, Means};
+
+use crate::engine::Endpoint;
+use crate::protocol::{Login, Wire};
+use crate::scenario::mixed::Outline;
 
 /// Load for MQTT, XMPP and NATS servers: open loop (latency from the planned send time) or closed loop.
 #[derive(Debug, Parser)]
 #[command(name = "nexus-loadgen", version, about)]
 pub struct Cli {
-    /// What to do to the server.
+    /// What to do.
     #[command(subcommand)]
-    pub scenario: ScenarioArgs,
+    pub command: Command,
+}
+
+impl Cli {
+    /// What to do to a server, if anything.
+    pub fn into_scenario(self) -> Option<ScenarioArgs> {
+        match self.command {
+            Command::Run(scenario) => Some(*scenario),
+            Command::Merge { .. } => None,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Something to a server.
+    #[command(flatten)]
+    Run(Box<ScenarioArgs>),
+    /// Merge the reports (JSON) of generators that ran at the same time: exact percentiles over all of them.
+    Merge {
+        /// The reports.
+        #[arg(required = true, num_args = 2..)]
+        reports: Vec<PathBuf>,
+        /// What is written besides the table.
+        #[command(flatten)]
+        files: Files,
+    },
 }
 
 /// The scenarios.
@@ -71,6 +102,45 @@ pub enum ScenarioArgs {
         #[command(flatten)]
         common: Common,
     },
+    /// Direct messages of Nexus: a string to one worker by app and exact resource.
+    Direct {
+        /// Workers.
+        #[arg(long, default_value_t = 100)]
+        workers: usize,
+        /// Those who send to each.
+        #[arg(long, default_value_t = 1)]
+        senders: usize,
+        /// The app of the workers' accounts.
+        #[arg(long, default_value = "bench")]
+        app: String,
+        /// Where workers connect, and what they speak.
+        #[command(flatten)]
+        there: Workers,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A described day: telemetry, commands and calls at once, open loop, each with a table of its own.
+    Mixed {
+        /// The description, TOML or JSON; without it the usual day.
+        #[arg(long)]
+        day: Option<PathBuf>,
+        /// Another share of the rate for a part: NAME=N, relative to the others; 0 leaves it out.
+        #[arg(long)]
+        share: Vec<String>,
+        /// Where the senders of parts with `web = true` connect, host:port; else where all do.
+        #[arg(long)]
+        web_server: Option<String>,
+        /// What they speak there.
+        #[arg(long, value_enum, default_value_t = Protocol::Xmpp)]
+        web_protocol: Protocol,
+        /// The app that is called and sent Direct messages; the accounts belong to it.
+        #[arg(long, default_value = "bench")]
+        app: String,
+        /// Options of every scenario.
+        #[command(flatten)]
+        common: Common,
+    },
     /// Connect, log in, disconnect, over and over.
     Connect {
         /// Attempts in flight over all threads.
@@ -100,12 +170,9 @@ pub enum ScenarioArgs {
         /// Connections that answer.
         #[arg(long, default_value_t = 1)]
         workers: usize,
-        /// What workers speak; MQTT by default at `--worker-server`, else what the requesters speak.
-        #[arg(long, value_enum)]
-        worker_protocol: Option<Protocol>,
-        /// Where workers connect, host:port; needed where they speak another protocol than the requesters.
-        #[arg(long)]
-        worker_server: Option<String>,
+        /// Where workers connect, and what they speak.
+        #[command(flatten)]
+        there: Workers,
         /// The app that is called; the workers' accounts belong to it.
         #[arg(long, default_value = "bench")]
         app: String,
@@ -126,33 +193,68 @@ impl ScenarioArgs {
             | Self::Fanout { common, .. }
             | Self::Fanin { common, .. }
             | Self::Room { common, .. }
+            | Self::Direct { common, .. }
+            | Self::Mixed { common, .. }
             | Self::Connect { common, .. }
             | Self::Idle { common, .. }
             | Self::Api { common, .. } => common,
         }
     }
 
-    /// The listeners that are connected to; the workers' is the last one.
+    /// The listeners that are connected to; the workers', or the web pages', is the last one.
     ///
     /// # Errors
     /// A sentence, for a name that does not resolve or is missing.
     pub fn endpoints(&self, wire: Wire) -> Result<Vec<Endpoint>, String> {
         let common = self.common();
         let mut endpoints = vec![common.endpoint(wire)?];
-        if let Self::Api {
-            worker_protocol,
-            worker_server,
-            ..
-        } = self
-        {
-            let usual = match worker_server {
+        if let Self::Api { there, .. } | Self::Direct { there, .. } = self {
+            let usual = match there.worker_server {
                 Some(_) => Protocol::Mqtt,
                 None => common.protocol,
             };
-            let protocol = worker_protocol.unwrap_or(usual);
-            endpoints.extend(common.worker_endpoint(protocol, worker_server.as_deref())?);
+            let protocol = there.worker_protocol.unwrap_or(usual);
+            endpoints.extend(common.worker_endpoint(protocol, there.worker_server.as_deref())?);
+        }
+        if let Self::Mixed {
+            web_server: Some(server),
+            web_protocol,
+            ..
+        } = self
+        {
+            endpoints.extend(common.worker_endpoint(*web_protocol, Some(server))?);
+        }
+        if common.starttls && !endpoints.iter().any(|there| there.wire.starts_tls()) {
+            return Err("--starttls is for xmpp-tcp, which nothing speaks here".into());
         }
         Ok(endpoints)
+    }
+
+    /// The parts of a mixed load that goes to these endpoints.
+    ///
+    /// # Errors
+    /// A sentence: what is wrong in its description.
+    pub fn outlines(&self, endpoints: &[Endpoint]) -> Result<Vec<Outline>, String> {
+        let Self::Mixed {
+            day,
+            share,
+            app,
+            common,
+            ..
+        } = self
+        else {
+            return Ok(Vec::new());
+        };
+        let mut described = Day::read(day.as_deref())?;
+        described.change(share)?;
+        let at = |place: usize| endpoints.get(place).map(|there| (there.wire, place));
+        let usual = at(0).ok_or("no endpoint")?;
+        described.outlines(&Means {
+            rate_hz: common.rate.ok_or("mixed is an open loop: it needs --rate")?,
+            app,
+            usual,
+            web: at(endpoints.len() - 1).unwrap_or(usual),
+        })
     }
 
     /// The scenario's name.
@@ -162,11 +264,24 @@ impl ScenarioArgs {
             Self::Fanout { .. } => "fanout",
             Self::Fanin { .. } => "fanin",
             Self::Room { .. } => "room",
+            Self::Direct { .. } => "direct",
+            Self::Mixed { .. } => "mixed",
             Self::Connect { .. } => "connect",
             Self::Idle { .. } => "idle",
             Self::Api { .. } => "api",
         }
     }
+}
+
+/// Where workers are, if not where the others are.
+#[derive(clap::Args, Debug)]
+pub struct Workers {
+    /// What workers speak; MQTT by default at `--worker-server`, else what the others speak.
+    #[arg(long, value_enum)]
+    pub worker_protocol: Option<Protocol>,
+    /// Where workers connect, host:port; needed where they speak another protocol than the others.
+    #[arg(long)]
+    pub worker_server: Option<String>,
 }
 
 /// What a connection speaks.
@@ -176,15 +291,22 @@ pub enum Protocol {
     Mqtt,
     /// XMPP over WebSocket, with SASL PLAIN.
     Xmpp,
+    /// XMPP over TCP, with SASL PLAIN.
+    XmppTcp,
     /// NATS over TCP, anonymous: to compare with.
     Nats,
 }
 
 impl Protocol {
+    /// Whether it is XMPP.
+    const fn is_xmpp(self) -> bool {
+        matches!(self, Self::Xmpp | Self::XmppTcp)
+    }
+
     /// The usual path of its WebSocket.
     const fn ws_path(self) -> &'static str {
         match self {
-            Self::Mqtt | Self::Nats => "/mqtt",
+            Self::Mqtt | Self::XmppTcp | Self::Nats => "/mqtt",
             Self::Xmpp => "/ws",
         }
     }
@@ -199,260 +321,6 @@ pub enum FilterKind {
     Sender,
     /// `<topic>/+`: a filter of its own for each, all of one shape. Of `idle` only.
     Wild,
-}
-
-/// Options of every scenario.
-#[derive(Args, Debug)]
-pub struct Common {
-    /// The server, host:port.
-    #[arg(long)]
-    pub server: String,
-    /// File of lines `account secret`, used in turn as user name and password.
-    #[arg(long, conflicts_with = "anonymous")]
-    pub accounts: Option<PathBuf>,
-    /// Connect without user name (the default where no accounts are given).
-    #[arg(long)]
-    pub anonymous: bool,
-    /// What is spoken; of `api`, by the requesters.
-    #[arg(long, value_enum, default_value_t = Protocol::Mqtt)]
-    pub protocol: Protocol,
-    /// The domain of XMPP.
-    #[arg(long, default_value = "localhost")]
-    pub domain: String,
-    /// MQTT version: 3 (3.1.1) or 5.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
-    pub version: u8,
-    /// QoS of publishes and subscriptions: 0, 1 or 2.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
-    pub qos: u8,
-    /// Payload of a message, bytes; at least 24, over XMPP 48.
-    #[arg(long, default_value_t = 100)]
-    pub payload: usize,
-    /// How subscribers name the topic.
-    #[arg(long, value_enum, default_value_t = FilterKind::Plain)]
-    pub filter: FilterKind,
-    /// MQTT: the sessions outlive their connections.
-    #[arg(long)]
-    pub kept: bool,
-    /// MQTT: the sessions are there from an earlier run with `--kept` and the same `--run`; one that is not ends the
-    /// run. Nothing is subscribed to anew.
-    #[arg(long, requires = "run")]
-    pub returning: bool,
-    /// XMPP: the sessions may be resumed (XEP-0198), and acknowledge what they are sent.
-    #[arg(long)]
-    pub resume: bool,
-    /// Number of the run, which names its connections and topics; without it a random one.
-    #[arg(long)]
-    pub run: Option<u32>,
-    /// MQTT over WebSocket.
-    #[arg(long)]
-    pub ws: bool,
-    /// Path of the WebSocket; /mqtt or /ws by default.
-    #[arg(long)]
-    pub ws_path: Option<String>,
-    /// Over TLS. The server's certificate is not looked at unless `--ca-file` is given.
-    #[arg(long)]
-    pub tls: bool,
-    /// The authorities that the server's certificate must be signed by, in PEM.
-    #[arg(long, requires = "tls")]
-    pub ca_file: Option<PathBuf>,
-    /// Resume sessions of TLS by the server's tickets.
-    #[arg(long, requires = "tls")]
-    pub tls_resume: bool,
-    /// `pairs` against a bare relay that pairs connections by order of arrival: no MQTT, the same bytes.
-    #[arg(long)]
-    pub raw: bool,
-    /// Load threads.
-    #[arg(long, default_value_t = 1)]
-    pub threads: usize,
-    /// Cores to pin the threads to, in turn: 1,2,3.
-    #[arg(long, value_delimiter = ',')]
-    pub cores: Vec<usize>,
-    /// Never block: lower latency noise, a whole core per thread.
-    #[arg(long)]
-    pub spin: bool,
-    /// Seconds before the measurement.
-    #[arg(long, default_value_t = 1.0)]
-    pub warmup: f64,
-    /// Seconds of measurement.
-    #[arg(long, default_value_t = 10.0)]
-    pub duration: f64,
-    /// Seconds to wait for what is still missing at the end.
-    #[arg(long, default_value_t = 5.0)]
-    pub drain: f64,
-    /// Open loop: sends per second over all senders.
-    #[arg(long, conflicts_with = "window")]
-    pub rate: Option<f64>,
-    /// Closed loop: messages in flight per sender.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub window: u64,
-    /// Process id of the server: its CPU time and memory are reported.
-    #[arg(long)]
-    pub server_pid: Option<u32>,
-    /// Keep Alive, seconds; 0: off.
-    #[arg(long, default_value_t = 300)]
-    pub keepalive: u16,
-    /// Connections being opened at a time, per thread.
-    #[arg(long, default_value_t = 64)]
-    pub opening: usize,
-    /// Loopback source addresses to connect from (127.0.0.2 and up); 0: the system's choice.
-    #[arg(long)]
-    pub sources: Option<u32>,
-    /// Seconds all connections may take to become ready.
-    #[arg(long, default_value_t = 60.0)]
-    pub setup: f64,
-    /// Write the report as JSON to this file.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-    /// Write the latency distribution in HdrHistogram's text format to this file.
-    #[arg(long)]
-    pub hgrm: Option<PathBuf>,
-    /// Draw the latency percentiles into this SVG file.
-    #[arg(long)]
-    pub svg: Option<PathBuf>,
-    /// No progress lines.
-    #[arg(long)]
-    pub quiet: bool,
-}
-
-impl Common {
-    /// The listener that all but workers connect to.
-    fn endpoint(&self, wire: Wire) -> Result<Endpoint, String> {
-        let path = || {
-            self.ws_path
-                .clone()
-                .unwrap_or_else(|| self.protocol.ws_path().into())
-        };
-        Ok(Endpoint {
-            server: resolve("--server", &self.server)?,
-            wire,
-            ws_path: (self.ws || self.protocol == Protocol::Xmpp).then(path),
-            tls: self.tls_to(&self.server)?,
-        })
-    }
-
-    /// TLS to a server, host:port, if it is spoken.
-    fn tls_to(&self, server: &str) -> Result<Option<Tls>, String> {
-        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-        let tls = || Tls::new(host, self.ca_file.as_deref(), self.tls_resume);
-        self.tls.then(tls).transpose()
-    }
-
-    /// The listener that workers of `protocol` connect to; `None`: the requesters'.
-    fn worker_endpoint(&self, protocol: Protocol, server: Option<&str>) -> Result<Option<Endpoint>, String> {
-        let Some(server) = server else {
-            return if protocol == self.protocol {
-                Ok(None)
-            } else {
-                Err("workers of another protocol need --worker-server".into())
-            };
-        };
-        Ok(Some(Endpoint {
-            server: resolve("--worker-server", server)?,
-            wire: self.wire(protocol),
-            ws_path: (self.ws || protocol == Protocol::Xmpp).then(|| protocol.ws_path().into()),
-            tls: self.tls_to(server)?,
-        }))
-    }
-
-    fn version(&self) -> Version {
-        if self.version == 5 {
-            Version::V5
-        } else {
-            Version::V3
-        }
-    }
-
-    fn wire(&self, protocol: Protocol) -> Wire {
-        match protocol {
-            Protocol::Mqtt => Wire::Mqtt(self.version()),
-            Protocol::Xmpp => Wire::Xmpp,
-            Protocol::Nats => Wire::Nats,
-        }
-    }
-
-    /// The settings of the scenarios.
-    ///
-    /// # Errors
-    /// A sentence, for options that do not go together or an unreadable file.
-    pub fn settings(&self, run: u32) -> Result<Settings, String> {
-        if self.version == 4 {
-            return Err("--version 3 stands for MQTT 3.1.1, 5 for MQTT 5.0; there is no 4".into());
-        }
-        let wire = if self.raw {
-            self.raw_wire(run)?
-        } else {
-            self.wire(self.protocol)
-        };
-        let least = wire.stamp_form().bytes();
-        if self.payload < least {
-            return Err(format!(
-                "--payload {}: at least {least} bytes are needed",
-                self.payload
-            ));
-        }
-        if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            return Err("--rate must be above 0".into());
-        }
-        if self.raw && (self.threads != 1 || self.ws || self.qos != 0) {
-            return Err("--raw needs --threads 1, --qos 0 and no --ws".into());
-        }
-        if self.protocol == Protocol::Nats {
-            let other =
-                self.raw || self.qos != 0 || self.filter != FilterKind::Plain || self.kept || self.returning;
-            if other || self.ws || self.tls || self.accounts.is_some() {
-                return Err("--protocol nats has no options of MQTT, no --ws, --tls or --accounts".into());
-            }
-        }
-        if self.protocol == Protocol::Xmpp {
-            if self.raw || self.qos != 0 || self.filter != FilterKind::Plain || self.kept || self.returning {
-                return Err("--protocol xmpp has no --raw, --qos, --filter, --kept or --returning".into());
-            }
-            if self.accounts.is_none() {
-                return Err("--protocol xmpp needs --accounts".into());
-            }
-        }
-        if self.resume && self.protocol != Protocol::Xmpp {
-            return Err("--resume needs --protocol xmpp".into());
-        }
-        let filter_prefix = match self.filter {
-            FilterKind::Plain | FilterKind::Wild => String::new(),
-            FilterKind::Sender => "$nexus/channel/+/+/+/+/".into(),
-        };
-        Ok(Settings {
-            wire,
-            domain: self.domain.clone(),
-            run,
-            logins: self.accounts.as_deref().map_or(Ok(Vec::new()), read_accounts)?,
-            load: self
-                .rate
-                .map_or(Load::Closed { window: self.window }, |rate_hz| Load::Open {
-                    rate_hz,
-                }),
-            qos: self.qos,
-            payload_bytes: self.payload,
-            filter_prefix,
-            keepalive_s: self.keepalive,
-            concurrency: self.opening.max(1),
-            filter_suffix: if self.filter == FilterKind::Wild { "/+" } else { "" }.into(),
-            continuity: match (self.returning, self.kept || self.resume) {
-                (true, _) => Continuity::Returning,
-                (false, true) => Continuity::Kept,
-                (false, false) => Continuity::Clean,
-            },
-        })
-    }
-
-    /// Raw messages have the length of the PUBLISH they stand for.
-    fn raw_wire(&self, run: u32) -> Result<Wire, String> {
-        let payload = blank_payload(Form::Binary, self.payload);
-        let template =
-            mqtt::publish(self.version(), &topic(run, 0), 0..0, 0, &payload).map_err(|error| error.0)?;
-        Ok(Wire::Raw {
-            frame_bytes: template.frame().len(),
-            payload_bytes: self.payload,
-        })
-    }
 }
 
 fn resolve(option: &str, server: &str) -> Result<SocketAddr, String> {

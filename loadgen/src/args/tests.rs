@@ -1,11 +1,13 @@
 //! The command line: what goes together and what does not.
 
 use super::*;
+use crate::protocol::Version;
+use crate::scenario::Load;
 
 fn common(extra: &[&str]) -> Common {
     let line = ["nexus-loadgen", "pairs", "--server", "127.0.0.1:1883"];
     let cli = Cli::try_parse_from(line.iter().chain(extra)).unwrap();
-    let ScenarioArgs::Pairs { common, .. } = cli.scenario else {
+    let Some(ScenarioArgs::Pairs { common, .. }) = cli.into_scenario() else {
         panic!()
     };
     common
@@ -30,6 +32,7 @@ fn options_that_do_not_go_together_are_refused() {
         &["--raw", "--threads", "2"],
         &["--protocol", "xmpp"],
         &["--resume"],
+        &["--protocol", "xmpp-tcp", "--anonymous", "--ws"],
     ] {
         assert!(common(extra).settings(1).is_err(), "{extra:?}");
     }
@@ -52,6 +55,34 @@ fn options_that_do_not_go_together_are_refused() {
         "2",
     ];
     assert!(Cli::try_parse_from(both).is_err());
+}
+
+#[test]
+fn starttls_is_for_whoever_speaks_xmpp_over_tcp() {
+    let endpoints = |line: &str| {
+        let words = line.split(' ').chain(["--server", "127.0.0.1:5", "--starttls"]);
+        let cli = Cli::try_parse_from(["nexus-loadgen"].into_iter().chain(words)).unwrap();
+        let scenario = cli.into_scenario().unwrap();
+        let wire = scenario.common().settings(1).unwrap().wire;
+        scenario.endpoints(wire)
+    };
+    let web = "--web-server 127.0.0.1:6 --web-protocol";
+    for (line, sealed) in [
+        (
+            "pairs --protocol xmpp-tcp --anonymous".to_owned(),
+            [true].as_slice(),
+        ),
+        (format!("mixed --rate 1 {web} xmpp-tcp"), &[false, true]),
+    ] {
+        let there = endpoints(&line).unwrap();
+        let found: Vec<_> = there.iter().map(|there| there.tls.is_some()).collect();
+        assert_eq!(found, sealed, "{line}");
+    }
+    for line in ["pairs".to_owned(), format!("mixed --rate 1 {web} xmpp")] {
+        assert!(endpoints(&line).unwrap_err().contains("--starttls"), "{line}");
+    }
+    let both = "nexus-loadgen pairs --server a:1 --protocol xmpp-tcp --tls --starttls";
+    assert!(Cli::try_parse_from(both.split(' ')).is_err());
 }
 
 #[test]

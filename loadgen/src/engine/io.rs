@@ -5,13 +5,14 @@
 //! output that no blocked socket holds back.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::sources::Sources;
 use super::timeline::{Counters, Shared};
 use super::tls::{Tls, TlsStream};
 use crate::protocol::Wire;
@@ -57,8 +58,8 @@ pub struct Endpoint {
 pub struct Target {
     /// The listeners; connections name theirs by its place.
     pub endpoints: Vec<Endpoint>,
-    /// How many loopback source addresses (127.0.0.2 and up) connections are spread over; 0: the system's choice.
-    pub sources: u32,
+    /// Where they come from.
+    pub sources: Sources,
 }
 
 /// One connection.
@@ -108,6 +109,8 @@ pub struct Io {
     target: Arc<Target>,
     /// The clock as last read, nanoseconds.
     pub now_ns: u64,
+    /// Added to the tag of each connection that is opened: parts of one scenario tell theirs apart by it.
+    pub tag_base: u32,
 }
 
 impl Io {
@@ -122,6 +125,7 @@ impl Io {
             shared,
             target,
             now_ns: crate::clock::now_ns(),
+            tag_base: 0,
         })
     }
 
@@ -160,9 +164,10 @@ impl Io {
         }
         let subprotocol = match to.wire {
             Wire::Xmpp => Subprotocol::Xmpp,
-            Wire::Mqtt(_) | Wire::Nats | Wire::Raw { .. } => Subprotocol::Mqtt,
+            Wire::Mqtt(_) | Wire::XmppStream { .. } | Wire::Nats | Wire::Raw { .. } => Subprotocol::Mqtt,
         };
-        let tls = to.tls.as_ref().map(Tls::connect).transpose()?;
+        let at_once = to.tls.as_ref().filter(|_| !to.wire.starts_tls());
+        let tls = at_once.map(Tls::connect).transpose()?;
         let ws = to.ws_path.as_ref().map(|_| Box::new(WsState::new(subprotocol)));
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -187,7 +192,7 @@ impl Io {
             ws,
             wire: to.wire,
             endpoint,
-            tag,
+            tag: self.tag_base.wrapping_add(tag),
             connected: false,
             dirty: false,
             blocked: false,
@@ -209,14 +214,11 @@ impl Io {
         self.slots.get_mut(usize::try_from(slot).ok()?)
     }
 
-    /// The next loopback source address, 127.0.0.2 and up, in turn.
+    /// The address that the next connection comes from.
     fn source(&mut self, server: SocketAddr) -> Option<IpAddr> {
-        if self.target.sources == 0 || !server.ip().is_loopback() || !server.is_ipv4() {
-            return None;
-        }
-        let turn = u32::try_from(self.opened % u64::from(self.target.sources)).unwrap_or(0);
+        let turn = self.opened;
         self.opened += 1;
-        Some(Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 0, 2).to_bits() + turn).into())
+        self.target.sources.at(turn, server)
     }
 
     pub(super) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
@@ -243,6 +245,21 @@ impl Io {
             return Ok(false);
         }
         self.upgrade(id)
+    }
+
+    /// Starts TLS on a connection that spoke without it until now; `opened` of the scenario follows once more.
+    ///
+    /// # Errors
+    /// Where the endpoint has none, or it cannot begin.
+    pub fn secure(&mut self, id: ConnId) -> io::Result<()> {
+        let target = Arc::clone(&self.target);
+        if let Some(conn) = self.conn_mut(id) {
+            let to = target.endpoints.get(conn.endpoint);
+            let tls = to.and_then(|to| to.tls.as_ref()).ok_or(ErrorKind::Unsupported)?;
+            conn.tls = Some(tls.connect()?);
+            self.mark(id);
+        }
+        Ok(())
     }
 
     /// Whether the handshake of TLS is over, just now.

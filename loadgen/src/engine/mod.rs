@@ -3,6 +3,7 @@
 mod event_loop;
 mod io;
 mod pace;
+mod sources;
 mod timeline;
 mod tls;
 
@@ -11,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 pub use io::{ConnId, Endpoint, Io, Target};
 pub use pace::Pace;
+pub use sources::{Range, Sources};
 pub use timeline::{Counters, Schedule, Shared, add};
 pub use tls::Tls;
 
@@ -26,7 +28,7 @@ pub trait Scenario: Send {
     fn ready(&self) -> bool;
     /// True once nothing sent is outstanding.
     fn drained(&self) -> bool;
-    /// A connection is established (with WebSocket: upgraded).
+    /// A connection is established (with WebSocket: upgraded; after [`Io::secure`]: sealed).
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32);
     /// A packet arrived; `frame` are its bytes.
     fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: Packet<'_>, frame: &[u8]);
@@ -146,4 +148,23 @@ pub fn wait_ready(shared: &Shared, setup_ns_max: u64, mut progress: impl FnMut(u
         crate::clock::sleep_until(now_ns() + 1_000_000);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_thread_may_run_on_its_core_alone() {
+        let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+        let core = (0..1_024).rfind(|core| allowed.is_set(*core)).unwrap();
+        let pinned = std::thread::spawn(move || {
+            pin(core).unwrap();
+            rustix::thread::sched_getaffinity(None).unwrap()
+        });
+        let pinned = pinned.join().unwrap();
+        assert_eq!((pinned.count(), pinned.is_set(core)), (1, true));
+        let said = pin(1_023).unwrap_err();
+        assert!(said.starts_with("cannot pin to core 1023: "), "{said}");
+    }
 }

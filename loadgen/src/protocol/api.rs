@@ -58,7 +58,7 @@ pub fn request(wire: Wire, qos: u8, request: &Request<'_>) -> Result<Template, M
             let topic = format!("{head}{:016x}/{app}/{cmd}", 0);
             mqtt::publish(version, &topic, head.len()..head.len() + 16, qos, body)
         }
-        Wire::Xmpp => Ok(xmpp::request(app, cmd, text(body)?)),
+        Wire::Xmpp | Wire::XmppStream { .. } => Ok(xmpp::request(app, cmd, text(body)?)),
         Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
     }
 }
@@ -76,7 +76,7 @@ pub fn answer(wire: Wire, qos: u8, asked: &Asked<'_>) -> Result<Template, Malfor
             mqtt::publish(version, &topic, head.len()..topic.len(), qos, asked.body)
         }
         Wire::Nats => nats::publish(token, asked.body),
-        Wire::Xmpp => Ok(xmpp::answer(token, text(asked.body)?)),
+        Wire::Xmpp | Wire::XmppStream { .. } => Ok(xmpp::answer(token, text(asked.body)?)),
         Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
     }
 }
@@ -164,6 +164,7 @@ mod tests {
             Wire::Mqtt(Version::V3),
             Wire::Mqtt(Version::V5),
             Wire::Xmpp,
+            Wire::XmppStream { starttls: false },
             Wire::Nats,
         ] {
             let mut request = request(wire, 0, &asks).unwrap();

@@ -1,6 +1,6 @@
 //! From an established connection to a ready one: what is sent and what must come back, in either protocol.
 
-use super::xmpp::{BIND_ID, IqKind, WANT_ID};
+use super::xmpp::{BIND_ID, IqKind, Offers, WANT_ID};
 use super::{Login, Malformed, Packet, Stanza, Wire, mqtt, nats, xmpp};
 
 /// What a connection is for.
@@ -14,6 +14,8 @@ pub enum Want {
     Replies,
     /// To be an occupant of this room of XMPP.
     Room(String),
+    /// Direct messages; over XMPP they come unasked.
+    Direct,
 }
 
 impl Want {
@@ -22,6 +24,7 @@ impl Want {
         match self {
             Self::Channel(name) | Self::Room(name) => name.clone(),
             Self::Replies => "replies".into(),
+            Self::Direct => "$nexus/direct/#".into(),
             Self::Listener(cmd) => format!("$nexus/listen/{cmd}/#"),
         }
     }
@@ -67,6 +70,10 @@ pub enum Step {
     Connecting,
     /// XMPP: the stream is opened.
     Opening,
+    /// XMPP over TCP: TLS is asked for, then shakes hands.
+    Securing,
+    /// XMPP over TCP: the stream is opened within TLS.
+    OpeningSealed,
     /// XMPP: the proof is sent.
     Proving,
     /// XMPP: the stream is opened again.
@@ -82,6 +89,8 @@ pub enum Step {
 pub enum Then {
     /// On.
     Step(Step),
+    /// TLS begins on the connection; once it is there, [`Caller::greet`] again.
+    Secure,
     /// The connection is ready.
     Ready,
     /// The server refused, as it says here.
@@ -118,11 +127,11 @@ impl Next {
 }
 
 impl Caller<'_> {
-    /// The connection is established.
+    /// The connection is established, or TLS is `after` a step that began it.
     ///
     /// # Errors
-    /// [`Malformed`] for names that the protocol cannot carry, and for XMPP without a login.
-    pub fn greet(&self) -> Result<Next, Malformed> {
+    /// [`Malformed`] for names that the protocol cannot carry.
+    pub fn greet(&self, after: Option<Step>) -> Result<Next, Malformed> {
         Ok(match self.wire {
             Wire::Raw { .. } => Next::new(Vec::new(), Then::Ready),
             Wire::Mqtt(version) => {
@@ -131,9 +140,34 @@ impl Caller<'_> {
                 Next::step(connect, Step::Connecting)
             }
             Wire::Nats => self.greet_nats()?,
-            Wire::Xmpp if self.login.is_none() => return Err(Malformed("XMPP needs an account".into())),
-            Wire::Xmpp => Next::step(xmpp::open(self.domain), Step::Opening),
+            Wire::Xmpp | Wire::XmppStream { .. } => {
+                let sealed = after == Some(Step::Securing);
+                let step = if sealed {
+                    Step::OpeningSealed
+                } else {
+                    Step::Opening
+                };
+                Next::step(self.open_stream(), step)
+            }
         })
+    }
+
+    /// Opens a stream of XMPP, for the first time or anew.
+    fn open_stream(&self) -> Vec<u8> {
+        match self.wire {
+            Wire::XmppStream { .. } => xmpp::stream_begin(self.domain),
+            _ => xmpp::open(self.domain),
+        }
+    }
+
+    /// Proves who it is, by PLAIN or, without a login, as nobody.
+    fn prove(&self, offers: Offers) -> Next {
+        match self.login {
+            Some(login) if offers.plain => Next::step(xmpp::auth(login), Step::Proving),
+            None if offers.anonymous => Next::step(xmpp::auth_anonymous(), Step::Proving),
+            Some(_) => Next::refused("SASL PLAIN is not offered"),
+            None => Next::refused("SASL ANONYMOUS is not offered"),
+        }
     }
 
     /// All at once: the answer to the ping says that everything before it is done.
@@ -144,6 +178,7 @@ impl Caller<'_> {
             Some(Want::Listener(cmd)) => nats::subscribe(cmd, Some(nats::WORKERS))?,
             Some(Want::Replies) => nats::subscribe(&nats::inbox(self.name), None)?,
             Some(Want::Room(_)) => return Err(Malformed("NATS has no rooms".into())),
+            Some(Want::Direct) => return Err(Malformed("NATS has no Direct messages".into())),
             None => Vec::new(),
         });
         lines.extend_from_slice(nats::PING);
@@ -188,16 +223,19 @@ impl Caller<'_> {
 
     fn stanza(&self, at: Step, stanza: &Stanza<'_>) -> Result<Option<Next>, Malformed> {
         Ok(Some(match (at, stanza) {
-            (Step::Opening, Stanza::Features { plain: true, .. }) => {
-                let login = self.login.ok_or_else(|| Malformed("no account".into()))?;
-                Next::step(xmpp::auth(login), Step::Proving)
+            (Step::Opening, Stanza::Features(offers)) if self.wire.starts_tls() => {
+                if offers.starttls {
+                    Next::step(xmpp::starttls(), Step::Securing)
+                } else {
+                    Next::refused("STARTTLS is not offered")
+                }
             }
-            (Step::Opening, Stanza::Features { plain: false, .. }) => {
-                Next::refused("SASL PLAIN is not offered")
-            }
-            (Step::Proving, Stanza::Success) => Next::step(xmpp::open(self.domain), Step::Reopening),
+            (Step::Securing, Stanza::Proceed) => Next::new(Vec::new(), Then::Secure),
+            (Step::Securing, Stanza::Failure(_)) => Next::refused("STARTTLS failed"),
+            (Step::Opening | Step::OpeningSealed, Stanza::Features(offers)) => self.prove(*offers),
+            (Step::Proving, Stanza::Success) => Next::step(self.open_stream(), Step::Reopening),
             (Step::Proving, Stanza::Failure(condition)) => Next::refused(format!("SASL {condition}")),
-            (Step::Reopening, Stanza::Features { bind: true, .. }) => {
+            (Step::Reopening, Stanza::Features(offers)) if offers.bind => {
                 Next::step(xmpp::bind(self.name), Step::Binding)
             }
             (Step::Binding, Stanza::Iq(iq)) if iq.id == BIND_ID => match iq.kind {
@@ -227,14 +265,19 @@ impl Caller<'_> {
 
     /// Behind `send`, asks for what the connection is for.
     fn wish(&self, mut send: Vec<Vec<u8>>) -> Result<Next, Malformed> {
-        let Some(want) = self.want.filter(|want| **want != Want::Replies) else {
+        let is_asked_for = |want: &&Want| match want {
+            Want::Replies => false,
+            Want::Direct => !self.wire.is_xmpp(),
+            _ => true,
+        };
+        let Some(want) = self.want.filter(is_asked_for) else {
             return Ok(Next::new(send, Then::Ready));
         };
         send.push(match (self.wire, want) {
             (Wire::Mqtt(version), want) => mqtt::subscribe(version, 1, &want.filter(), self.qos)?,
             (_, Want::Channel(channel)) => xmpp::subscribe(channel),
             (_, Want::Listener(cmd)) => xmpp::listen(cmd),
-            (_, Want::Replies) => Vec::new(),
+            (_, Want::Replies | Want::Direct) => Vec::new(),
             (_, Want::Room(room)) => xmpp::join(room, self.name),
         });
         Ok(Next::new(send, Then::Step(Step::Wanting)))
@@ -276,7 +319,7 @@ mod tests {
             "<iq xmlns='jabber:client' type='result' id='bind'/>",
             "<iq xmlns='jabber:client' type='result' id='want'/>",
         ];
-        let mut next = caller.greet().unwrap();
+        let mut next = caller.greet(None).unwrap();
         let mut sent = Vec::new();
         for answer in answers {
             let Then::Step(at) = next.then else {
@@ -295,11 +338,6 @@ mod tests {
             assert!(frame.starts_with(start), "{sent:?}");
         }
         assert_eq!(sent.len(), 6);
-        let anonymous = Caller {
-            login: None,
-            ..caller
-        };
-        assert!(anonymous.greet().is_err());
     }
 
     #[test]
@@ -335,7 +373,7 @@ mod tests {
             assert!(matches!(then(continuity, present), Then::Refused(_)));
         }
         // The connect flags: clean session in one, not in the other (MQTT 3.1.1, 3.1.2.4).
-        let flags = |continuity| caller(continuity).greet().unwrap().send[0][9];
+        let flags = |continuity| caller(continuity).greet(None).unwrap().send[0][9];
         assert_eq!(
             (flags(Continuity::Clean) & 2, flags(Continuity::Returning) & 2),
             (2, 0)

@@ -45,6 +45,11 @@ pub enum Wire {
     Mqtt(Version),
     /// XMPP elements, each in a text message of WebSocket.
     Xmpp,
+    /// XMPP elements in a stream over TCP (RFC 6120).
+    XmppStream {
+        /// The stream is sealed by STARTTLS before the login.
+        starttls: bool,
+    },
     /// Lines of NATS.
     Nats,
     /// Messages of exactly `frame_bytes` bytes whose last `payload_bytes` are the payload; for bare relays.
@@ -61,14 +66,24 @@ impl Wire {
     pub fn mqtt_version(self) -> Option<Version> {
         match self {
             Self::Mqtt(version) => Some(version),
-            Self::Xmpp | Self::Nats | Self::Raw { .. } => None,
+            Self::Xmpp | Self::XmppStream { .. } | Self::Nats | Self::Raw { .. } => None,
         }
+    }
+
+    /// Whether it is XMPP, over WebSocket or TCP.
+    pub fn is_xmpp(self) -> bool {
+        matches!(self, Self::Xmpp | Self::XmppStream { .. })
+    }
+
+    /// Whether TLS begins within the protocol.
+    pub fn starts_tls(self) -> bool {
+        matches!(self, Self::XmppStream { starttls: true })
     }
 
     /// How a message's stamp is written.
     pub fn stamp_form(self) -> Form {
         match self {
-            Self::Xmpp => Form::Text,
+            Self::Xmpp | Self::XmppStream { .. } => Form::Text,
             Self::Mqtt(_) | Self::Nats | Self::Raw { .. } => Form::Binary,
         }
     }
@@ -77,7 +92,7 @@ impl Wire {
     pub fn ping(self) -> Vec<u8> {
         match self {
             Self::Mqtt(_) => mqtt::PINGREQ.to_vec(),
-            Self::Xmpp => xmpp::ping(),
+            Self::Xmpp | Self::XmppStream { .. } => xmpp::ping(),
             Self::Nats => nats::PING.to_vec(),
             Self::Raw { .. } => Vec::new(),
         }
@@ -88,6 +103,7 @@ impl Wire {
         match self {
             Self::Mqtt(_) => mqtt::DISCONNECT.to_vec(),
             Self::Xmpp => xmpp::close(),
+            Self::XmppStream { .. } => xmpp::stream_end(),
             Self::Nats | Self::Raw { .. } => Vec::new(),
         }
     }
@@ -98,7 +114,7 @@ impl Wire {
     /// [`Malformed`] for what the protocol cannot carry.
     pub fn publish(self, channel: &str, qos: u8, payload: &[u8]) -> Result<Template, Malformed> {
         match self {
-            Self::Xmpp => {
+            Self::Xmpp | Self::XmppStream { .. } => {
                 let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
                 Ok(xmpp::publish(channel, text))
             }
@@ -117,11 +133,31 @@ impl Wire {
     /// # Errors
     /// [`Malformed`] for what the protocol cannot carry, and where it has no rooms.
     pub fn speak(self, room: &str, payload: &[u8]) -> Result<Template, Malformed> {
-        if self != Self::Xmpp {
+        if !self.is_xmpp() {
             return Err(Malformed("rooms are of XMPP".into()));
         }
         let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
         Ok(xmpp::groupchat(room, text))
+    }
+}
+
+impl Wire {
+    /// The template of a Direct message of `payload` to the worker of `app` under `resource`.
+    ///
+    /// # Errors
+    /// [`Malformed`] for what the protocol cannot carry, and where it has no Direct messages.
+    pub fn direct(self, app: &str, resource: &str, qos: u8, payload: &[u8]) -> Result<Template, Malformed> {
+        match self {
+            Self::Mqtt(version) => {
+                let topic = format!("$nexus/direct/{app}/{resource}");
+                mqtt::publish(version, &topic, 0..0, qos, payload)
+            }
+            Self::Xmpp | Self::XmppStream { .. } => {
+                let text = std::str::from_utf8(payload).map_err(|error| Malformed(error.to_string()))?;
+                Ok(xmpp::direct(app, resource, text))
+            }
+            Self::Nats | Self::Raw { .. } => Err(Malformed("there are no Direct messages".into())),
+        }
     }
 }
 
@@ -279,6 +315,9 @@ pub fn next_packet(wire: Wire, bytes: &[u8]) -> Result<Option<(Packet<'_>, usize
         // A message is one element.
         Wire::Xmpp if bytes.is_empty() => Ok(None),
         Wire::Xmpp => Ok(Some((Packet::Stanza(xmpp::read(bytes)?), bytes.len()))),
+        Wire::XmppStream { .. } => {
+            Ok(xmpp::next_element(bytes)?.map(|(stanza, len)| (Packet::Stanza(stanza), len)))
+        }
         Wire::Raw {
             frame_bytes,
             payload_bytes,

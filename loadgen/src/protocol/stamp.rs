@@ -15,6 +15,14 @@ pub enum Form {
 }
 
 impl Form {
+    /// The form that suits both.
+    pub const fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Binary, Self::Binary) => Self::Binary,
+            _ => Self::Text,
+        }
+    }
+
     /// Bytes of a stamp: the smallest payload.
     pub const fn bytes(self) -> usize {
         self.number_bytes() * 3

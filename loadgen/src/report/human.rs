@@ -2,10 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::Report;
+use super::{Faults, PartReport, Report};
 
 /// Cores' worth of waiting above which a machine is called busy.
 const BUSY_CORES: f64 = 0.03;
+
+/// Generators whose measurements began further apart did not load the server together, seconds.
+const APART_S_MAX: f64 = 0.1;
 
 /// Writes the table.
 ///
@@ -18,6 +21,19 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "{}: {} connections, {:.1} s measured",
         r.scenario, r.connections, r.measured_s
     )?;
+    if let Some(merged) = r.merged {
+        writeln!(
+            out,
+            "  merged        {} reports, begun {:.3} s apart",
+            merged.reports, merged.began_apart_s
+        )?;
+        if merged.began_apart_s > APART_S_MAX {
+            writeln!(
+                out,
+                "  WARNING       they were not measured at the same time: --start-at"
+            )?;
+        }
+    }
     if r.setup_s > 0.05 {
         writeln!(
             out,
@@ -33,7 +49,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "  {:<13} {:>14.1} /s   {:>12} in all",
-        plural(r.unit),
+        plural(&r.unit),
         r.done_per_s,
         r.done
     )?;
@@ -48,6 +64,13 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
             out,
             "                p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  p99.99 {:.1}",
             l.p50, l.p90, l.p99, l.p99_9, l.p99_99
+        )?;
+    }
+    if let Some(window) = r.offered.window.filter(|_| l.count > 0) {
+        writeln!(
+            out,
+            "  NOTE          closed loop, {window} in flight per sender: while the server stalls nothing is sent, so its\n                \
+             stalls are all but absent from the percentiles (coordinated omission); --rate has them"
         )?;
     }
     if let Some(s) = r.server {
@@ -101,28 +124,71 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if r.generator.limited {
         writeln!(
             out,
-            "  WARNING       the generator was the limit: a load thread ran or waited to run all the time"
+            "  WARNING       the generator, not the server, was the limit: it came to {:.1} % of the sends over 1 ms late,\n                \
+             and its threads ran or waited to run {} of the time",
+            r.generator.late_percent,
+            busy(r)
         )?;
+    }
+    for part in &r.parts {
+        write_part(part, out)?;
     }
     let f = &r.faults;
-    if r.clean {
-        writeln!(out, "  faults        none")?;
-    } else {
-        writeln!(
-            out,
-            "  FAULTS        lost {}  doubled {}  misordered {}  wrong {}  unsent {}  unacknowledged {}",
-            f.lost, f.doubled, f.misordered, f.wrong, f.unsent, f.unacknowledged
-        )?;
-        for (what, count) in &f.failed {
-            writeln!(out, "                {count} x {what}")?;
-        }
-    }
+    write_faults(f, r.clean, out)?;
     if f.stalls > 0 {
         writeln!(
             out,
             "  stalls        {} times a sender had no progress for 5 s",
             f.stalls
         )?;
+    }
+    Ok(())
+}
+
+/// How much of the time each load thread ran or waited to run.
+fn busy(report: &Report) -> String {
+    let generator = &report.generator;
+    let of_all = generator
+        .thread_cpu_percent
+        .iter()
+        .zip(&generator.thread_wait_percent);
+    let of_all: Vec<_> = of_all
+        .map(|(ran, waited)| format!("{:.0} %", ran + waited))
+        .collect();
+    of_all.join(", ")
+}
+
+fn write_part(part: &PartReport, out: &mut impl Write) -> io::Result<()> {
+    let l = part.latency_us;
+    writeln!(
+        out,
+        "  {}: {} connections, {:.1} sends/s planned, {} in all; {:.1} {}/s",
+        part.name,
+        part.connections,
+        part.rate_per_s,
+        part.sent_in_all,
+        part.done_per_s,
+        plural(&part.unit)
+    )?;
+    writeln!(
+        out,
+        "    latency (us) p50 {:.1}  p90 {:.1}  p99 {:.1}  p99.9 {:.1}  max {:.1}",
+        l.p50, l.p90, l.p99, l.p99_9, l.max
+    )?;
+    write_faults(&part.faults, part.clean, out)
+}
+
+fn write_faults(f: &Faults, clean: bool, out: &mut impl Write) -> io::Result<()> {
+    if clean {
+        return writeln!(out, "  faults        none");
+    }
+    writeln!(
+        out,
+        "  FAULTS        lost {}  doubled {}  misordered {}  wrong {}  unsent {}  unacknowledged {}",
+        f.lost, f.doubled, f.misordered, f.wrong, f.unsent, f.unacknowledged
+    )?;
+    for (what, count) in &f.failed {
+        writeln!(out, "                {count} x {what}")?;
     }
     Ok(())
 }

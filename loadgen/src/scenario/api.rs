@@ -45,6 +45,7 @@ struct Requester {
     tracker: Tracker,
     sent: u64,
     due: u64,
+    is_held: bool,
     acked: u64,
     quota: u64,
 }
@@ -77,6 +78,8 @@ pub struct Api {
     pace: Option<Pace>,
     schedule: Option<Schedule>,
     planned: u64,
+    /// Those whose connection has too much queued.
+    held: Vec<usize>,
     tally: Tally,
 }
 
@@ -129,6 +132,7 @@ impl Api {
                 tracker: Tracker::default(),
                 sent: 0,
                 due: 0,
+                is_held: false,
                 acked: 0,
                 quota: u64::MAX,
             });
@@ -147,14 +151,21 @@ impl Api {
             pace: None,
             schedule: None,
             planned: 0,
+            held: Vec::new(),
             tally: Tally::new("request")?,
         })
+    }
+
+    /// Its connections.
+    pub fn connections(&self) -> usize {
+        self.fleet.len()
     }
 
     /// The results, with requests that had no outcome counted as lost.
     pub fn into_tally(mut self) -> Tally {
         for requester in &self.requesters {
             self.tally.lost += requester.sent.saturating_sub(requester.tracker.received());
+            self.tally.sent += requester.sent;
             self.tally.unsent += requester.due.saturating_sub(requester.sent);
         }
         self.tally
@@ -173,6 +184,22 @@ impl Api {
         }
     }
 
+    /// Lets those send who had too much queued: a socket that took it all at once does not say so. The time of what is next.
+    fn release(&mut self, io: &mut Io, next: Option<u64>) -> Option<u64> {
+        if self.held.is_empty() {
+            return next;
+        }
+        for who in std::mem::take(&mut self.held) {
+            if let Some(requester) = self.requesters.get_mut(who) {
+                requester.is_held = false;
+            }
+            self.pump(io, who);
+        }
+        let soon = io.now_ns + super::HELD_NS;
+        Some(next.map_or(soon, |next| next.min(soon)))
+    }
+
+    /// Plans what is due by now; the time of the next one.
     fn plan(&mut self, io: &mut Io, schedule: Schedule) -> Option<u64> {
         let pace = self.pace?;
         let count = self.requesters.len() as u64;
@@ -186,6 +213,7 @@ impl Api {
             }
             let turn = usize::try_from(self.planned % count.max(1)).unwrap_or(0);
             self.planned += 1;
+            self.tally.plan(schedule, planned_ns, io.now_ns);
             if let Some(requester) = self.requesters.get_mut(turn) {
                 requester.due += 1;
             }
@@ -215,7 +243,12 @@ impl Api {
                     io.now_ns
                 }
                 (Load::Open { .. }, Some(pace)) => {
-                    if requester.sent >= requester.due || io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                    if requester.sent >= requester.due {
+                        return;
+                    }
+                    if io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                        self.held.extend((!requester.is_held).then_some(who));
+                        requester.is_held = true;
                         return;
                     }
                     pace.planned_ns(requester.sent * count + who as u64)
@@ -330,7 +363,8 @@ impl Scenario for Api {
                 self.pump(io, who);
             }
         }
-        self.plan(io, schedule)
+        let next = self.plan(io, schedule);
+        self.release(io, next)
     }
 
     fn ready(&self) -> bool {

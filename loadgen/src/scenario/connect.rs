@@ -155,6 +155,12 @@ impl Storm {
                 }
                 return;
             }
+            Then::Secure => {
+                if let Err(error) = io.secure(id) {
+                    io.shared().fail(format!("TLS: {error}"));
+                }
+                return;
+            }
             Then::Ready => {
                 add(&io.counters().done, 1);
                 if self
@@ -217,7 +223,7 @@ impl Scenario for Storm {
     }
 
     fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
-        self.advance(io, id, tag, |caller, _| caller.greet().map(Some));
+        self.advance(io, id, tag, |caller, after| caller.greet(after).map(Some));
     }
 
     fn packet(&mut self, io: &mut Io, id: ConnId, tag: u32, packet: Packet<'_>, _frame: &[u8]) {

@@ -165,7 +165,11 @@ impl Fleet {
 
     /// A member's connection is established.
     pub fn opened(&mut self, io: &mut Io, id: ConnId, tag: u32) {
-        if let Some(next) = self.caller(tag).map(|caller| caller.greet()) {
+        let after = match self.states.get(index(tag)) {
+            Some(State::LoggingIn(step)) => Some(*step),
+            _ => None,
+        };
+        if let Some(next) = self.caller(tag).map(|caller| caller.greet(after)) {
             self.go_on(io, id, tag, next.map(Some));
         }
     }
@@ -222,6 +226,11 @@ impl Fleet {
         }
         match next.then {
             Then::Step(step) => self.set(tag, State::LoggingIn(step)),
+            Then::Secure => {
+                if let Err(error) = io.secure(id) {
+                    io.shared().fail(format!("connection {tag}: TLS: {error}"));
+                }
+            }
             Then::Ready => self.become_ready(io, tag),
             Then::Refused(why) => io.shared().fail(format!("connection {tag} refused: {why}")),
         }

@@ -1,5 +1,5 @@
-//! `pairs`, `fanout`, `fanin` and `room`: groups of publishers and subscribers, one topic or room per group. In a room of
-//! XMPP everybody hears, the speakers themselves included.
+//! `pairs`, `fanout`, `fanin`, `room` and `direct`: groups of publishers and subscribers, one topic, room or addressed
+//! worker per group. In a room of XMPP everybody hears, the speakers themselves included.
 //!
 //! A group lives on one thread. Closed loop: a publisher keeps `window` messages in flight, a message being in
 //! flight until every subscriber of the group has it. Open loop: publishers send in turn at planned times; one that
@@ -14,7 +14,7 @@ use crate::clock::SECOND_NS;
 use crate::engine::{ConnId, Io, Pace, Scenario, Schedule, add};
 use crate::protocol::login::Want;
 use crate::protocol::mqtt::{self, packet_id_of};
-use crate::protocol::stamp::{Stamp, blank_payload, filler_intact};
+use crate::protocol::stamp::{Form, Stamp, blank_payload, filler_intact};
 use crate::protocol::template::Template;
 use crate::protocol::{Packet, REFUSED, Version, Wire};
 
@@ -25,8 +25,22 @@ const BURST_MAX: usize = 4_096;
 /// In flight without progress for this long: written off, so that a closed loop goes on after a loss.
 const STALL_NS: u64 = 5 * SECOND_NS;
 
+/// By what a group's messages find who hears them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A topic of the group.
+    Topic,
+    /// A room of XMPP.
+    Room,
+    /// The app and resource of its one subscriber: Direct messages.
+    Direct {
+        /// The app that the subscribers' accounts belong to.
+        app: String,
+    },
+}
+
 /// The shape of a group.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     /// Groups over all threads, each with its own topic.
     pub groups: usize,
@@ -34,14 +48,22 @@ pub struct Shape {
     pub publishers: usize,
     /// Those of a group who only hear.
     pub subscribers: usize,
-    /// The group is a room.
-    pub is_room: bool,
+    /// By what its messages find them.
+    pub kind: Kind,
+    /// What subscribers speak.
+    pub subscriber_wire: Wire,
+    /// The place of the endpoint where subscribers connect.
+    pub subscriber_endpoint: usize,
 }
 
 impl Shape {
+    fn is_room(&self) -> bool {
+        self.kind == Kind::Room
+    }
+
     /// How many hear a message.
-    const fn hearers(self) -> usize {
-        if self.is_room {
+    fn hearers(&self) -> usize {
+        if self.is_room() {
             self.publishers + self.subscribers
         } else {
             self.subscribers
@@ -65,6 +87,7 @@ struct Publisher {
     sent: u64,
     /// Open loop: messages whose planned time has come.
     due: u64,
+    is_held: bool,
     /// Deliveries of its messages at all subscribers, and those given up.
     settled: u64,
     acked: u64,
@@ -88,7 +111,8 @@ pub struct Flow {
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
     load: Load,
-    wire: Wire,
+    subscriber_wire: Wire,
+    form: Form,
     qos: u8,
     run: u32,
     blank: Vec<u8>,
@@ -97,6 +121,8 @@ pub struct Flow {
     pace: Option<Pace>,
     schedule: Option<Schedule>,
     planned: u64,
+    /// Those whose connection has too much queued.
+    held: Vec<usize>,
     next_stall_check_ns: u64,
     tally: Tally,
 }
@@ -106,23 +132,30 @@ impl Flow {
     ///
     /// # Errors
     /// A sentence, for topics or payloads that the protocol cannot carry.
-    pub fn new(settings: &Settings, shape: Shape, thread: usize, threads: usize) -> Result<Self, String> {
+    pub fn new(settings: &Settings, shape: &Shape, thread: usize, threads: usize) -> Result<Self, String> {
         let mut members = Vec::new();
+        let form = match shape.kind {
+            // A Direct message is a string, whatever carries it.
+            Kind::Direct { .. } => Form::Text,
+            _ => settings.wire.stamp_form().or(shape.subscriber_wire.stamp_form()),
+        };
         let mut flow = Self {
             fleet: Fleet::new(settings.manner(), Vec::new()),
             roles: Vec::new(),
             publishers: Vec::new(),
             subscribers: Vec::new(),
             load: settings.load,
-            wire: settings.wire,
+            subscriber_wire: shape.subscriber_wire,
+            form,
             qos: settings.qos,
             run: settings.run,
-            blank: blank_payload(settings.wire.stamp_form(), settings.payload_bytes),
+            blank: blank_payload(form, settings.payload_bytes),
             share: 0.0,
             phase: thread as f64 / threads.max(1) as f64,
             pace: None,
             schedule: None,
             planned: 0,
+            held: Vec::new(),
             next_stall_check_ns: 0,
             tally: Tally::new("delivery")?,
         };
@@ -135,7 +168,7 @@ impl Flow {
         // A relay pairs connections by order of arrival: one at a time there.
         let concurrency = match settings.wire {
             Wire::Raw { .. } => 1,
-            Wire::Mqtt(_) | Wire::Xmpp | Wire::Nats => manner.concurrency,
+            Wire::Mqtt(_) | Wire::Xmpp | Wire::XmppStream { .. } | Wire::Nats => manner.concurrency,
         };
         flow.fleet = Fleet::new(
             Manner {
@@ -150,20 +183,21 @@ impl Flow {
     fn add_group(
         &mut self,
         settings: &Settings,
-        shape: Shape,
+        shape: &Shape,
         group: usize,
         members: &mut Vec<Member>,
     ) -> Result<(), String> {
-        let (topic, want) = if shape.is_room {
-            let room = settings.room(group);
-            (room.clone(), Want::Room(room))
-        } else {
-            let topic = settings.topic(group);
-            let filter = settings.filter_of(&topic);
-            (topic, Want::Channel(filter))
+        let per_group = shape.publishers + shape.subscribers;
+        let (topic, want) = match &shape.kind {
+            Kind::Room => (settings.room(group), Want::Room(settings.room(group))),
+            Kind::Topic => {
+                let topic = settings.topic(group);
+                let filter = settings.filter_of(&topic);
+                (topic, Want::Channel(filter))
+            }
+            Kind::Direct { .. } => (settings.member(group * per_group, None).client_id, Want::Direct),
         };
         let first_publisher = self.publishers.len();
-        let per_group = shape.publishers + shape.subscribers;
         let subscriber = || Subscriber {
             first_publisher,
             trackers: vec![Tracker::default(); shape.publishers],
@@ -175,19 +209,23 @@ impl Flow {
                 subscriber: Some(self.subscribers.len()),
             });
             self.subscribers.push(subscriber());
-            members.push(settings.member(group * per_group + number, Some(want.clone())));
+            members.push(Member {
+                wire: shape.subscriber_wire,
+                endpoint: shape.subscriber_endpoint,
+                ..settings.member(group * per_group + number, Some(want.clone()))
+            });
         }
         for number in 0..shape.publishers {
-            let template = if shape.is_room {
-                settings.wire.speak(&topic, &self.blank)
-            } else {
-                settings.wire.publish(&topic, self.qos, &self.blank)
+            let template = match &shape.kind {
+                Kind::Room => settings.wire.speak(&topic, &self.blank),
+                Kind::Topic => settings.wire.publish(&topic, self.qos, &self.blank),
+                Kind::Direct { app } => settings.wire.direct(app, &topic, self.qos, &self.blank),
             };
             self.roles.push(Role {
                 publisher: Some(self.publishers.len()),
-                subscriber: shape.is_room.then_some(self.subscribers.len()),
+                subscriber: shape.is_room().then_some(self.subscribers.len()),
             });
-            if shape.is_room {
+            if shape.is_room() {
                 self.subscribers.push(subscriber());
             }
             self.publishers.push(Publisher {
@@ -197,15 +235,21 @@ impl Flow {
                 subscribers: shape.hearers() as u64,
                 sent: 0,
                 due: 0,
+                is_held: false,
                 settled: 0,
                 acked: 0,
                 quota: u64::MAX,
                 progress_ns: 0,
             });
-            let want = shape.is_room.then(|| want.clone());
+            let want = shape.is_room().then(|| want.clone());
             members.push(settings.member(group * per_group + shape.subscribers + number, want));
         }
         Ok(())
+    }
+
+    /// Its connections.
+    pub fn connections(&self) -> usize {
+        self.fleet.len()
     }
 
     /// The results, with what never arrived counted as lost.
@@ -220,6 +264,7 @@ impl Flow {
             }
         }
         for publisher in &self.publishers {
+            self.tally.sent += publisher.sent;
             self.tally.unsent += publisher.due.saturating_sub(publisher.sent);
             if self.qos > 0 {
                 self.tally.unacknowledged += publisher.sent.saturating_sub(publisher.acked);
@@ -243,6 +288,21 @@ impl Flow {
         }
     }
 
+    /// Lets those send who had too much queued: a socket that took it all at once does not say so. The time of what is next.
+    fn release(&mut self, io: &mut Io, next: Option<u64>) -> Option<u64> {
+        if self.held.is_empty() {
+            return next;
+        }
+        for who in std::mem::take(&mut self.held) {
+            if let Some(publisher) = self.publishers.get_mut(who) {
+                publisher.is_held = false;
+            }
+            self.pump(io, who);
+        }
+        let soon = io.now_ns + super::HELD_NS;
+        Some(next.map_or(soon, |next| next.min(soon)))
+    }
+
     /// Plans what is due by now; the time of the next one.
     fn plan(&mut self, io: &mut Io, schedule: Schedule) -> Option<u64> {
         let pace = self.pace?;
@@ -257,6 +317,7 @@ impl Flow {
             }
             let turn = usize::try_from(self.planned % count.max(1)).unwrap_or(0);
             self.planned += 1;
+            self.tally.plan(schedule, planned_ns, io.now_ns);
             if let Some(publisher) = self.publishers.get_mut(turn) {
                 publisher.due += 1;
             }
@@ -289,7 +350,12 @@ impl Flow {
                     io.now_ns
                 }
                 (Load::Open { .. }, Some(pace)) => {
-                    if publisher.sent >= publisher.due || io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                    if publisher.sent >= publisher.due {
+                        break;
+                    }
+                    if io.backlog_bytes(conn) > BACKLOG_BYTES_MAX {
+                        self.held.extend((!publisher.is_held).then_some(who));
+                        publisher.is_held = true;
                         break;
                     }
                     pace.planned_ns(publisher.sent * count + who as u64)
@@ -305,7 +371,7 @@ impl Flow {
                 sequence: publisher.sent,
                 planned_ns,
             };
-            stamp.write(self.wire.stamp_form(), publisher.template.payload_mut());
+            stamp.write(self.form, publisher.template.payload_mut());
             publisher.template.set_packet_id(packet_id_of(publisher.sent));
             io.send(conn, publisher.template.frame());
             publisher.sent += 1;
@@ -331,10 +397,10 @@ impl Flow {
         };
         if !subscriber.checked {
             subscriber.checked = true;
-            let holds = borrowed_form_holds(self.wire.mqtt_version(), packet, frame);
+            let holds = borrowed_form_holds(self.subscriber_wire.mqtt_version(), packet, frame);
             self.tally.wrong += u64::from(!holds);
         }
-        let form = self.wire.stamp_form();
+        let form = self.form;
         let stamp = Stamp::read(form, payload).filter(|stamp| stamp.run == self.run);
         let source = stamp.and_then(|stamp| {
             let publisher = index(stamp.publisher);
@@ -421,7 +487,8 @@ impl Scenario for Flow {
             }
         }
         self.write_off(io);
-        self.plan(io, schedule)
+        let next = self.plan(io, schedule);
+        self.release(io, next)
     }
 
     fn ready(&self) -> bool {

@@ -5,12 +5,14 @@ pub mod connect;
 pub mod fleet;
 pub mod flow;
 pub mod idle;
+pub mod mixed;
 pub mod tracker;
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::engine::Schedule;
 use crate::protocol::login::{Continuity, Want};
 use crate::protocol::{Login, Wire};
 use fleet::{Manner, Member};
@@ -35,6 +37,8 @@ pub enum Load {
 pub struct Settings {
     /// What flows inside a connection.
     pub wire: Wire,
+    /// The place of the endpoint where connections go, unless they are said to go elsewhere.
+    pub endpoint: usize,
     /// The domain that XMPP connections speak to.
     pub domain: String,
     /// Random number of this run.
@@ -86,13 +90,13 @@ impl Settings {
         format!("{}{topic}{}", self.filter_prefix, self.filter_suffix)
     }
 
-    /// Connection `number` of the run, to its first endpoint.
+    /// Connection `number` of the run.
     pub fn member(&self, number: usize, want: Option<Want>) -> Member {
         Member {
             client_id: format!("lg-{:08x}-{number}", self.run),
             login: self.logins.get(number % self.logins.len().max(1)).cloned(),
             want,
-            endpoint: 0,
+            endpoint: self.endpoint,
             wire: self.wire,
         }
     }
@@ -126,7 +130,34 @@ pub struct Tally {
     pub stalls: u64,
     /// Failures by what the server said.
     pub failed: BTreeMap<String, u64>,
+    /// Sent over the whole run; not counted by `connect` and `idle`.
+    pub sent: u64,
+    /// Open loop: sends planned within the measurement.
+    pub planned: u64,
+    /// Those of them that the generator came to more than [`LATE_NS`] after their time, whatever the server did.
+    pub late: u64,
+    /// The results of the parts that these are the sum of; of `mixed` only.
+    pub parts: Vec<Part>,
 }
+
+/// One part of a mixed load, and its results.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What it is called.
+    pub name: String,
+    /// Sends per second that were planned.
+    pub rate_hz: f64,
+    /// Its connections over all threads.
+    pub connections: u64,
+    /// Its results.
+    pub tally: Tally,
+}
+
+/// How often a sender is looked at that has too much queued.
+const HELD_NS: u64 = 100_000;
+
+/// How much after its planned time the generator may come to a send.
+pub const LATE_NS: u64 = 1_000_000;
 
 /// Latencies up to an hour are told apart to three digits.
 const LATENCY_NS_MAX: u64 = 3_600 * crate::clock::SECOND_NS;
@@ -148,12 +179,24 @@ impl Tally {
             unacknowledged: 0,
             stalls: 0,
             failed: BTreeMap::new(),
+            sent: 0,
+            planned: 0,
+            late: 0,
+            parts: Vec::new(),
         })
     }
 
     /// Records one latency.
     pub fn record(&mut self, latency_ns: u64) {
         self.latency.saturating_record(latency_ns.max(1));
+    }
+
+    /// Takes note of a send that was planned for `planned_ns` and that the generator comes to at `now_ns`.
+    pub fn plan(&mut self, schedule: Schedule, planned_ns: u64, now_ns: u64) {
+        if schedule.records(planned_ns) {
+            self.planned += 1;
+            self.late += u64::from(now_ns.saturating_sub(planned_ns) > LATE_NS);
+        }
     }
 
     /// Counts one failure.
@@ -172,6 +215,12 @@ impl Tally {
         self.unsent += other.unsent;
         self.unacknowledged += other.unacknowledged;
         self.stalls += other.stalls;
+        self.sent += other.sent;
+        self.planned += other.planned;
+        self.late += other.late;
+        for (part, others) in self.parts.iter_mut().zip(&other.parts) {
+            part.tally.merge(&others.tally);
+        }
         for (what, count) in &other.failed {
             *self.failed.entry(what.clone()).or_default() += count;
         }
@@ -182,5 +231,30 @@ impl Tally {
         let faults =
             self.lost + self.doubled + self.misordered + self.wrong + self.unsent + self.unacknowledged;
         faults == 0 && self.failed.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_is_late_if_the_generator_comes_to_it_late_within_the_measurement() {
+        let schedule = Schedule {
+            start_ns: 0,
+            from_ns: 10 * LATE_NS,
+            until_ns: 20 * LATE_NS,
+            drain_ns: 30 * LATE_NS,
+        };
+        let mut tally = Tally::new("x").unwrap();
+        for (planned_ns, at_ns) in [
+            (9 * LATE_NS, 15 * LATE_NS),
+            (10 * LATE_NS, 11 * LATE_NS),
+            (10 * LATE_NS, 11 * LATE_NS + 1),
+            (20 * LATE_NS, 29 * LATE_NS),
+        ] {
+            tally.plan(schedule, planned_ns, at_ns);
+        }
+        assert_eq!((tally.planned, tally.late), (2, 1));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "lengths of test data")]
 
 pub(crate) mod broker;
+pub(crate) mod carrier;
 pub(crate) mod nats;
 pub(crate) mod websocket;
 pub(crate) mod xmpp;
@@ -19,6 +20,11 @@ pub(crate) const RAW_BYTES: usize = 124;
 
 /// Runs the load generator in this process.
 pub(crate) fn load(server: SocketAddr, line: &str) -> Result<Report, String> {
+    load_with_table(server, line).map(|(report, _)| report)
+}
+
+/// The same, with the report as people read it.
+pub(crate) fn load_with_table(server: SocketAddr, line: &str) -> Result<(Report, String), String> {
     let server = server.to_string();
     let words = line.split_ascii_whitespace();
     let cli = Cli::try_parse_from(
@@ -28,9 +34,10 @@ pub(crate) fn load(server: SocketAddr, line: &str) -> Result<Report, String> {
             .chain(["--server", &server, "--quiet"]),
     );
     let mut table = Vec::new();
-    let report = loadgen::run::execute(&cli.unwrap().scenario, &mut table)?;
-    assert!(String::from_utf8(table).unwrap().contains("faults") || !report.clean);
-    Ok(report)
+    let report = loadgen::run::execute(&cli.unwrap().into_scenario().unwrap(), &mut table)?;
+    let table = String::from_utf8(table).unwrap();
+    assert!(table.contains("faults") || !report.clean);
+    Ok((report, table))
 }
 
 /// A file of accounts; it stays until the test removes it.

@@ -1,22 +1,19 @@
-//! An XMPP server over WebSocket for one test: a thread for each connection, through `tungstenite`'s own server and
-//! `quick-xml`. It knows one account, `ok` with the secret `s`; names are matched exactly.
+//! An XMPP server over WebSocket or TCP for one test: a thread for each connection, through `tungstenite`'s own server
+//! and `quick-xml`. It knows one account, `ok` with the secret `s`, and nobody; names are matched exactly.
 #![allow(
     clippy::disallowed_types,
     reason = "a test server may block; nothing of it is measured"
 )]
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use quick_xml::events::Event;
 use quick_xml::{Reader, XmlVersion};
-use tungstenite::handshake::server::{Request, Response};
-use tungstenite::http::HeaderValue;
-use tungstenite::{Error, Message, WebSocket};
+
+use super::carrier::{Carrier, Heard};
 
 const STREAM: &str = "xmlns:stream='http://etherx.jabber.org/streams'";
 const PLAIN_OK: &str = "AG9rAHM=";
@@ -48,22 +45,39 @@ struct State {
     asked: HashMap<String, (Sender<String>, String)>,
 }
 
-/// Starts the server. Requests without a listener are answered by it with their own body.
+/// What the streams go over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    WebSocket,
+    Tcp,
+    /// TCP; TLS has to be asked for before the login.
+    StartTls,
+    /// TLS from the first byte.
+    Tls,
+}
+
+/// Starts the server over WebSocket. Requests without a listener are answered by it with their own body.
 pub(crate) fn start(fault: Fault) -> SocketAddr {
+    start_over(Over::WebSocket, fault)
+}
+
+/// The same over something else.
+pub(crate) fn start_over(over: Over, fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let state = Arc::<Mutex<State>>::default();
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
             let state = Arc::clone(&state);
-            std::thread::spawn(move || Connection::accept(stream, state, fault).serve());
+            std::thread::spawn(move || Connection::accept(stream, state, over, fault).serve());
         }
     });
     address
 }
 
 struct Connection {
-    socket: WebSocket<TcpStream>,
+    carrier: Carrier,
+    over: Over,
     state: Arc<Mutex<State>>,
     fault: Fault,
     proven: bool,
@@ -72,21 +86,18 @@ struct Connection {
 }
 
 impl Connection {
-    #[allow(clippy::result_large_err, reason = "the signature tungstenite asks for")]
-    fn accept(stream: TcpStream, state: Arc<Mutex<State>>, fault: Fault) -> Self {
-        let socket = tungstenite::accept_hdr(stream, |request: &Request, mut response: Response| {
-            assert_eq!(request.uri().path(), "/ws");
-            assert_eq!(request.headers()["Sec-WebSocket-Protocol"], "xmpp");
-            let name = HeaderValue::from_static("xmpp");
-            response.headers_mut().insert("Sec-WebSocket-Protocol", name);
-            Ok(response)
-        })
-        .unwrap();
-        let soon = Some(Duration::from_micros(200));
-        socket.get_ref().set_read_timeout(soon).unwrap();
+    fn accept(stream: TcpStream, state: Arc<Mutex<State>>, over: Over, fault: Fault) -> Self {
+        let mut carrier = match over {
+            Over::WebSocket => Carrier::web_socket(stream),
+            _ => Carrier::tcp(stream),
+        };
+        if over == Over::Tls {
+            carrier.seal();
+        }
         let (own, queue) = channel();
         Self {
-            socket,
+            carrier,
+            over,
             state,
             fault,
             proven: false,
@@ -97,21 +108,17 @@ impl Connection {
 
     fn serve(mut self) {
         loop {
-            match self.socket.read() {
-                Ok(Message::Text(text)) => {
+            match self.carrier.hear() {
+                Heard::Element(text) => {
                     if !self.element(&text) {
-                        let _ = self.socket.close(None);
-                        let _ = self.socket.flush();
-                        return;
+                        return self.carrier.close();
                     }
                 }
-                Ok(other) => assert!(!other.is_binary(), "RFC 7395, 3.2: text messages only"),
-                Err(Error::Io(error))
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(_) => return,
+                Heard::Nothing => {}
+                Heard::End => return,
             }
             while let Ok(text) = self.queue.try_recv() {
-                if self.socket.send(Message::text(text)).is_err() {
+                if !self.carrier.say(&text) {
                     return;
                 }
             }
@@ -124,7 +131,7 @@ impl Connection {
 
     /// Sends at once what is the last thing said.
     fn last_words(&mut self, text: &str) -> bool {
-        self.socket.send(Message::text(text)).unwrap();
+        self.carrier.say(text);
         false
     }
 
@@ -132,15 +139,26 @@ impl Connection {
     fn element(&mut self, text: &str) -> bool {
         let element = Element::read(text);
         match element.names.join("/").as_str() {
-            "open" => return self.open(),
-            "auth" if element.text == PLAIN_OK => {
+            "open" | "stream:stream" => return self.open(),
+            "starttls" => {
+                assert!(self.over == Over::StartTls && !self.carrier.is_sealed());
+                self.carrier
+                    .say("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+                self.carrier.seal();
+            }
+            "auth" if element.text == PLAIN_OK || element.get("mechanism") == Some("ANONYMOUS") => {
+                assert!(self.over != Over::StartTls || self.carrier.is_sealed());
                 self.proven = true;
                 self.say("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
             }
             "auth" => {
                 self.say("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>");
             }
-            "iq/bind/resource" => self.result(&element, "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"),
+            "iq/bind/resource" => {
+                let address = (format!("bench/{}", element.text), self.own.clone());
+                self.state.lock().unwrap().wanted.push(address);
+                self.result(&element, "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>");
+            }
             "iq/ping" => self.result(&element, ""),
             "iq/subscribe" | "iq/listen" => {
                 let name = element.get("channel").or_else(|| element.get("cmd")).unwrap();
@@ -155,6 +173,7 @@ impl Connection {
                 let _ = who.send(reply(&id, &element.text));
             }
             "message/publish" => return self.publish(&element),
+            "message/direct" => return self.direct(&element),
             "presence" => {}
             "presence/x/history" => self.join(&element),
             "message/body" => return self.speak(&element),
@@ -168,12 +187,17 @@ impl Connection {
         if self.proven && self.fault == Fault::RefusesStream {
             return self.stream_error();
         }
-        self.say("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' version='1.0'/>");
-        let features = if self.proven {
+        self.say(match self.over {
+            Over::WebSocket => "<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' version='1.0'/>".to_owned(),
+            _ => format!("<?xml version='1.0'?><stream:stream xmlns='jabber:client' {STREAM} version='1.0'>"),
+        });
+        let features = if self.over == Over::StartTls && !self.carrier.is_sealed() {
+            "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"
+        } else if self.proven {
             "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>"
         } else {
             "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>SCRAM-SHA-256</mechanism>\
-             <mechanism>PLAIN</mechanism></mechanisms>"
+             <mechanism>PLAIN</mechanism><mechanism>ANONYMOUS</mechanism></mechanisms>"
         };
         self.say(format!("<stream:features {STREAM}>{features}</stream:features>"));
         true
@@ -202,11 +226,12 @@ impl Connection {
         match self.fault {
             Fault::Drops(at) if at == number => Some(true),
             Fault::StreamError(at) if at == number => Some(self.stream_error()),
-            Fault::Closes(at) if at == number => {
-                Some(self.last_words("<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>"))
-            }
+            Fault::Closes(at) if at == number => Some(self.last_words(match self.over {
+                Over::WebSocket => "<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>",
+                _ => "</stream:stream>",
+            })),
             Fault::Breaks(at) if at == number => {
-                self.socket.get_ref().shutdown(std::net::Shutdown::Both).unwrap();
+                self.carrier.break_off();
                 Some(false)
             }
             _ => None,
@@ -287,6 +312,27 @@ impl Connection {
         true
     }
 
+    fn direct(&mut self, message: &Element) -> bool {
+        if let Some(stays) = self.faulty() {
+            return stays;
+        }
+        let address = format!(
+            "{}/{}",
+            message.get("app").unwrap(),
+            message.get("resource").unwrap()
+        );
+        let text = &message.text;
+        for (name, worker) in &self.state.lock().unwrap().wanted {
+            if *name == address {
+                let _ = worker.send(format!(
+                    "<message xmlns='jabber:client' type='normal' from='f'><body>{text}</body>\
+                     <sender xmlns='urn:nexus:1' app='a'/></message>"
+                ));
+            }
+        }
+        true
+    }
+
     fn publish(&mut self, message: &Element) -> bool {
         if let Some(stays) = self.faulty() {
             return stays;
@@ -348,6 +394,7 @@ impl Element {
                 Event::Text(text) => element.text.push_str(&text),
                 Event::End(_) => {}
                 Event::Eof => return element,
+                Event::Decl(_) => {}
                 other => panic!("the load generator sent {other:?}"),
             }
         }

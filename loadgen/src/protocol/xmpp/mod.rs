@@ -1,16 +1,18 @@
-//! XMPP (RFC 6120) over WebSocket (RFC 7395), through `quick-xml`.
+//! XMPP (RFC 6120) over WebSocket (RFC 7395) and over TCP, through `quick-xml`.
 //!
-//! One element is one text message. Everything sent is written by `quick-xml`, what is sent often as a
+//! Over WebSocket one element is one text message; over TCP elements follow one another in a stream. Everything sent is written by `quick-xml`, what is sent often as a
 //! [`Template`](super::template::Template); everything received is read by `quick-xml`, its texts borrowed as they
 //! lie on the wire.
 
 mod read;
+mod stream;
 mod write;
 
 pub use read::read;
+pub use stream::next_element;
 pub use write::{
-    acknowledge, answer, auth, bind, close, enable, groupchat, join, listen, open, ping, pong, presence,
-    publish, request, subscribe,
+    acknowledge, answer, auth, auth_anonymous, bind, close, direct, enable, groupchat, join, listen, open,
+    ping, pong, presence, publish, request, starttls, stream_begin, stream_end, subscribe,
 };
 
 /// The namespace of `<open/>` and `<close/>`.
@@ -36,15 +38,12 @@ pub const PING_ID: &str = "ping";
 /// A received element, borrowed from the read buffer. Texts are as they lie on the wire: with their references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stanza<'a> {
-    /// `<open/>`.
+    /// `<open/>`, or the head of a stream.
     Open,
     /// `<stream:features/>`.
-    Features {
-        /// SASL PLAIN is offered.
-        plain: bool,
-        /// A resource can be bound.
-        bind: bool,
-    },
+    Features(Offers),
+    /// `<proceed/>`: TLS begins.
+    Proceed,
     /// SASL's `<success/>`.
     Success,
     /// SASL's `<failure/>` with its condition.
@@ -63,7 +62,7 @@ pub enum Stanza<'a> {
     AckWanted,
     /// `<stream:error/>` with its condition.
     StreamError(&'a str),
-    /// `<close/>`.
+    /// `<close/>`, or the end of a stream.
     Close,
     /// An element that changes nothing here.
     Other,
@@ -74,6 +73,19 @@ impl Stanza<'_> {
     pub const fn counts(&self) -> bool {
         matches!(self, Self::Iq(_) | Self::Message(_) | Self::Presence(_))
     }
+}
+
+/// What a server offers on a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// STARTTLS.
+    pub starttls: bool,
+    /// SASL PLAIN.
+    pub plain: bool,
+    /// SASL ANONYMOUS.
+    pub anonymous: bool,
+    /// A resource can be bound.
+    pub bind: bool,
 }
 
 /// What an iq is.
@@ -110,7 +122,7 @@ pub struct Iq<'a> {
 /// A received message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What was published on a channel, or the body of a message to a room.
+    /// What was published on a channel, the body of a message to a room, or a Direct message.
     pub text: Option<&'a str>,
     /// The condition, where it is an error.
     pub refused: Option<&'a str>,

@@ -1,10 +1,11 @@
-//! From one text message to what it means here.
+//! From one element to what it means here.
 
 use quick_xml::Reader;
+use quick_xml::errors::{Error, IllFormedError};
 use quick_xml::events::attributes::Attributes;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{CLIENT, FRAMING, Iq, IqKind, MANAGEMENT, Message, Presence, Stanza};
+use super::{CLIENT, FRAMING, Iq, IqKind, MANAGEMENT, Message, Offers, Presence, Stanza};
 use crate::protocol::Malformed;
 
 /// Reads one message, which is one element.
@@ -13,19 +14,65 @@ use crate::protocol::Malformed;
 /// [`Malformed`] where `quick-xml` refuses it, or it is not exactly one element in its namespace.
 pub fn read(message: &[u8]) -> Result<Stanza<'_>, Malformed> {
     let text = std::str::from_utf8(message).map_err(|error| broken(&error))?;
+    match element(text, Within::Message) {
+        Ok((stanza, len)) if len == text.len() => Ok(stanza),
+        Ok(_) => Err(Malformed("more than one element in a message".into())),
+        Err(Stop::Unfinished) => Err(Malformed("an element without its end".into())),
+        Err(Stop::Malformed(why)) => Err(why),
+    }
+}
+
+/// What an element stands in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    /// A message of WebSocket: it says its namespace itself.
+    Message,
+    /// A stream, whose namespace it has, and whose head is an element without end.
+    Stream,
+}
+
+/// Why there is no element.
+pub(super) enum Stop {
+    /// The text ends before it.
+    Unfinished,
+    /// No more text makes one of it.
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for Stop {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+impl From<Error> for Stop {
+    /// `quick-xml` calls its syntax broken where the text ends too early.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Syntax(_)
+            | Error::IllFormed(IllFormedError::MissingEndTag(_) | IllFormedError::UnclosedReference) => {
+                Self::Unfinished
+            }
+            error => Self::Malformed(broken(&error)),
+        }
+    }
+}
+
+/// Reads the element at the start of `text`: it and its length.
+pub(super) fn element(text: &str, within: Within) -> Result<(Stanza<'_>, usize), Stop> {
     let mut walk = Walk {
         text,
         reader: Reader::from_str(text),
     };
-    let (root, leaf) = walk.element()?.ok_or_else(|| Malformed("no element".into()))?;
+    let (root, leaf) = walk.element(within)?;
+    if within == Within::Stream && root.name == "stream" {
+        return Ok((Stanza::Open, walk.position()));
+    }
     let mut found = Found::default();
     if !leaf {
         walk.contents(&mut found)?;
     }
-    match walk.reader.read_event() {
-        Ok(Event::Eof) => stanza(&root, &found),
-        _ => Err(Malformed("more than one element in a message".into())),
-    }
+    Ok((stanza(&root, &found, within)?, walk.position()))
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Malformed {
@@ -59,9 +106,9 @@ struct Found<'a> {
     json: Option<&'a str>,
     published: Option<&'a str>,
     body: Option<&'a str>,
+    sender: bool,
     own: bool,
-    plain: bool,
-    bind: bool,
+    offers: Offers,
     ping: bool,
 }
 
@@ -76,12 +123,18 @@ impl<'a> Walk<'a> {
     }
 
     /// The root's start tag, and whether that is all of it.
-    fn element(&mut self) -> Result<Option<(Tag<'a>, bool)>, Malformed> {
-        let from = self.position();
-        match self.reader.read_event().map_err(|error| broken(&error))? {
-            Event::Start(start) => Ok(Some((self.tag(&start, from), false))),
-            Event::Empty(start) => Ok(Some((self.tag(&start, from), true))),
-            _ => Ok(None),
+    fn element(&mut self, within: Within) -> Result<(Tag<'a>, bool), Stop> {
+        loop {
+            let from = self.position();
+            match self.reader.read_event()? {
+                Event::Start(start) => return Ok((self.tag(&start, from), false)),
+                Event::Empty(start) => return Ok((self.tag(&start, from), true)),
+                // Before the head of a stream.
+                Event::Decl(_) if within == Within::Stream => {}
+                Event::Text(text) if within == Within::Stream && text.trim_ascii().is_empty() => {}
+                Event::Eof => return Err(Stop::Unfinished),
+                _ => return Err(Malformed("no element".into()).into()),
+            }
         }
     }
 
@@ -103,22 +156,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Everything to the root's end.
-    fn contents(&mut self, found: &mut Found<'a>) -> Result<(), Malformed> {
+    fn contents(&mut self, found: &mut Found<'a>) -> Result<(), Stop> {
         let mut depth = 1;
         let mut in_error = false;
         loop {
             let from = self.position();
-            let event = self.reader.read_event().map_err(|error| broken(&error))?;
-            match event {
+            match self.reader.read_event()? {
                 Event::Start(start) => {
                     let tag = self.tag(&start, from);
                     if matches!(tag.name, "json" | "publish" | "mechanism" | "body") {
                         let inner = self.position();
-                        let end = self
-                            .reader
-                            .read_to_end(start.name())
-                            .map_err(|error| broken(&error))?
-                            .end;
+                        let end = self.reader.read_to_end(start.name())?.end;
                         let end = usize::try_from(end).unwrap_or(usize::MAX);
                         found.text(&tag, self.text.get(inner..end).unwrap_or_default());
                         continue;
@@ -139,9 +187,9 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {}
-                Event::Eof => return Err(Malformed("an element without its end".into())),
+                Event::Eof => return Err(Stop::Unfinished),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {
-                    return Err(Malformed("what RFC 6120, 11.1 forbids".into()));
+                    return Err(Malformed("what RFC 6120, 11.1 forbids".into()).into());
                 }
             }
         }
@@ -154,7 +202,10 @@ impl<'a> Found<'a> {
             "json" => self.json = Some(text),
             "publish" => self.published = Some(text),
             "body" => self.body = Some(text),
-            "mechanism" => self.plain |= text == "PLAIN",
+            "mechanism" => {
+                self.offers.plain |= text == "PLAIN";
+                self.offers.anonymous |= text == "ANONYMOUS";
+            }
             _ => {}
         }
     }
@@ -162,8 +213,10 @@ impl<'a> Found<'a> {
     fn tag(&mut self, tag: &Tag<'a>, depth: usize, in_error: bool) {
         if depth == 1 {
             self.first.get_or_insert(tag.name);
-            self.bind |= tag.name == "bind";
+            self.offers.bind |= tag.name == "bind";
+            self.offers.starttls |= tag.name == "starttls";
             self.ping |= tag.name == "ping";
+            self.sender |= tag.name == "sender";
         } else if tag.name == "status" {
             self.own |= tag.attribute("code") == Some("110");
         } else if in_error && tag.name == "failure" {
@@ -174,14 +227,16 @@ impl<'a> Found<'a> {
     }
 }
 
-fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed> {
+fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>, within: Within) -> Result<Stanza<'a>, Malformed> {
     let namespace = match root.name {
         "open" | "close" => FRAMING,
         "iq" | "message" | "presence" => CLIENT,
         "enabled" | "failed" | "r" => MANAGEMENT,
         _ => "",
     };
-    if !namespace.is_empty() && root.attribute("xmlns") != Some(namespace) {
+    let said = root.attribute("xmlns");
+    let inherited = said.is_none() && within == Within::Stream && namespace == CLIENT;
+    if !namespace.is_empty() && !inherited && said != Some(namespace) {
         return Err(Malformed(format!("<{}/> in another namespace", root.name)));
     }
     let first = found.first.unwrap_or("undefined-condition");
@@ -191,10 +246,8 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
     Ok(match root.name {
         "open" => Stanza::Open,
         "close" => Stanza::Close,
-        "features" => Stanza::Features {
-            plain: found.plain,
-            bind: found.bind,
-        },
+        "features" => Stanza::Features(found.offers),
+        "proceed" => Stanza::Proceed,
         "success" => Stanza::Success,
         "failure" => Stanza::Failure(first),
         "error" => Stanza::StreamError(first),
@@ -215,7 +268,8 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>) -> Result<Stanza<'a>, Malformed
         "message" => Stanza::Message(Message {
             text: match root.attribute("type") {
                 Some("groupchat") => found.body,
-                _ => found.published,
+                // A Direct message says who sent it; other messages are not the run's.
+                _ => found.published.or(found.body.filter(|_| found.sender)),
             },
             refused: refused(),
         }),
@@ -246,17 +300,17 @@ mod tests {
                 "<stream:features xmlns:stream='http://etherx.jabber.org/streams'><mechanisms xmlns='x'>\
                 <mechanism>SCRAM-SHA-1</mechanism><mechanism>PLAIN</mechanism></mechanisms></stream:features>"
             ),
-            Stanza::Features {
+            Stanza::Features(Offers {
                 plain: true,
-                bind: false
-            }
+                ..Offers::default()
+            })
         );
         assert_eq!(
             of("<stream:features xmlns:stream='s'><bind xmlns='b'/></stream:features>"),
-            Stanza::Features {
-                plain: false,
-                bind: true
-            }
+            Stanza::Features(Offers {
+                bind: true,
+                ..Offers::default()
+            })
         );
         assert_eq!(of("<success xmlns='s'/>"), Stanza::Success);
         assert_eq!(
@@ -316,6 +370,8 @@ mod tests {
         let said =
             "<message xmlns='jabber:client' type='groupchat'><body>b</body><sender xmlns='n'/></message>";
         assert_eq!(text_of(said), Some("b"));
+        let direct = "<message xmlns='jabber:client' from='f' type='normal'><body>b</body><sender xmlns='n'/></message>";
+        assert_eq!(text_of(direct), Some("b"));
         for other in [
             "<message xmlns='jabber:client' type='groupchat'><subject/></message>",
             "<message xmlns='jabber:client' type='chat'><body>b</body></message>",

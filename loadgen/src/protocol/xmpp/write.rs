@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quick_xml::Writer;
 use quick_xml::escape::partial_escape;
-use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
+use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 
 use super::{BIND_ID, CLIENT, FRAMING, JSON, MANAGEMENT, MUC, NEXUS, PING_ID, WANT_ID};
 use crate::protocol::Login;
@@ -90,11 +90,45 @@ pub fn close() -> Vec<u8> {
     leaf("close", &[("xmlns", FRAMING)])
 }
 
+/// The head of a stream (RFC 6120, 4.2).
+pub fn stream_begin(domain: &str) -> Vec<u8> {
+    let mut out = Out::new();
+    let _ = out.0.write_event(Event::Decl(BytesDecl::new("1.0", None, None)));
+    let attributes = [
+        ("xmlns", CLIENT),
+        ("xmlns:stream", "http://etherx.jabber.org/streams"),
+        ("to", domain),
+        ("version", "1.0"),
+        ("xml:lang", "en"),
+    ];
+    out.start("stream:stream", &attributes);
+    out.finish()
+}
+
+/// The end of a stream (RFC 6120, 4.4).
+pub fn stream_end() -> Vec<u8> {
+    let mut out = Out::new();
+    out.end("stream:stream");
+    out.finish()
+}
+
+/// Asks for TLS (RFC 6120, 5.4.2.1).
+pub fn starttls() -> Vec<u8> {
+    leaf("starttls", &[("xmlns", "urn:ietf:params:xml:ns:xmpp-tls")])
+}
+
+/// The namespace of SASL.
+const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+
+/// SASL ANONYMOUS (RFC 4505).
+pub fn auth_anonymous() -> Vec<u8> {
+    leaf("auth", &[("xmlns", SASL), ("mechanism", "ANONYMOUS")])
+}
+
 /// SASL PLAIN (RFC 4616) with its initial response.
 pub fn auth(login: &Login) -> Vec<u8> {
     let mut out = Out::new();
-    let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
-    out.start("auth", &[("xmlns", sasl), ("mechanism", "PLAIN")]);
+    out.start("auth", &[("xmlns", SASL), ("mechanism", "PLAIN")]);
     out.escaped(&STANDARD.encode(format!("\0{}\0{}", login.account, login.secret)));
     out.end("auth");
     out.finish()
@@ -160,6 +194,23 @@ pub fn publish(channel: &str, payload: &str) -> Template {
     out.start("publish", &[("xmlns", NEXUS), ("channel", channel)]);
     let payload = out.text(payload);
     out.end("publish");
+    out.end("message");
+    Template {
+        frame: out.finish(),
+        key: 0..0,
+        packet_id_at: None,
+        payload,
+    }
+}
+
+/// A Direct message of `payload` to the worker of `app` under `resource`.
+pub fn direct(app: &str, resource: &str, payload: &str) -> Template {
+    let mut out = Out::new();
+    out.start("message", &[("xmlns", CLIENT)]);
+    let attributes = [("xmlns", NEXUS), ("app", app), ("resource", resource)];
+    out.start("direct", &attributes);
+    let payload = out.text(payload);
+    out.end("direct");
     out.end("message");
     Template {
         frame: out.finish(),
