@@ -115,7 +115,7 @@ impl Play {
                 one.lost(world.elapsed_ns());
                 one.give_up_stream();
             }
-            12..=13 => one.be_unavailable(world),
+            12..=13 if world.elapsed_ns() > one.put_back_at => one.be_unavailable(world),
             14..=29 => one.join(world, room),
             30..=39 if wants => one.leave(world, room),
             40..=59 if !one.is_available => one.be_available(world),
@@ -149,7 +149,7 @@ impl Play {
             world.random.random_range(0..1_000)
         };
         one.comes_back_at = now + ms(away_ms);
-        if world.random.random_bool(0.4) {
+        if one.previd.is_none() || world.random.random_bool(0.4) {
             one.give_up_stream();
         }
         if is_long {

@@ -58,6 +58,8 @@ pub(super) struct Occupant {
     /// Where it has to find itself without asking.
     pub(super) expected: BTreeSet<&'static str>,
     pub(super) streams: Vec<Heard>,
+    /// From when it has heard what came of being available.
+    pub(super) put_back_at: u64,
     pub(super) comes_back_at: u64,
     pub(super) has_retired: bool,
     pub(super) resumed: u32,
@@ -83,6 +85,7 @@ impl Occupant {
             rooms: BTreeMap::new(),
             expected: BTreeSet::new(),
             streams: Vec::new(),
+            put_back_at: 0,
             comes_back_at: 0,
             has_retired: false,
             resumed: 0,
@@ -96,6 +99,7 @@ impl Occupant {
     }
 
     fn say(&self, world: &mut World, element: &str) {
+        if std::env::var("T").is_ok() { println!("{:.3} {} {:?} > {element}", world.elapsed_ns() as f64 / 1e9, self.number, self.conn); } // TRACE
         if let Some(conn) = self.conn {
             let bytes = frames(element, &mut world.random);
             world.send(conn, bytes);
@@ -131,7 +135,10 @@ impl Occupant {
                 let resume = format!("<resume xmlns='{MANAGEMENT}' previd='{previd}' h='{handled}'/>");
                 self.say(world, &resume);
             }
-            None => self.bind(world),
+            None => {
+                self.give_up_stream();
+                self.bind(world);
+            }
         }
     }
 
@@ -182,6 +189,7 @@ impl Occupant {
         }
         while let Some((opcode, payload, len)) = frame(rest) {
             if opcode == TEXT {
+                if std::env::var("T").is_ok() { println!("{:.3} {} {:?}   < {}", world.elapsed_ns() as f64 / 1e9, self.number, self.conn, std::str::from_utf8(payload).unwrap()); } // TRACE
                 let element = xml::parse(std::str::from_utf8(payload).unwrap());
                 self.element(world, ledger, &element);
             }
@@ -205,6 +213,7 @@ impl Occupant {
             (MANAGEMENT, "resumed") => {
                 self.is_ready = true;
                 self.resumed += 1;
+                self.put_back_at = world.elapsed_ns() + world.settle_ns();
                 self.acknowledged(world, ledger, element);
                 for (stanza, _) in &self.unacked {
                     self.say(world, stanza);
@@ -356,6 +365,7 @@ impl Occupant {
     /// It is there for everybody: it is put back into the rooms that it was in.
     pub(super) fn be_available(&mut self, world: &mut World) {
         self.is_available = true;
+        self.put_back_at = world.elapsed_ns() + world.settle_ns();
         self.send(world, format!("<presence xmlns='{CLIENT}'/>"), None);
     }
 
