@@ -104,6 +104,10 @@ impl Play {
             return;
         }
         if !one.is_ready {
+            // Whatever became of its login.
+            if world.random.random_bool(0.1) {
+                self.cut(at);
+            }
             return;
         }
         let room = ROOMS[world.random.random_range(0..ROOMS.len())];
