@@ -99,7 +99,14 @@ impl Occupant {
     }
 
     fn say(&self, world: &mut World, element: &str) {
-        if std::env::var("T").is_ok() { println!("{:.3} {} {:?} > {element}", world.elapsed_ns() as f64 / 1e9, self.number, self.conn); } // TRACE
+        if std::env::var("T").is_ok() {
+            println!(
+                "{:.3} {} {:?} > {element}",
+                world.elapsed_ns() as f64 / 1e9,
+                self.number,
+                self.conn
+            );
+        } // TRACE
         if let Some(conn) = self.conn {
             let bytes = frames(element, &mut world.random);
             world.send(conn, bytes);
@@ -189,7 +196,15 @@ impl Occupant {
         }
         while let Some((opcode, payload, len)) = frame(rest) {
             if opcode == TEXT {
-                if std::env::var("T").is_ok() { println!("{:.3} {} {:?}   < {}", world.elapsed_ns() as f64 / 1e9, self.number, self.conn, std::str::from_utf8(payload).unwrap()); } // TRACE
+                if std::env::var("T").is_ok() {
+                    println!(
+                        "{:.3} {} {:?}   < {}",
+                        world.elapsed_ns() as f64 / 1e9,
+                        self.number,
+                        self.conn,
+                        std::str::from_utf8(payload).unwrap()
+                    );
+                } // TRACE
                 let element = xml::parse(std::str::from_utf8(payload).unwrap());
                 self.element(world, ledger, &element);
             }
