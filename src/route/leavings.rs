@@ -1,7 +1,7 @@
 //! What blocks leave behind for their next session, at the home shards of their addresses.
 //!
-//! Invariants: it goes to whoever holds the address next, once, before it is told that the address is its own; it is opaque
-//! here. What is forgotten first is what was left first.
+//! Invariants: it goes to whoever holds the address next, once, before it is told that the address is its own, and stays
+//! here until its shard has said that it was still there; it is opaque here. What is forgotten first is what was left first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -118,18 +118,41 @@ impl Router {
         if self.leavings.left.is_empty() {
             return;
         }
-        let Some(left) = self.leavings.take(address) else {
-            return;
-        };
         let session = to.key;
         if to.shard == self.shard {
-            port.notify(session, Notice::LeftBehind(left));
-        } else {
+            if let Some(left) = self.leavings.take(address) {
+                port.notify(session, Notice::LeftBehind(left));
+            }
+        } else if let Some(left) = self.leavings.left.get(&address) {
+            let left = Arc::clone(&left.bytes);
             self.mesh.write(to.shard, |parcel| {
                 parcel.put_shared(left.len());
                 Letter::LeftBehind { session, left }
             });
         }
+    }
+}
+
+impl Router {
+    /// Where the session lives: it is given what was left, unless it is gone; then that waits on at home, for the next one.
+    pub(super) fn found_left(
+        &mut self,
+        port: &mut impl Port,
+        home: u16,
+        session: SessionKey,
+        left: &Arc<[u8]>,
+    ) {
+        let Some(entry) = self.sessions.get(session) else {
+            return;
+        };
+        let address = self.placement.address(entry.identity.sender().address());
+        port.notify(session, Notice::LeftBehind(Arc::clone(left)));
+        self.mesh.write(home, |_| Letter::FoundLeft { address });
+    }
+
+    /// At home: it has found its session.
+    pub(super) fn left_is_found(&mut self, address: AddressKey) {
+        self.leavings.take(address);
     }
 }
 

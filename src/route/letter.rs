@@ -65,6 +65,8 @@ pub(crate) enum Letter {
     Granted { session: SessionKey },
     /// An earlier session under the address has left this to it; before it is granted.
     LeftBehind { session: SessionKey, left: Arc<[u8]> },
+    /// To the home: what it handed on has found its session.
+    FoundLeft { address: AddressKey },
     /// To the home: a session that is about to leave has this for the next one under its address.
     LeaveBehind { address: AddressKey, left: Arc<[u8]> },
     /// A newer login waits for the session's address.
@@ -202,6 +204,8 @@ pub(crate) enum Letter {
     // ... and to the shards with occupants.
     /// What goes on there.
     RoomNews { room: Arc<str>, news: RoomNews },
+    /// From where it was: a session that has spoken in a room has left it; behind its messages, to all whom these went.
+    RoomSpeakerLeft { room: Arc<str>, sender: SenderSpan },
 
     // Groups of shared subscriptions: to the home ...
     /// A session is a member, or has other options.
@@ -310,6 +314,7 @@ impl Letter {
             | Self::Away { .. }
             | Self::Granted { .. }
             | Self::LeftBehind { .. }
+            | Self::FoundLeft { .. }
             | Self::LeaveBehind { .. }
             | Self::Evict { .. }
             | Self::Displaced { .. }
@@ -338,6 +343,7 @@ impl Letter {
             | Self::ShareBack { message, .. }
             | Self::ShareReturn { message, .. } => message.move_spans(bytes, text),
             Self::RoomLeave { address, .. } => *address = address.moved(text),
+            Self::RoomSpeakerLeft { sender, .. } => *sender = sender.moved(text),
             Self::WorkerUp { identity, .. } => *identity = identity.moved(text),
             Self::ListenerAdd { cmd, .. } | Self::ListenerRemove { cmd, .. } => *cmd = cmd.moved(text),
             Self::Request { sender, wish, .. } => {

@@ -431,6 +431,11 @@ pub enum RoomEvent<'a> {
         /// Who.
         sender: Sender<'a>,
     },
+    /// Somebody has left, whom the block may know from messages alone.
+    SpeakerWent {
+        /// Who.
+        sender: Sender<'a>,
+    },
     /// The block itself is in: what it asked for is done.
     Entered,
 }

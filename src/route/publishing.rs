@@ -211,7 +211,7 @@ impl Router {
             hash,
             sender: *sender,
             from,
-            is_shown: self.rooms.shows(hash, channel, sender.address()),
+            is_shown: self.rooms.speaks((hash, channel), sender.address(), from),
         };
         let heard = self
             .subscriptions

@@ -6,7 +6,7 @@ use super::asking::{Asking, Ended};
 use super::channels::interest::ShardSet;
 use super::directing::Going;
 use super::letter::Letter;
-use super::message::{ChannelMessage, Notice, SessionId, SessionKey};
+use super::message::{ChannelMessage, SessionId, SessionKey};
 use super::parcel::Parcel;
 use super::port::Port;
 use super::router::Router;
@@ -41,8 +41,9 @@ impl Router {
                 self.left_behind(now.instant, *address, Arc::clone(left));
             }
             Letter::LeftBehind { session, left } => {
-                port.notify(*session, Notice::LeftBehind(Arc::clone(left)));
+                self.found_left(port, from, *session, left);
             }
+            Letter::FoundLeft { address } => self.left_is_found(*address),
             Letter::Granted { session } => self.granted(port, *session),
             Letter::Evict { session } => self.evicted(port, *session),
             Letter::Displaced { session } => self.displaced(port, *session),
@@ -69,7 +70,10 @@ impl Router {
                 let awaited = awaited.map(|waiter| (from, waiter));
                 self.retained_elsewhere(now, port, message, awaited);
             }
-            Letter::RoomEnter { .. } | Letter::RoomLeave { .. } | Letter::RoomNews { .. } => {
+            Letter::RoomEnter { .. }
+            | Letter::RoomLeave { .. }
+            | Letter::RoomNews { .. }
+            | Letter::RoomSpeakerLeft { .. } => {
                 self.follow_room(port, from, letter, parcel);
             }
             Letter::MemberUp { .. }

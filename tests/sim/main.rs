@@ -34,6 +34,7 @@ mod machine;
 mod mqtt;
 mod promises;
 mod resumed;
+mod rooms;
 mod words;
 mod world;
 #[allow(dead_code, reason = "shared with the integration tests, which use all of it")]

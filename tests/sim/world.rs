@@ -9,8 +9,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use nexus::limits;
 use nexus::observe::{DropReason, ShardMetrics, Stage};
-use nexus::route::{Change, CredentialId, Grants, RootWildcard, Service};
+use nexus::route::{Change, CredentialId, Grants, RootWildcard, RouterLimits, Service};
 use nexus::session::LoginFailure;
 use nexus::store::login::{LoginProof, LoginRequest, LoginVerdict, Verified};
 use nexus::time::{Instant, Now};
@@ -58,10 +59,27 @@ pub(crate) enum Heard {
 #[derive(Clone, Copy, Debug)]
 struct Conditions {
     root_wildcard: RootWildcard,
+    limits: RouterLimits,
+    /// For how long a stream of XMPP may be resumed.
+    resume_s: u32,
     ring_parcels: usize,
     delay_ns_max: u64,
     /// Of so many logins one cannot be decided.
     undecided: f64,
+}
+
+impl Conditions {
+    fn seeded(mut random: StdRng) -> (Self, StdRng) {
+        let conditions = Self {
+            root_wildcard: RootWildcard::Operators,
+            limits: RouterLimits::default(),
+            resume_s: limits::XMPP_RESUME_S,
+            ring_parcels: if random.random_bool(0.5) { 1 } else { 64 },
+            delay_ns_max: [10_000, 1_000_000, 30_000_000][random.random_range(0..3_usize)],
+            undecided: UNDECIDED,
+        };
+        (conditions, random)
+    }
 }
 
 /// The services that an account is entitled to.
@@ -104,20 +122,24 @@ impl World {
     }
 
     fn seeded(seed: u64, disk: Option<Disk>, shards: usize, apps: &[Change], services: Services) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
-        let conditions = Conditions {
-            root_wildcard: RootWildcard::Operators,
-            ring_parcels: if random.random_bool(0.5) { 1 } else { 64 },
-            delay_ns_max: [10_000, 1_000_000, 30_000_000][random.random_range(0..3_usize)],
-            undecided: UNDECIDED,
-        };
+        let (conditions, random) = Conditions::seeded(StdRng::seed_from_u64(seed));
         Self::begin(random, conditions, disk, shards, apps, services)
+    }
+
+    /// Such a world with other bounds, where streams may be resumed for so many seconds.
+    pub(crate) fn bounded(seed: u64, shards: usize, limits: RouterLimits, resume_s: u32) -> Self {
+        let random = StdRng::seed_from_u64(seed);
+        let (mut conditions, random) = Conditions::seeded(random);
+        (conditions.limits, conditions.resume_s) = (limits, resume_s);
+        Self::begin(random, conditions, None, shards, &[], |_| Ok(Vec::new()))
     }
 
     /// A world where everything arrives soon and every login is decided.
     pub(crate) fn calm(shards: usize, apps: &[Change], services: Services) -> Self {
         let conditions = Conditions {
             root_wildcard: RootWildcard::All,
+            limits: RouterLimits::default(),
+            resume_s: limits::XMPP_RESUME_S,
             ring_parcels: 64,
             delay_ns_max: 1_000,
             undecided: 0.0,

@@ -171,3 +171,24 @@ fn rooms_wait_for_their_block_alone_until_it_is_available() {
     assert_eq!(hears(&mut daemon, 9, ROOM, 4), 1);
     assert_eq!(occupants(&mut daemon), 2);
 }
+
+#[test]
+fn what_a_block_found_waits_on_beside_what_it_joined_itself() {
+    const OTHER: &str = "other@conference.nexus.example";
+    for shards in [1, 2] {
+        let mut daemon = daemon(shards);
+        enter(&mut daemon, 1, 0, true, "w1");
+        join(&mut daemon, 1, ROOM, "");
+        daemon.lose(1);
+        // It is not available, joins another room, and goes.
+        enter(&mut daemon, 2, usize::from(shards - 1), true, "w1");
+        join(&mut daemon, 2, OTHER, "");
+        daemon.lose(2);
+        enter(&mut daemon, 3, 0, true, "w1");
+        daemon.say(3, AVAILABLE);
+        let heard = daemon.heard(3);
+        for room in [ROOM, OTHER] {
+            assert!(heard.contains(&format!("from='{room}/{ALICE}-w1'")), "{heard}");
+        }
+    }
+}

@@ -96,8 +96,12 @@ impl Router {
     fn tell_left(&mut self, port: &mut impl Port, key: SessionKey, room: &Arc<str>) {
         let hash = self.placement.channel(room);
         // When all go, nobody has to be told who goes first.
-        if self.rooms.leave(hash, room, key).is_none() || self.draining {
+        let left = self.rooms.leave(hash, room, key);
+        let Some((_, has_spoken)) = left.filter(|_| !self.draining) else {
             return;
+        };
+        if has_spoken {
+            self.tell_speaker_left(port, key, room);
         }
         let Some(entry) = self.sessions.get(key) else {
             return;
@@ -114,6 +118,25 @@ impl Router {
                 address: parcel.put_text(address.address()),
             });
         }
+    }
+
+    /// Those who know it from its messages are told by the way that these went, so that none comes behind it.
+    fn tell_speaker_left(&mut self, port: &mut impl Port, key: SessionKey, room: &Arc<str>) {
+        let Some(entry) = self.sessions.get(key) else {
+            return;
+        };
+        let (hash, sender) = (self.placement.channel(room), entry.identity.sender());
+        for shard in self.interest.shards(hash, room).iter() {
+            self.mesh.write(shard, |parcel| {
+                parcel.put_shared(room.len());
+                Letter::RoomSpeakerLeft {
+                    room: Arc::clone(room),
+                    sender: parcel.put_sender(&sender),
+                }
+            });
+        }
+        self.rooms
+            .speaker_left((hash, room), sender, port, (&self.sessions, &self.metrics));
     }
 
     /// At home: somebody enters.
@@ -198,6 +221,11 @@ impl Router {
                 self.left_at_home(port, room, session, parcel.text(*address));
             }
             Letter::RoomNews { room, news } => self.room_news(port, room, news),
+            Letter::RoomSpeakerLeft { room, sender } => {
+                let (hash, sender) = (self.placement.channel(room), parcel.sender(*sender));
+                self.rooms
+                    .speaker_left((hash, room), sender, port, (&self.sessions, &self.metrics));
+            }
             _ => {}
         }
     }

@@ -96,6 +96,7 @@ impl Got {
                     RoomEvent::Listing => "list".into(),
                     RoomEvent::Came { sender, note } => format!("+{}{note}", sender.address()),
                     RoomEvent::Went { sender } => format!("-{}", sender.address()),
+                    RoomEvent::SpeakerWent { sender } => format!("~{}", sender.address()),
                     RoomEvent::Entered => "in".into(),
                 };
                 Self::Room((*channel).into(), what)

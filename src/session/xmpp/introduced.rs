@@ -88,7 +88,13 @@ impl Introduced {
         self.entries.capacity() * size_of::<Entry>() + texts.sum::<usize>()
     }
 
-    /// The block has left the room of this number, or begins anew there.
+    /// The block begins anew in the room of this number. Whom it knew there.
+    pub(super) fn drain(&mut self, room: u32) -> Vec<Box<str>> {
+        let known = self.entries.extract_if(.., |entry| entry.room == room);
+        known.map(|entry| entry.address).collect()
+    }
+
+    /// The block has left the room of this number.
     pub(super) fn forget(&mut self, room: u32) {
         self.entries.retain(|entry| entry.room != room);
     }

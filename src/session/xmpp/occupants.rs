@@ -58,6 +58,12 @@ impl Session {
                     self.tell(channel, (&sender, false, ""), frames, out);
                 }
             }
+            RoomEvent::SpeakerWent { sender } => {
+                let number = room.number;
+                if rooms.introduced.take(number, sender.address()) {
+                    self.tell(channel, (&sender, false, ""), frames, out);
+                }
+            }
             RoomEvent::Entered => {
                 if let Some(entering) = rooms.entered(channel) {
                     self.entered(channel, entering, out);

@@ -37,6 +37,14 @@ impl<'a> LeftRoom<'a> {
         }
     }
 
+    const fn address(&self) -> RoomAddress<'a> {
+        RoomAddress {
+            local: self.local,
+            domain: self.domain,
+            nick: Some(self.nick),
+        }
+    }
+
     /// Appends it, if it fits.
     fn put(&self, into: &mut Vec<u8>) {
         let (Ok(local), Ok(nick)) = (u16::try_from(self.local.len()), u16::try_from(self.nick.len())) else {
@@ -76,18 +84,26 @@ impl Session {
         self.rooms.get_or_insert_default().left = Some(left);
     }
 
-    /// The rooms it is in; what it found, if its client never was available. Nothing once it has waited in vain to be resumed.
+    /// The rooms it is in, and what it found, if its client never was available. Nothing once it has waited in vain to be resumed.
     pub fn leave_behind(&mut self, now: Now) -> Option<Arc<[u8]>> {
         let waited = self.state == State::Suspended && self.due(now).is_some();
         let mut rooms = self.rooms.take().filter(|_| !waited)?;
+        let found = rooms.left.take();
+        if rooms.occupied().is_empty() {
+            return found;
+        }
         let mut left = Vec::new();
         for room in rooms.occupied() {
             LeftRoom::of(room).put(&mut left);
         }
-        if left.is_empty() {
-            return rooms.left.take();
+        let mut rest = found.as_deref().unwrap_or_default();
+        while let Some((room, behind)) = LeftRoom::take(rest) {
+            rest = behind;
+            if rooms.of_channel(&room.address().channel()).is_none() {
+                room.put(&mut left);
+            }
         }
-        Some(left.into())
+        (!left.is_empty()).then(|| left.into())
     }
 
     /// Asks for the rooms that were left behind, but for those that the client has joined meanwhile.
@@ -99,11 +115,7 @@ impl Session {
         let mut rest = &*left;
         while let Some((room, behind)) = LeftRoom::take(rest) {
             rest = behind;
-            let address = RoomAddress {
-                local: room.local,
-                domain: room.domain,
-                nick: Some(room.nick),
-            };
+            let address = room.address();
             let channel = address.channel();
             if check_channel(&channel).is_err() || rooms.of_channel(&channel).is_some() {
                 continue;

@@ -152,10 +152,17 @@ impl Rooms {
         self.enter(room);
     }
 
-    pub(super) fn enter(&mut self, room: Room) {
+    pub(super) fn enter(&mut self, mut room: Room) {
         self.entering += usize::from(room.entering.is_some());
         match self.position(&room.channel) {
             Ok(at) => {
+                // Who is shown all is told of all that happens until it is shown them again.
+                let same = |earlier: &&Room| earlier.local == room.local && earlier.domain == room.domain;
+                if let Some(earlier) = self.occupied.get(at).filter(same)
+                    && earlier.is_listed()
+                {
+                    room.knows = earlier.knows;
+                }
                 let earlier = self
                     .occupied
                     .get_mut(at)
@@ -317,11 +324,25 @@ impl Session {
             }
             return has_note.then(|| register(&channel, (NOTE, false), scratch));
         }
-        rooms.numbers = rooms.numbers.wrapping_add(1);
+        self.take_back_introduced(address, &channel, out);
         put_note(stanza, &mut scratch.text);
         let register = register(&channel, (JOIN, true), scratch);
+        let rooms = self.rooms.get_or_insert_default();
+        rooms.numbers = rooms.numbers.wrapping_add(1);
         rooms.join(address.room(channel, nick, rooms.numbers, is_muc));
         Some(register)
+    }
+
+    /// The block joins a room again, and begins anew there with those whom it knows from messages.
+    fn take_back_introduced<O: Output>(&mut self, address: &RoomAddress<'_>, channel: &str, out: &mut O) {
+        let Some(rooms) = &mut self.rooms else { return };
+        let room = rooms.occupied_as(address, channel);
+        let Some(number) = room.and_then(|at| Some(rooms.occupied.get(at)?.number)) else {
+            return;
+        };
+        for known in rooms.introduced.drain(number) {
+            self.show(number, known.split_once('/').unwrap_or_default(), false, out);
+        }
     }
 
     /// The block goes: it leaves all its rooms.

@@ -18,9 +18,9 @@ impl World {
     /// Starts a daemon of so many shards, on what is on the disk.
     pub(super) fn start(&mut self, shards: usize) {
         let placement_seed = self.random.random();
-        let (random, root_wildcard) = (&mut self.random, self.conditions.root_wildcard);
+        let (random, conditions) = (&mut self.random, self.conditions);
         self.shards = (0..shards)
-            .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), root_wildcard))
+            .map(|shard| Shard::new(shard, shards, placement_seed, random.random(), &conditions))
             .collect();
         self.paths = vec![vec![Path::default(); shards]; shards];
         let now = self.time();

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use nexus::hub::Hub;
 use nexus::observe::ShardMetrics;
-use nexus::route::{RootWildcard, RouterConfig, RouterLimits};
+use nexus::route::RouterConfig;
 use nexus::session::any::{AnySession, Opening};
 use nexus::session::{Starts, mqtt, xmpp};
 use nexus::time::Now;
 
+use super::Conditions;
 use crate::disk;
 use crate::machine::Machine;
 use crate::xmpp::DOMAINS;
@@ -31,7 +32,7 @@ impl Shard {
         shards: usize,
         placement_seed: u64,
         seed: [u8; 32],
-        root_wildcard: RootWildcard,
+        conditions: &Conditions,
     ) -> Self {
         let metrics = Arc::new(ShardMetrics::default());
         let config = RouterConfig {
@@ -40,8 +41,8 @@ impl Shard {
             seed,
             placement_seed,
             domain: "nexus.example".into(),
-            root_wildcard,
-            limits: RouterLimits::default(),
+            root_wildcard: conditions.root_wildcard,
+            limits: conditions.limits,
             durable: true,
             metrics: Arc::clone(&metrics),
         };
@@ -53,6 +54,7 @@ impl Shard {
         let mut xmpp = xmpp::Settings::new(domains, seed, Arc::clone(&metrics));
         // Often within the minute that is played.
         xmpp.ping_s = 5;
+        xmpp.resume_s = conditions.resume_s;
         let opening = Opening {
             mqtt: Arc::new(mqtt),
             xmpp: Arc::new(xmpp),
