@@ -128,13 +128,7 @@ impl Daemon {
     }
 
     pub(super) fn bind(&mut self, conn: u32, resource: &str) {
-        self.say(
-            conn,
-            &format!(
-                "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-                 <resource>{resource}</resource></bind></iq>"
-            ),
-        );
+        self.say(conn, &bind_of(resource));
     }
 
     /// A client that may resume its session; what it is to name then.
@@ -184,10 +178,7 @@ impl Daemon {
     }
 
     pub(super) fn resume(&mut self, conn: u32, previd: &str, handled: u32) {
-        self.say(
-            conn,
-            &format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='{handled}'/>"),
-        );
+        self.say(conn, &resume_of(previd, handled));
     }
 
     pub(super) fn heard(&mut self, conn: u32) -> String {
@@ -309,6 +300,17 @@ impl Daemon {
             ),
         );
     }
+}
+
+pub(super) fn bind_of(resource: &str) -> String {
+    format!(
+        "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+         <resource>{resource}</resource></bind></iq>"
+    )
+}
+
+pub(super) fn resume_of(previd: &str, handled: u32) -> String {
+    format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='{handled}'/>")
 }
 
 /// The texts of channel messages, in the order they came.

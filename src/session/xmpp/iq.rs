@@ -128,7 +128,7 @@ impl Session {
             // No protocol lists channels.
             ("get", DISCO_ITEMS, "query", _) => "<query xmlns='http://jabber.org/protocol/disco#items'/>",
             ("set", BIND, "bind", To::Daemon) => {
-                return write_error(out, asked.to, asked.id, StanzaError::NOT_ALLOWED);
+                return self.bind_again(payload, asked, out);
             }
             _ => return write_error(out, asked.to, asked.id, StanzaError::SERVICE_UNAVAILABLE),
         };

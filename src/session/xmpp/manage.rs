@@ -169,6 +169,7 @@ impl Session {
     pub(super) fn resumed<O: Output>(&mut self, handled: u32, out: &mut O) {
         self.login = None;
         self.state = State::Attached;
+        self.resumed = true;
         let Some(managed) = &mut self.managed else { return };
         // It was looked at before.
         let _ = managed.acknowledge(handled);

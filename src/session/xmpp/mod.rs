@@ -143,6 +143,8 @@ pub struct Session {
     carrier: Carrier,
     /// A ping is not answered.
     pinged: bool,
+    /// It goes on over another connection than it began on.
+    resumed: bool,
 }
 
 impl Session {
@@ -167,6 +169,7 @@ impl Session {
             passwords,
             carrier,
             pinged: false,
+            resumed: false,
         }
     }
 
