@@ -299,6 +299,8 @@ pub const XMPP_UNACKED_MAX: usize = 1_024;
 pub const XMPP_UNACKED_BYTES_MAX: usize = 128 * 1_024;
 /// Those of all sessions of a shard.
 pub const XMPP_UNACKED_BYTES_PER_SHARD_MAX: u64 = 256 * 1_024 * 1_024;
+/// Those of them that are of one account's sessions: others keep room, however many of its clients never acknowledge.
+pub const XMPP_UNACKED_BYTES_PER_ACCOUNT_MAX: u64 = XMPP_UNACKED_BYTES_PER_SHARD_MAX / 4;
 /// Sessions of a shard that wait to be resumed.
 pub const XMPP_SUSPENDED_MAX: usize = 100_000;
 /// Those of them that are one account's.

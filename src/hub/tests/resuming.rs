@@ -383,6 +383,34 @@ fn how_many_wait_is_bounded_by_account() {
 }
 
 #[test]
+fn clients_of_one_account_that_never_acknowledge_take_nobody_elses_resumption() {
+    for (of_account, is_resumed) in [(10_000, true), (u64::MAX, false)] {
+        let mut daemon = Daemon::new(1);
+        daemon.bound_unacked(40_000, of_account);
+        daemon.connect(9, 0, true, BOB);
+        daemon.bind(9, "page");
+        for conn in 10..20 {
+            daemon.log_in(conn, 0, true, ALICE, &format!("r{conn}"));
+            daemon.subscribe(conn, "a");
+        }
+        let previd = daemon.log_in(1, 0, true, BOB, "w1");
+        daemon.subscribe(1, "a");
+        for _ in 0..5 {
+            daemon.publish(9, "a", &"x".repeat(1_000));
+        }
+        assert!(daemon.sum(|m| m.xmpp_unacked_forgotten.get()) > 0);
+        assert!(daemon.sum(|m| m.xmpp_unacked_bytes.get()) <= 40_000);
+        daemon.lose(1);
+        daemon.connect(2, 0, true, BOB);
+        // The answer to the subscription was all that it read.
+        daemon.resume(2, &previd, 1);
+        let heard = daemon.heard(2);
+        assert_eq!(heard.contains("<resumed "), is_resumed, "{heard}");
+        assert_eq!(texts(&heard).len(), if is_resumed { 5 } else { 0 });
+    }
+}
+
+#[test]
 fn a_stop_ends_what_waits_and_nothing_is_stored() {
     let mut daemon = Daemon::new(1);
     daemon.log_in(1, 0, true, ALICE, "w1");

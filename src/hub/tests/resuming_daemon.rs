@@ -82,6 +82,15 @@ impl Daemon {
         }
     }
 
+    /// What may be unacknowledged on a shard, of all and of one account. Before anybody connects.
+    pub(super) fn bound_unacked(&mut self, of_all: u64, of_account: u64) {
+        for place in &mut self.places {
+            let settings = Arc::get_mut(&mut place.opening.xmpp).unwrap();
+            settings.unacked_bytes_max = of_all;
+            settings.unacked_bytes_per_account_max = of_account;
+        }
+    }
+
     /// Everybody may call the workers of `etest`.
     pub(super) fn open_app(&mut self) {
         self.change(&Change::App {

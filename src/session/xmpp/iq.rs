@@ -89,7 +89,7 @@ impl Session {
             return To::Conference;
         }
         // RFC 6120, 10.3.3: what is sent to the own account, the server answers for it.
-        let own = self.address.split('@').next().unwrap_or_default();
+        let (own, _) = self.own();
         match to.split_once('@') {
             Some((account, domain)) if account == own && self.settings.domain_of(domain).is_some() => {
                 To::Daemon
