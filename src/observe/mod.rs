@@ -262,6 +262,10 @@ pub struct ShardMetrics {
     pub share_redirected: Counter,
     /// Blocks that left something behind for their next session, at home here now (a gauge).
     pub left_behind: Counter,
+    /// Blocks of whom that was forgotten for what another left.
+    pub left_behind_forgotten: Counter,
+    /// Rooms that a block was in when it ended, beyond what is remembered of one block.
+    pub left_behind_refused: Counter,
     /// Rooms that a block was put back into.
     pub rooms_restored: Counter,
     /// Occupants of the rooms at home here now (a gauge).

@@ -171,3 +171,25 @@ fn rooms_wait_for_their_block_alone_until_it_is_available() {
     assert_eq!(hears(&mut daemon, 9, ROOM, 4), 1);
     assert_eq!(occupants(&mut daemon), 2);
 }
+
+#[test]
+fn rooms_beyond_what_a_block_may_leave_are_counted() {
+    let mut daemon = daemon(1);
+    enter(&mut daemon, 1, 0, true, "w1");
+    let name = |n: usize| format!("{n:02}{}@conference.nexus.example", "x".repeat(998));
+    let most = limits::LEFT_BEHIND_BYTES_MAX / 1_000;
+    for n in 0..=most {
+        join(&mut daemon, 1, &name(n), "");
+    }
+    daemon.lose(1);
+    enter(&mut daemon, 2, 0, true, "w1");
+    daemon.say(2, AVAILABLE);
+    let counted = |daemon: &Daemon| {
+        (
+            daemon.sum(|m| m.rooms_restored.get()),
+            daemon.sum(|m| m.left_behind_refused.get()),
+            daemon.sum(|m| m.left_behind_forgotten.get()),
+        )
+    };
+    assert_eq!(counted(&daemon), (most as u64, 1, 0));
+}
