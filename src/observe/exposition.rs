@@ -196,6 +196,12 @@ const PLAIN: &[Plain] = &[
         |m| &m.room_unlisted,
     ),
     (
+        "nexus_room_caps_refused_total",
+        "counter",
+        "Capabilities of occupants that nobody is shown: they are larger than before, and their shard's lists are full.",
+        |m| &m.room_notes_refused,
+    ),
+    (
         "nexus_share_groups",
         "gauge",
         "Groups of shared subscriptions.",

@@ -272,6 +272,8 @@ pub struct ShardMetrics {
     pub room_occupants: Counter,
     /// Blocks that entered a room and are shown to nobody: the list of occupants had no room for them.
     pub room_unlisted: Counter,
+    /// Notes of occupants that nobody is shown: the list had no room for more than was there.
+    pub room_notes_refused: Counter,
     /// Retained messages now (a gauge, of the first shard alone: all have the same).
     pub retained_messages: Counter,
     /// Bytes that they take (a gauge of the same kind).
