@@ -278,7 +278,8 @@ pub const LEFT_BEHIND_BYTES_MAX: usize = 16 * 1_024;
 pub const LEFT_BEHIND_BLOCKS_MAX: usize = 65_536;
 /// All that waits on a shard; the same.
 pub const LEFT_BEHIND_BYTES_PER_SHARD_MAX: usize = 64 * 1_024 * 1_024;
-/// The lists of the occupants of all rooms at home on a shard; whoever comes beyond is in its room, and shown to nobody.
+/// The lists of the occupants of all rooms at home on a shard; whoever comes beyond is in its room, and shown to nobody;
+/// capabilities that take more than was there are not shown.
 pub const ROOM_OCCUPANT_BYTES_MAX: usize = 64 * 1_024 * 1_024;
 /// Answers that may wait to be sent to a client that has not logged in.
 pub const PRELOGIN_ANSWERS_BYTES_MAX: usize = 64 * 1_024;
@@ -299,6 +300,8 @@ pub const XMPP_UNACKED_MAX: usize = 1_024;
 pub const XMPP_UNACKED_BYTES_MAX: usize = 128 * 1_024;
 /// Those of all sessions of a shard.
 pub const XMPP_UNACKED_BYTES_PER_SHARD_MAX: u64 = 256 * 1_024 * 1_024;
+/// Those of them that are of one account's sessions: others keep room, however many of its clients never acknowledge.
+pub const XMPP_UNACKED_BYTES_PER_ACCOUNT_MAX: u64 = XMPP_UNACKED_BYTES_PER_SHARD_MAX / 4;
 /// Sessions of a shard that wait to be resumed.
 pub const XMPP_SUSPENDED_MAX: usize = 100_000;
 /// Those of them that are one account's.

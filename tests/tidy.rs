@@ -1,5 +1,5 @@
 //! The house rules, held as a test: which room may know which, how long files and functions may be, what every
-//! codec and every configuration key comes with, and what does not belong into a source.
+//! codec and every configuration key comes with, and what does not belong into a source or into the repository.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,8 @@
 mod documents;
 #[path = "tidy/scan.rs"]
 mod scan;
+#[path = "tidy/tracked.rs"]
+mod tracked;
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -149,11 +149,9 @@ impl Shard {
             self.updates.len(),
             &self.links.metrics,
         ));
-        self.xmpp = Arc::new(settings::xmpp_settings(
-            config,
-            self.xmpp.seed(),
-            &self.links.metrics,
-        ));
+        let mut xmpp = settings::xmpp_settings(config, self.xmpp.seed(), &self.links.metrics);
+        xmpp.unacked = Arc::clone(&self.xmpp.unacked);
+        self.xmpp = Arc::new(xmpp);
         self.cleartext_passwords = config.mqtt.cleartext_passwords;
         let limits = settings::router_limits(config, self.updates.len());
         self.hub.reconfigure(settings::root_wildcard(config), limits);

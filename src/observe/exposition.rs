@@ -166,6 +166,18 @@ const PLAIN: &[Plain] = &[
         |m| &m.left_behind,
     ),
     (
+        "nexus_xmpp_left_behind_forgotten_total",
+        "counter",
+        "Blocks whose rooms were forgotten before their time: too many others left theirs.",
+        |m| &m.left_behind_forgotten,
+    ),
+    (
+        "nexus_xmpp_left_behind_refused_total",
+        "counter",
+        "Rooms that were not remembered: their block was in too many when it ended.",
+        |m| &m.left_behind_refused,
+    ),
+    (
         "nexus_xmpp_rooms_restored_total",
         "counter",
         "Rooms that blocks were put back into when they came back.",
@@ -182,6 +194,12 @@ const PLAIN: &[Plain] = &[
         "counter",
         "Blocks that entered a room and are shown to nobody: its shard's lists are full.",
         |m| &m.room_unlisted,
+    ),
+    (
+        "nexus_room_caps_refused_total",
+        "counter",
+        "Capabilities of occupants that nobody is shown: they are larger than before, and their shard's lists are full.",
+        |m| &m.room_notes_refused,
     ),
     (
         "nexus_share_groups",

@@ -262,12 +262,18 @@ pub struct ShardMetrics {
     pub share_redirected: Counter,
     /// Blocks that left something behind for their next session, at home here now (a gauge).
     pub left_behind: Counter,
+    /// Blocks of whom that was forgotten for what another left.
+    pub left_behind_forgotten: Counter,
+    /// Rooms that a block was in when it ended, beyond what is remembered of one block.
+    pub left_behind_refused: Counter,
     /// Rooms that a block was put back into.
     pub rooms_restored: Counter,
     /// Occupants of the rooms at home here now (a gauge).
     pub room_occupants: Counter,
     /// Blocks that entered a room and are shown to nobody: the list of occupants had no room for them.
     pub room_unlisted: Counter,
+    /// Notes of occupants that nobody is shown: the list had no room for more than was there.
+    pub room_notes_refused: Counter,
     /// Retained messages now (a gauge, of the first shard alone: all have the same).
     pub retained_messages: Counter,
     /// Bytes that they take (a gauge of the same kind).

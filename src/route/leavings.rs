@@ -49,18 +49,21 @@ impl Leavings {
         self.left.len()
     }
 
-    fn put(&mut self, address: AddressKey, bytes: Arc<[u8]>, until: Instant) {
+    /// How many blocks are forgotten for it.
+    fn put(&mut self, address: AddressKey, bytes: Arc<[u8]>, until: Instant) -> u64 {
         self.take(address);
+        let mut forgotten = 0;
         while self.order.len() >= limits::LEFT_BEHIND_BLOCKS_MAX
             || (self.bytes + bytes.len() > limits::LEFT_BEHIND_BYTES_PER_SHARD_MAX && self.bytes > 0)
         {
-            self.forget_first();
+            forgotten += u64::from(self.forget_first());
         }
         self.numbers += 1;
         let number = self.numbers;
         self.bytes += bytes.len();
         self.left.insert(address, Left { bytes, number });
         self.order.push_back((until, number, address));
+        forgotten
     }
 
     fn take(&mut self, address: AddressKey) -> Option<Arc<[u8]>> {
@@ -69,14 +72,14 @@ impl Leavings {
         Some(left.bytes)
     }
 
-    fn forget_first(&mut self) {
+    /// Whether it was there still.
+    fn forget_first(&mut self) -> bool {
         let Some((_, number, address)) = self.order.pop_front() else {
-            return;
+            return false;
         };
         // Another one may have been left under the address since.
-        if self.left.get(&address).is_some_and(|left| left.number == number) {
-            self.take(address);
-        }
+        let is_there = self.left.get(&address).is_some_and(|left| left.number == number);
+        is_there && self.take(address).is_some()
     }
 
     /// Forgets what has waited long enough.
@@ -110,7 +113,8 @@ impl Router {
     /// At home: something is left.
     pub(super) fn left_behind(&mut self, now: Instant, address: AddressKey, left: Arc<[u8]>) {
         let until = now + Duration::from_secs(self.limits.rejoin_s.into());
-        self.leavings.put(address, left, until);
+        let forgotten = self.leavings.put(address, left, until);
+        self.metrics.left_behind_forgotten.add(forgotten);
     }
 
     /// At home: a session is about to be told that an address is its own.
@@ -191,14 +195,21 @@ mod tests {
         let placement = Placement::new(1, 1);
         let address = |n: usize| placement.address(&format!("a/{n}"));
         let mut leavings = leavings();
+        let mut forgotten = 0;
         for n in 0..=limits::LEFT_BEHIND_BLOCKS_MAX {
-            leavings.put(address(n), b"x".as_slice().into(), at(10));
+            forgotten += leavings.put(address(n), b"x".as_slice().into(), at(10));
         }
+        assert_eq!(forgotten, 1);
         assert_eq!(leavings.len(), limits::LEFT_BEHIND_BLOCKS_MAX);
         assert_eq!(leavings.take(address(0)), None);
         assert!(leavings.take(address(1)).is_some());
         let much: Arc<[u8]> = vec![0; limits::LEFT_BEHIND_BYTES_PER_SHARD_MAX - 1].into();
-        leavings.put(address(1), much, at(10));
+        let there = leavings.len() as u64;
+        // One that was taken is not forgotten once more.
+        assert_eq!(
+            leavings.put(address(1), much, at(10)),
+            there - (leavings.len() as u64 - 1)
+        );
         assert!(leavings.bytes <= limits::LEFT_BEHIND_BYTES_PER_SHARD_MAX && leavings.len() <= 2);
     }
 }

@@ -119,3 +119,45 @@ fn xep0198_5_a_client_that_is_away_too_long_binds_again_on_the_same_stream() {
         assert!(enabled.is("urn:xmpp:sm:3", "enabled"), "{enabled:?}");
     });
 }
+
+#[test]
+fn xep0198_5_a_stock_client_that_gave_up_waiting_binds_what_was_resumed_and_misses_nothing() {
+    parallel(&[1, 2], |&shards| {
+        let net = Net::start(&Options::shards(shards));
+        let app = net.open_app();
+        let account = app.account("owner");
+        let (relay, client) = connect(&net, XMPPJS, &account, "w1");
+        let room = format!("hall@conference.{DOMAIN}");
+        client.send_stanza(&format!("<presence to='{room}/me'/>"));
+        client.presence_from(&format!("{room}/{}-w1", account.name));
+        let sender = net.connect(PAHO_5, &app.account_of(&account.uid, "partner"), "pump");
+        let publish = |text: &str| {
+            sender.publish_acked(Publish::new("hall", text).qos(1));
+            assert_eq!(client.message().payload, text.as_bytes());
+        };
+        publish("0");
+        relay.delay("<resumed ");
+        relay.cut();
+        client.closed();
+        // It waits 2 s, takes the session for lost, and binds.
+        sender.publish_acked(Publish::new("hall", "1").qos(1));
+        let came = client.message();
+        assert_eq!(came.payload, b"1");
+        let (code, present, properties) = client.connack();
+        assert_eq!((code, present), (0, false));
+        assert_eq!(properties["jid"], format!("{}@{DOMAIN}/w1", account.name));
+        assert_eq!(metric(&net, "nexus_xmpp_resumed_total"), 1);
+        // It is in its room still, and goes on.
+        publish("2");
+        client.send_stanza(&format!(
+            "<message to='{room}' type='groupchat'><body>3</body></message>"
+        ));
+        assert_eq!(client.message().payload, b"3");
+        // It has forgotten what it was given to resume by.
+        relay.cut();
+        client.closed();
+        let (code, present, _) = client.connack();
+        assert_eq!((code, present), (0, false));
+        assert_eq!(metric(&net, "nexus_xmpp_resumed_total"), 1);
+    });
+}

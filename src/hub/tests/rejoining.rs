@@ -192,3 +192,25 @@ fn what_a_block_found_waits_on_beside_what_it_joined_itself() {
         }
     }
 }
+
+#[test]
+fn rooms_beyond_what_a_block_may_leave_are_counted() {
+    let mut daemon = daemon(1);
+    enter(&mut daemon, 1, 0, true, "w1");
+    let name = |n: usize| format!("{n:02}{}@conference.nexus.example", "x".repeat(998));
+    let most = limits::LEFT_BEHIND_BYTES_MAX / 1_000;
+    for n in 0..=most {
+        join(&mut daemon, 1, &name(n), "");
+    }
+    daemon.lose(1);
+    enter(&mut daemon, 2, 0, true, "w1");
+    daemon.say(2, AVAILABLE);
+    let counted = |daemon: &Daemon| {
+        (
+            daemon.sum(|m| m.rooms_restored.get()),
+            daemon.sum(|m| m.left_behind_refused.get()),
+            daemon.sum(|m| m.left_behind_forgotten.get()),
+        )
+    };
+    assert_eq!(counted(&daemon), (most as u64, 1, 0));
+}

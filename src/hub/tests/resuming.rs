@@ -1,6 +1,6 @@
 //! Sessions of XMPP that lose their connections and are resumed: on their shard, on another one, over another carrier.
 
-use super::resuming_daemon::{Daemon, admitted, texts};
+use super::resuming_daemon::{Daemon, admitted, bind_of, resume_of, texts};
 use super::*;
 use crate::route::Change;
 
@@ -77,6 +77,38 @@ fn xep0198_5_a_session_whose_connection_looks_alive_goes_over_without_loss() {
         daemon.lose(1);
         daemon.publish(9, "a", "two");
         assert_eq!(texts(&daemon.heard(2)), ["two"]);
+    }
+}
+
+#[test]
+fn xep0198_5_who_binds_before_it_is_decided_gets_the_session_that_it_wanted() {
+    for (shards, back) in [(1, 0), (2, 1)] {
+        let mut daemon = Daemon::new(shards);
+        daemon.connect(9, back, true, BOB);
+        daemon.bind(9, "page");
+        let previd = daemon.log_in(1, 0, true, ALICE, "w1");
+        daemon.subscribe(1, "a");
+        daemon.lose(1);
+        daemon.publish(9, "a", "one");
+        daemon.connect(2, back, true, ALICE);
+        let (resume, bind) = (resume_of(&previd, 1), bind_of("w1"));
+        daemon.say(2, &format!("{resume}{bind}"));
+        let heard = daemon.heard(2);
+        assert_eq!(texts(&heard), ["one"]);
+        let jid = format!("<jid>{ALICE}@nexus.example/w1</jid>");
+        let order = ["<resumed ", "<publish ", &jid].map(|part| heard.find(part).unwrap());
+        assert!(order.is_sorted(), "{heard}");
+        // Nobody else has the address, and who waits for what is not there binds.
+        assert_eq!(daemon.sum(|m| m.xmpp_resumed.get()), 1);
+        daemon.publish(9, "a", "two");
+        assert_eq!(texts(&daemon.heard(2)), ["two"]);
+        daemon.connect(3, back, true, ALICE);
+        daemon.say(3, &format!("{}{}", resume_of("x", 0), bind_of("w3")));
+        let heard = daemon.heard(3);
+        assert!(
+            heard.contains("<item-not-found ") && heard.contains("/w3</jid>"),
+            "{heard}"
+        );
     }
 }
 
@@ -348,6 +380,34 @@ fn how_many_wait_is_bounded_by_account() {
     daemon.lose(most + 1);
     assert_eq!(daemon.sum(|m| m.xmpp_suspended.get()), u64::from(most) + 1);
     assert_eq!(daemon.sum(|m| m.xmpp_suspend_refused.get()), 1);
+}
+
+#[test]
+fn clients_of_one_account_that_never_acknowledge_take_nobody_elses_resumption() {
+    for (of_account, is_resumed) in [(10_000, true), (u64::MAX, false)] {
+        let mut daemon = Daemon::new(1);
+        daemon.bound_unacked(40_000, of_account);
+        daemon.connect(9, 0, true, BOB);
+        daemon.bind(9, "page");
+        for conn in 10..20 {
+            daemon.log_in(conn, 0, true, ALICE, &format!("r{conn}"));
+            daemon.subscribe(conn, "a");
+        }
+        let previd = daemon.log_in(1, 0, true, BOB, "w1");
+        daemon.subscribe(1, "a");
+        for _ in 0..5 {
+            daemon.publish(9, "a", &"x".repeat(1_000));
+        }
+        assert!(daemon.sum(|m| m.xmpp_unacked_forgotten.get()) > 0);
+        assert!(daemon.sum(|m| m.xmpp_unacked_bytes.get()) <= 40_000);
+        daemon.lose(1);
+        daemon.connect(2, 0, true, BOB);
+        // The answer to the subscription was all that it read.
+        daemon.resume(2, &previd, 1);
+        let heard = daemon.heard(2);
+        assert_eq!(heard.contains("<resumed "), is_resumed, "{heard}");
+        assert_eq!(texts(&heard).len(), if is_resumed { 5 } else { 0 });
+    }
 }
 
 #[test]

@@ -82,6 +82,15 @@ impl Daemon {
         }
     }
 
+    /// What may be unacknowledged on a shard, of all and of one account. Before anybody connects.
+    pub(super) fn bound_unacked(&mut self, of_all: u64, of_account: u64) {
+        for place in &mut self.places {
+            let settings = Arc::get_mut(&mut place.opening.xmpp).unwrap();
+            settings.unacked_bytes_max = of_all;
+            settings.unacked_bytes_per_account_max = of_account;
+        }
+    }
+
     /// Everybody may call the workers of `etest`.
     pub(super) fn open_app(&mut self) {
         self.change(&Change::App {
@@ -128,13 +137,7 @@ impl Daemon {
     }
 
     pub(super) fn bind(&mut self, conn: u32, resource: &str) {
-        self.say(
-            conn,
-            &format!(
-                "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-                 <resource>{resource}</resource></bind></iq>"
-            ),
-        );
+        self.say(conn, &bind_of(resource));
     }
 
     /// A client that may resume its session; what it is to name then.
@@ -184,10 +187,7 @@ impl Daemon {
     }
 
     pub(super) fn resume(&mut self, conn: u32, previd: &str, handled: u32) {
-        self.say(
-            conn,
-            &format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='{handled}'/>"),
-        );
+        self.say(conn, &resume_of(previd, handled));
     }
 
     pub(super) fn heard(&mut self, conn: u32) -> String {
@@ -309,6 +309,17 @@ impl Daemon {
             ),
         );
     }
+}
+
+pub(super) fn bind_of(resource: &str) -> String {
+    format!(
+        "<iq xmlns='jabber:client' type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+         <resource>{resource}</resource></bind></iq>"
+    )
+}
+
+pub(super) fn resume_of(previd: &str, handled: u32) -> String {
+    format!("<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='{handled}'/>")
 }
 
 /// The texts of channel messages, in the order they came.

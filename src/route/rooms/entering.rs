@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::home::Entering;
+use super::home::{Entered, Entering};
 use super::occupant::{Occupant, RoomNews};
 use crate::route::identity::check_channel;
 use crate::route::letter::Letter;
@@ -144,8 +144,10 @@ impl Router {
         let hash = self.placement.channel(room);
         let mut news = Vec::new();
         let max = self.limits.room_presence_max;
-        if !self.room_homes.enter((hash, room), entering, max, &mut news) {
-            self.metrics.room_unlisted.increment();
+        match self.room_homes.enter((hash, room), entering, max, &mut news) {
+            Entered::Whole => {}
+            Entered::WithoutNote => self.metrics.room_notes_refused.increment(),
+            Entered::Unlisted => self.metrics.room_unlisted.increment(),
         }
         self.tell_room(port, room, news);
     }

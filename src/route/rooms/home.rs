@@ -51,6 +51,17 @@ pub(super) struct Entering {
     pub(super) list: bool,
 }
 
+/// How somebody is in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// As it is to be.
+    Whole,
+    /// Without its note, for which there is no room.
+    WithoutNote,
+    /// On no list, for there is no room.
+    Unlisted,
+}
+
 impl Homes {
     pub(crate) const fn new(state: RandomState, bytes_max: usize) -> Self {
         Self {
@@ -71,21 +82,32 @@ impl Homes {
     pub(super) fn enter(
         &mut self,
         (hash, name): (u64, &Arc<str>),
-        entering: Entering,
+        mut entering: Entering,
         max: usize,
         news: &mut Dispatches,
-    ) -> bool {
+    ) -> Entered {
         let (session, list) = (entering.session, entering.list);
-        let bytes = entering.occupant.bytes() + name.len();
-        let is_known = self
+        let earlier = self
             .find(hash, name)
-            .is_some_and(|room| room.occupants.contains_key(entering.occupant.address()));
-        if !is_known && (!list || self.bytes + bytes > self.bytes_max) {
-            if list {
-                news.push((session.shard, RoomNews::Entered(session.key)));
-            }
-            return !list;
+            .and_then(|room| room.occupants.get_key_value(entering.occupant.address()))
+            .map(|(earlier, _)| earlier.0.bytes());
+        let is_known = earlier.is_some();
+        if !is_known && !list {
+            return Entered::Whole;
         }
+        let mut entered = Entered::Whole;
+        let freed = earlier.map_or(0, |bytes| bytes + name.len());
+        let has_room = |bytes: usize| self.bytes - freed + bytes <= self.bytes_max;
+        if !has_room(entering.occupant.bytes() + name.len()) {
+            if !is_known {
+                news.push((session.shard, RoomNews::Entered(session.key)));
+                return Entered::Unlisted;
+            }
+            // It is no more without one than it was before. What it showed earlier may not be so any more.
+            entering.occupant = Arc::new(entering.occupant.without_note());
+            entered = Entered::WithoutNote;
+        }
+        let bytes = entering.occupant.bytes() + name.len();
         let state = self.state.clone();
         let entry = self
             .rooms
@@ -100,7 +122,7 @@ impl Homes {
         self.occupants += usize::from(!is_known);
         self.bytes += bytes;
         self.bytes -= entry.get_mut().enter(entering, max, news);
-        true
+        entered
     }
 
     /// Somebody leaves.

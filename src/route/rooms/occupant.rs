@@ -26,6 +26,11 @@ impl Occupant {
         }
     }
 
+    /// The same with nothing to show.
+    pub(super) fn without_note(&self) -> Self {
+        Self::new(&self.sender(), "")
+    }
+
     pub(crate) fn sender(&self) -> Sender<'_> {
         Sender::restore(&self.address, self.app_len, self.role)
     }

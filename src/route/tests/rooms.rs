@@ -311,3 +311,50 @@ fn beyond_the_bytes_of_the_lists_a_block_is_in_its_room_and_shown_to_nobody() {
     net.run();
     net.on(0, |router, _, _| assert_eq!(router.room_homes.bytes(), 0));
 }
+
+#[test]
+fn beyond_the_bytes_of_the_lists_an_occupant_has_no_larger_note() {
+    on_any_shards(|mut net| {
+        let (one, two) = (block(&mut net, 1), block(&mut net, 2));
+        enter(&mut net, one, "c");
+        enter_with(&mut net, two, "c", "<c/>").unwrap();
+        net.run();
+        let held = |net: &mut Net| -> usize {
+            (0..net.shards())
+                .map(|shard| net.on(shard, |router, _, _| router.room_homes.bytes()))
+                .sum()
+        };
+        let refused = |net: &mut Net| -> u64 {
+            (0..net.shards())
+                .map(|shard| net.on(shard, |router, _, _| router.metrics.room_notes_refused.get()))
+                .sum()
+        };
+        let most = held(&mut net);
+        for shard in 0..net.shards() {
+            net.on(shard, |router, _, _| router.room_homes.bound_bytes(most));
+        }
+        let shown = |net: &mut Net, note: &str| {
+            let _ = (told(net, one), told(net, two));
+            enter_with(net, two, "c", note).unwrap();
+            net.run();
+            told(net, one)
+        };
+        // As large as before.
+        assert_eq!(shown(&mut net, "<d/>"), [format!("+{}<d/>", address(2))]);
+        assert_eq!((held(&mut net), refused(&mut net)), (most, 0));
+        for n in 1..3 {
+            // It is there, without what it showed before.
+            let told = shown(&mut net, &"x".repeat(500));
+            let expected = [format!("+{}", address(2))];
+            assert_eq!(told, if n == 1 { expected.as_slice() } else { &[] });
+            assert_eq!((held(&mut net), refused(&mut net)), (most - 4, n));
+        }
+        assert_eq!(shown(&mut net, "<e/>"), [format!("+{}<e/>", address(2))]);
+        net.leave(two);
+        net.run();
+        assert_eq!(told(&mut net, one), [format!("-{}", address(2))]);
+        net.leave(one);
+        net.run();
+        assert_eq!(held(&mut net), 0);
+    });
+}

@@ -89,7 +89,7 @@ impl Session {
             return To::Conference;
         }
         // RFC 6120, 10.3.3: what is sent to the own account, the server answers for it.
-        let own = self.address.split('@').next().unwrap_or_default();
+        let (own, _) = self.own();
         match to.split_once('@') {
             Some((account, domain)) if account == own && self.settings.domain_of(domain).is_some() => {
                 To::Daemon
@@ -128,7 +128,7 @@ impl Session {
             // No protocol lists channels.
             ("get", DISCO_ITEMS, "query", _) => "<query xmlns='http://jabber.org/protocol/disco#items'/>",
             ("set", BIND, "bind", To::Daemon) => {
-                return write_error(out, asked.to, asked.id, StanzaError::NOT_ALLOWED);
+                return self.bind_again(payload, asked, out);
             }
             _ => return write_error(out, asked.to, asked.id, StanzaError::SERVICE_UNAVAILABLE),
         };

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::condition::{Fatal, SaslFailure, StanzaError};
+use super::iq::{Asked, write_result};
 use super::names::{BIND, CLIENT, SASL};
 use super::{Passwords, Session, State, write};
 use crate::codec::sasl::{self, SaslError, ScramFirst};
@@ -322,21 +323,41 @@ impl Session {
         let sender = identity.sender();
         let jid = format!("{}@{}/{}", sender.account(), self.domain(), sender.resource());
         let login = self.login.take().unwrap_or_default();
-        write(
-            out,
-            &[
-                Piece::Raw("<iq xmlns='jabber:client' type='result' id='"),
-                Piece::Attribute(&login.bind_id),
-                Piece::Raw("'><bind xmlns='"),
-                Piece::Raw(BIND),
-                Piece::Raw("'><jid>"),
-                Piece::Text(&jid),
-                Piece::Raw("</jid></bind></iq>"),
-            ],
-        );
+        let asked = Asked {
+            to: "",
+            id: &login.bind_id,
+        };
+        write_bound(out, asked, &jid);
         self.address = jid.into_boxed_str();
         self.state = State::Attached;
     }
+
+    /// A stanza that binds where there is an address already. A deployed client waits 2 s for the answer to `<resume/>` and
+    /// then binds on the same stream: if its session was resumed meanwhile, it has what it asks for.
+    pub(super) fn bind_again<O: Output>(&self, bind: &Element<'_>, asked: Asked<'_>, out: &mut O) {
+        let mut wanted = Vec::new();
+        if let Some(resource) = bind.child(BIND, "resource") {
+            resource.text().append_to(&mut wanted);
+        }
+        let is_own = wanted.is_empty() || self.own().1.as_bytes() == wanted;
+        if is_own && self.resumed {
+            write_bound(out, asked, &self.address);
+        } else {
+            super::iq::write_error(out, asked.to, asked.id, StanzaError::NOT_ALLOWED);
+        }
+    }
+}
+
+/// What the address of the session is.
+fn write_bound<O: Output>(out: &mut O, asked: Asked<'_>, jid: &str) {
+    let payload = [
+        Piece::Raw("<bind xmlns='"),
+        Piece::Raw(BIND),
+        Piece::Raw("'><jid>"),
+        Piece::Text(jid),
+        Piece::Raw("</jid></bind>"),
+    ];
+    write_result(out, asked, &payload);
 }
 
 /// RFC 6120, 6.3.6 and 6.4.2: base64 without anything else in it; `=` is the empty string.

@@ -46,7 +46,7 @@ impl Session {
 
     /// `<enable/>` (3).
     fn enable<O: Output>(&mut self, enable: &Element<'_>, out: &mut O) -> Option<Command<'static>> {
-        let mut managed = Box::new(Managed::new(&self.settings));
+        let mut managed = Box::new(Managed::new(&self.settings, self.own().0));
         let resume = enable.attribute("resume");
         let resumes = resume.is_some_and(|resume| resume.is("true") || resume.is("1"));
         let wanted_s = enable.attribute("max").and_then(|max| max.plain()?.parse().ok());
@@ -169,6 +169,7 @@ impl Session {
     pub(super) fn resumed<O: Output>(&mut self, handled: u32, out: &mut O) {
         self.login = None;
         self.state = State::Attached;
+        self.resumed = true;
         let Some(managed) = &mut self.managed else { return };
         // It was looked at before.
         let _ = managed.acknowledge(handled);

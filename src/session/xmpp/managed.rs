@@ -3,7 +3,7 @@
 //!
 //! Invariants: the stanzas in `unacked` are the last ones that were sent, none missing between them; they are kept only
 //! for a session that may be resumed, and an idle session holds no heap for them. What they take is counted in the
-//! shard's `xmpp_unacked_bytes` until they are acknowledged, forgotten or dropped with the session.
+//! shard's `xmpp_unacked_bytes`, and for its account, until they are acknowledged, forgotten or dropped with the session.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(super) struct TooHigh {
 #[derive(Debug)]
 pub(super) struct Managed {
     settings: Arc<Settings>,
+    /// Its account, as it is named among those of whom something is remembered.
+    account: u64,
     /// By what it may be resumed; `None`: not at all.
     pub(super) previd: Option<Previd>,
     /// Stanzas sent and not acknowledged, as long as they are remembered: the latest at the back.
@@ -50,10 +52,11 @@ pub(super) struct Managed {
 }
 
 impl Managed {
-    /// Management that begins now.
-    pub(super) fn new(settings: &Arc<Settings>) -> Self {
+    /// Management that begins now, of a session of this account.
+    pub(super) fn new(settings: &Arc<Settings>, account: &str) -> Self {
         Self {
             settings: Arc::clone(settings),
+            account: settings.unacked.account(account),
             previd: None,
             unacked: VecDeque::new(),
             bytes: 0,
@@ -96,8 +99,11 @@ impl Managed {
         if self.previd.is_none() {
             return;
         }
-        self.push(element.into());
-        while self.is_over() && self.forget_oldest() {
+        let mut of_account = self.push(element.into());
+        while !self.fits((0, 0), of_account)
+            && let Some(bytes) = self.take_oldest()
+        {
+            of_account = self.give_back(bytes);
             self.settings.metrics.xmpp_unacked_forgotten.increment();
         }
     }
@@ -120,36 +126,43 @@ impl Managed {
 
     /// Whether so many stanzas that take so many bytes fit beside what is there.
     pub(super) fn has_room(&self, stanzas: usize, bytes: usize) -> bool {
+        self.fits((stanzas, bytes), self.settings.unacked.of(self.account))
+    }
+
+    /// The same where so much is remembered of the account.
+    fn fits(&self, (stanzas, bytes): (usize, usize), of_account: u64) -> bool {
         let of_shard = self.settings.metrics.xmpp_unacked_bytes.get();
+        let with = |there: u64| there.saturating_add(bytes as u64);
         self.unacked.len() + stanzas <= limits::XMPP_UNACKED_MAX
             && self.bytes + bytes <= limits::XMPP_UNACKED_BYTES_MAX
-            && of_shard.saturating_add(bytes as u64) <= self.settings.unacked_bytes_max
+            && with(of_account) <= self.settings.unacked_bytes_per_account_max
+            && with(of_shard) <= self.settings.unacked_bytes_max
     }
 
-    fn is_over(&self) -> bool {
-        !self.has_room(0, 0)
-    }
-
-    fn push(&mut self, stanza: Box<[u8]>) {
+    /// Remembers one more; how much that makes of its account.
+    fn push(&mut self, stanza: Box<[u8]>) -> u64 {
         let bytes = stanza.len() + OVERHEAD;
         self.bytes += bytes;
-        self.settings.metrics.xmpp_unacked_bytes.add(bytes as u64);
         self.unacked.push_back(stanza);
+        self.settings.metrics.xmpp_unacked_bytes.add(bytes as u64);
+        self.settings.unacked.add(self.account, bytes as u64)
     }
 
-    /// Takes the oldest stanza out; false if there is none.
-    fn forget_oldest(&mut self) -> bool {
-        let Some(stanza) = self.unacked.pop_front() else {
-            return false;
-        };
-        let bytes = stanza.len() + OVERHEAD;
-        self.bytes = self.bytes.saturating_sub(bytes);
-        let metrics = &self.settings.metrics;
-        metrics.xmpp_unacked_bytes.add((bytes as u64).wrapping_neg());
+    /// Takes the oldest stanza out; its bytes are to be given back.
+    fn take_oldest(&mut self) -> Option<usize> {
+        let bytes = self.unacked.pop_front()?.len() + OVERHEAD;
         if self.unacked.is_empty() {
             self.unacked = VecDeque::new();
         }
-        true
+        Some(bytes)
+    }
+
+    /// So many bytes are not remembered any more; how many are of its account.
+    fn give_back(&mut self, bytes: usize) -> u64 {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let metrics = &self.settings.metrics;
+        metrics.xmpp_unacked_bytes.add((bytes as u64).wrapping_neg());
+        self.settings.unacked.give_back(self.account, bytes as u64)
     }
 
     /// How many more than before the client has handled. Less than it said before is no more: a deployed client that reads
@@ -183,7 +196,13 @@ impl Managed {
         let left = self.left(handled)?;
         self.is_asked = false;
         self.acked = self.acked.wrapping_add(self.newly(handled));
-        while self.unacked.len() > left && self.forget_oldest() {}
+        let mut bytes = 0;
+        while self.unacked.len() > left
+            && let Some(freed) = self.take_oldest()
+        {
+            bytes += freed;
+        }
+        self.give_back(bytes);
         Ok(())
     }
 
@@ -212,7 +231,7 @@ impl Managed {
 
 impl Drop for Managed {
     fn drop(&mut self) {
-        while self.forget_oldest() {}
+        self.give_back(self.bytes);
     }
 }
 
@@ -231,11 +250,15 @@ mod tests {
     fn managed(unacked_bytes_max: u64) -> Managed {
         let mut settings = Settings::new(Vec::new(), [7; 32], Arc::default());
         settings.unacked_bytes_max = unacked_bytes_max;
+        managed_of(&Arc::new(settings), "a")
+    }
+
+    fn managed_of(settings: &Arc<Settings>, account: &str) -> Managed {
         let key = SessionKey {
             slot: 0,
             generation: 0,
         };
-        let mut managed = Managed::new(&Arc::new(settings));
+        let mut managed = Managed::new(settings, account);
         managed.previd = Some(Previd {
             session: SessionId { shard: 0, key },
             token: Token(7),
@@ -338,6 +361,51 @@ mod tests {
             managed.wrote(b"<iq/>");
         }
         assert_eq!(managed.unacked.len(), limits::XMPP_UNACKED_MAX);
+    }
+
+    #[test]
+    fn clients_of_one_account_that_never_acknowledge_leave_room_for_others() {
+        let stanza = [&b"<message>"[..], &[b'x'; 959]].concat();
+        let mut settings = Settings::new(Vec::new(), [7; 32], Arc::default());
+        (settings.unacked_bytes_max, settings.unacked_bytes_per_account_max) = (16_000, 4_000);
+        let settings = Arc::new(settings);
+        let mut bystander = managed_of(&settings, "b");
+        let mut hoarders: Vec<_> = (0..20).map(|_| managed_of(&settings, "a")).collect();
+        for _ in 0..20 {
+            for hoarder in &mut hoarders {
+                hoarder.wrote(&stanza);
+            }
+        }
+        assert_eq!(settings.metrics.xmpp_unacked_bytes.get(), 4_000);
+        for _ in 0..4 {
+            bystander.wrote(&stanza);
+        }
+        assert_eq!(
+            bystander.check(0),
+            Ok(()),
+            "it has all that it may have to be sent"
+        );
+        assert_eq!(settings.metrics.xmpp_unacked_forgotten.get(), 396);
+        // The first have a message each, the others nothing.
+        let resumable = |hoarders: &[Managed]| hoarders.iter().filter(|one| one.check(19).is_ok()).count();
+        assert_eq!(resumable(&hoarders), 4);
+        let mut suspended = managed_of(&settings, "a");
+        let kept = |managed: &mut Managed| managed.keep(vec![stanza.clone().into_boxed_slice()]);
+        assert_eq!(kept(&mut suspended), Err(Undelivered::QueueFull));
+        // They heal like others.
+        for hoarder in &mut hoarders {
+            hoarder.acknowledge(20).unwrap();
+        }
+        assert_eq!((kept(&mut suspended), resumable(&hoarders)), (Ok(()), 20));
+        drop((hoarders, suspended));
+        assert_eq!(
+            settings.metrics.xmpp_unacked_bytes.get(),
+            4_000,
+            "the bystander's"
+        );
+        drop(bystander);
+        assert_eq!(settings.metrics.xmpp_unacked_bytes.get(), 0);
+        assert_eq!(settings.unacked.of(settings.unacked.account("b")), 0);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod settings;
 mod shown;
 mod stream;
 mod tcp;
+mod unacked;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ use recording::Recording;
 use rooms::Rooms;
 pub use settings::Settings;
 pub use tcp::TcpSession;
+pub use unacked::Unacked;
 
 /// An expression with an output, whose stanzas stream management counts where the client wants that. Afterwards the client
 /// is asked what it has handled, unless it was.
@@ -143,6 +145,8 @@ pub struct Session {
     carrier: Carrier,
     /// A ping is not answered.
     pinged: bool,
+    /// It goes on over another connection than it began on.
+    resumed: bool,
 }
 
 impl Session {
@@ -167,6 +171,7 @@ impl Session {
             passwords,
             carrier,
             pinged: false,
+            resumed: false,
         }
     }
 

@@ -45,13 +45,13 @@ impl<'a> LeftRoom<'a> {
         }
     }
 
-    /// Appends it, if it fits.
-    fn put(&self, into: &mut Vec<u8>) {
+    /// Appends it, if it fits. Whether it did.
+    fn put(&self, into: &mut Vec<u8>) -> bool {
         let (Ok(local), Ok(nick)) = (u16::try_from(self.local.len()), u16::try_from(self.nick.len())) else {
-            return;
+            return false;
         };
         if into.len() + 7 + self.local.len() + self.nick.len() > limits::LEFT_BEHIND_BYTES_MAX {
-            return;
+            return false;
         }
         for number in [local, nick, self.domain] {
             into.extend_from_slice(&number.to_be_bytes());
@@ -59,6 +59,7 @@ impl<'a> LeftRoom<'a> {
         into.push(u8::from(self.is_muc));
         into.extend_from_slice(self.local.as_bytes());
         into.extend_from_slice(self.nick.as_bytes());
+        true
     }
 
     /// The first of several, and the rest.
@@ -93,14 +94,19 @@ impl Session {
             return found;
         }
         let mut left = Vec::new();
+        let mut put = |room: LeftRoom<'_>| {
+            if !room.put(&mut left) {
+                self.settings.metrics.left_behind_refused.increment();
+            }
+        };
         for room in rooms.occupied() {
-            LeftRoom::of(room).put(&mut left);
+            put(LeftRoom::of(room));
         }
         let mut rest = found.as_deref().unwrap_or_default();
         while let Some((room, behind)) = LeftRoom::take(rest) {
             rest = behind;
             if rooms.of_channel(&room.address().channel()).is_none() {
-                room.put(&mut left);
+                put(room);
             }
         }
         (!left.is_empty()).then(|| left.into())

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
+use super::Unacked;
 use crate::limits;
 use crate::observe::ShardMetrics;
 
@@ -21,6 +22,10 @@ pub struct Settings {
     pub resume_s: u32,
     /// See [`limits::XMPP_UNACKED_BYTES_PER_SHARD_MAX`].
     pub unacked_bytes_max: u64,
+    /// See [`limits::XMPP_UNACKED_BYTES_PER_ACCOUNT_MAX`].
+    pub unacked_bytes_per_account_max: u64,
+    /// What is remembered of each account; settings that take the place of others go on with theirs.
+    pub unacked: Arc<Unacked>,
     /// The counters of the shard.
     pub metrics: Arc<ShardMetrics>,
     /// Stream identifiers are drawn from it, each from a generator of its own: sessions of other protocols travel
@@ -37,6 +42,8 @@ impl Settings {
             ping_s: limits::XMPP_PING_S,
             resume_s: limits::XMPP_RESUME_S,
             unacked_bytes_max: limits::XMPP_UNACKED_BYTES_PER_SHARD_MAX,
+            unacked_bytes_per_account_max: limits::XMPP_UNACKED_BYTES_PER_ACCOUNT_MAX,
+            unacked: Arc::new(Unacked::new(&seed)),
             metrics,
             seed,
             drawn: AtomicU64::new(0),

@@ -19,6 +19,7 @@ mod request;
 mod share;
 mod subscribe;
 mod version;
+mod waiting;
 
 use std::sync::Arc;
 

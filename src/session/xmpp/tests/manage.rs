@@ -317,6 +317,59 @@ fn xep0198_5_a_client_whose_session_is_not_there_may_bind() {
 }
 
 #[test]
+fn xep0198_5_who_binds_a_session_that_was_resumed_is_told_its_address() {
+    let bind = |resource: &str| {
+        format!(
+            "<iq xmlns='jabber:client' type='set' id='b'>\
+             <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{resource}</bind></iq>"
+        )
+    };
+    let bound = format!(
+        "<iq xmlns='jabber:client' type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+         <jid>{}@{DOMAIN}/w1</jid></bind></iq>",
+        account()
+    );
+    let own = "<resource>w1</resource>";
+    let mut client = managed(true);
+    for resource in ["", own] {
+        client.say(&bind(resource));
+        assert!(client.heard().contains("<not-allowed "), "it was not resumed");
+    }
+    let mut suspended = client.peer.session.detach(Now::default()).unwrap();
+    let mut client = returns(2);
+    // It has given up waiting.
+    let waits = bind(own);
+    assert!(client.say(&waits).is_empty());
+    assert_eq!(client.heard(), "", "it is decided first");
+    client.peer.session.inherit(&mut suspended);
+    client.attach("w1");
+    assert!(client.heard().starts_with("<resumed "));
+    let held = std::mem::take(&mut client.peer.pending);
+    assert_eq!(held, waits.as_bytes());
+    for resource in [own, "", "<resource/>"] {
+        assert!(client.say(&bind(resource)).is_empty());
+        assert_eq!(client.heard().replace(ASK, ""), bound, "{resource}");
+    }
+    // It has an address, and is managed.
+    for resource in [
+        "<resource>w2</resource>",
+        "<resource>a/b</resource>",
+        "<resource>W1</resource>",
+    ] {
+        assert!(client.say(&bind(resource)).is_empty());
+        assert!(client.heard().contains("<not-allowed "), "{resource}");
+    }
+    assert!(
+        client
+            .say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+            .is_empty()
+    );
+    assert_eq!(client.heard(), UNEXPECTED);
+    client.say(ASK);
+    assert_eq!(client.heard(), ack(2 + 6));
+}
+
+#[test]
 fn xep0198_5_guesses_are_bounded() {
     let mut client = Client::new();
     client.open();
