@@ -212,7 +212,10 @@ fn check_names_the_address_of_xmpp_that_nobody_named() {
     // Taken or not by another server of this machine: the daemon starts.
     let line = findings.lines().find(|line| line.contains("listen.xmpp"));
     let line = line.unwrap_or_else(|| panic!("{findings}"));
-    assert!(line.starts_with("ok") && line.contains("127.0.0.1:5222"), "{line}");
+    assert!(
+        line.starts_with("ok") && line.contains("127.0.0.1:5222"),
+        "{line}"
+    );
 }
 
 /// What a daemon that starts and is told to stop says on standard error.

@@ -61,7 +61,9 @@ impl Settings {
                 files::make_self_signed(&config.domains, &cert, &key)?;
             }
             let made = certified(&provider, &cert, &key).map_err(|fault| {
-                Fault::new(format!("tls.self_signed: {fault}; remove both files, and others are made"))
+                Fault::new(format!(
+                    "tls.self_signed: {fault}; remove both files, and others are made"
+                ))
             })?;
             certificates.push(made);
         }

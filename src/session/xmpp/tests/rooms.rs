@@ -245,10 +245,7 @@ fn xep0410_a_room_with_a_long_name_is_asked_like_any_other() {
     client.say(&presence(&format!("{room}/me"), "", X));
     client.registered(Ok(Qos::AtMostOnce));
     let long = "n".repeat(limits::JID_PART_BYTES_MAX);
-    for (nick, expected) in [
-        ("me", "type='result'"),
-        (&*long, "<not-acceptable "),
-    ] {
+    for (nick, expected) in [("me", "type='result'"), (&*long, "<not-acceptable ")] {
         client.say(&format!(
             "<iq xmlns='jabber:client' type='get' id='i1' to='{room}/{nick}'><ping xmlns='urn:xmpp:ping'/></iq>"
         ));
