@@ -133,6 +133,16 @@ pub const UNFINISHED_BYTES_PER_ACCOUNT_MAX: usize = UNFINISHED_BYTES_MAX / 4;
 /// From accept to a successful login.
 pub const PRELOGIN_MS_MAX: u64 = 10_000;
 
+// Metrics and health.
+/// Connections that are served at a time; the others wait in the kernel's queue.
+pub const HTTP_CONNECTIONS_MAX: usize = 256;
+/// Request line and header fields.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1_024;
+/// From accept, or the answer before, to the end of a request's header.
+pub const HTTP_HEAD_MS_MAX: u64 = 10_000;
+/// How long one connection is served at all.
+pub const HTTP_CONNECTION_MS_MAX: u64 = 300_000;
+
 // The QE bridge.
 /// Connections that are served at a time; the others wait in the kernel's queue.
 pub const BRIDGE_CONNECTIONS_MAX: usize = 256;
@@ -260,8 +270,10 @@ pub const XMPP_DECLARATION_BYTES_MAX: usize = 128;
 pub const XMPP_PREFIXES_MAX: usize = 16;
 /// Elements directly inside a stanza; what is inside them counts in bytes alone.
 pub const XMPP_CHILDREN_MAX: usize = 256;
-/// The id of an iq, and whom it names: both are repeated in the answer.
+/// The id of a stanza, which is repeated in the answer.
 pub const XMPP_ID_BYTES_MAX: usize = 1_024;
+/// An address that is repeated in an answer: three parts and what is between them.
+pub const XMPP_ADDRESS_BYTES_MAX: usize = 3 * JID_PART_BYTES_MAX + 2;
 /// Senders that a block remembers to have been shown in its rooms.
 pub const XMPP_INTRODUCED_MAX: usize = 256;
 /// A client's capabilities (XEP-0115) as the others in its rooms are shown them; longer ones are not passed on.

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::harness::certificates::Authority;
 use crate::harness::daemon::{cli_in, nexusd, serve_command, signal};
 use crate::harness::{Net, Options, eventually};
 
@@ -163,6 +164,58 @@ fn a_database_that_is_gone_is_warned_of_at_the_start() {
     for word in ["WARN", "nexus.db is gone", "backup"] {
         assert!(second.contains(word), "{word}: {second}");
     }
+}
+
+#[test]
+fn check_reads_the_files_of_tls_and_makes_none() {
+    let directory = TempDir::with_prefix("nexus-test-").unwrap();
+    let (data, file) = (directory.path().join("data"), directory.path().join("nexus.toml"));
+    let free = "127.0.0.1:0";
+    let findings = |tls: &str| {
+        let config = format!(
+            "data_dir = {data:?}\n[listen]\nmqtt = {free:?}\nws = {free:?}\nhttp = {free:?}\n\
+             mqtts = {free:?}\n[tls]\n{tls}"
+        );
+        fs::write(&file, config).unwrap();
+        let check = nexusd(&["check", "--config", file.to_str().unwrap()], &[]);
+        String::from_utf8_lossy(&check.stdout).into_owned()
+    };
+    let has = |findings: &str, mark: &str, what: &str| {
+        let found = findings
+            .lines()
+            .any(|line| line.starts_with(mark) && line.contains(what));
+        assert!(found, "{mark} {what}: {findings}");
+    };
+    has(&findings("self_signed = true"), "ok", "tls.self_signed");
+    // Authorities are read, whoever made the daemon's own certificate.
+    let ca = directory.path().join("ca.pem");
+    let authorities = format!("self_signed = true\nclient_ca_file = {ca:?}");
+    has(&findings(&authorities), "FAIL", "tls.client_ca_file");
+    fs::copy(Authority::shared().file(), &ca).unwrap();
+    has(&findings(&authorities), "ok", "tls.client_ca_file");
+    assert!(!data.exists(), "nothing is made");
+    // What a start has left there is read, too.
+    fs::create_dir_all(data.join("tls")).unwrap();
+    for name in ["self-signed.pem", "self-signed-key.pem"] {
+        fs::write(data.join("tls").join(name), "").unwrap();
+    }
+    has(&findings("self_signed = true"), "FAIL", "remove both files");
+}
+
+#[test]
+fn check_names_the_address_of_xmpp_that_nobody_named() {
+    let directory = TempDir::with_prefix("nexus-test-").unwrap();
+    let file = directory.path().join("nexus.toml");
+    fs::write(&file, format!("data_dir = {:?}\n", directory.path().join("data"))).unwrap();
+    let check = nexusd(&["check", "--config", file.to_str().unwrap()], &[]);
+    let findings = String::from_utf8_lossy(&check.stdout).into_owned();
+    // Taken or not by another server of this machine: the daemon starts.
+    let line = findings.lines().find(|line| line.contains("listen.xmpp"));
+    let line = line.unwrap_or_else(|| panic!("{findings}"));
+    assert!(
+        line.starts_with("ok") && line.contains("127.0.0.1:5222"),
+        "{line}"
+    );
 }
 
 /// What a daemon that starts and is told to stop says on standard error.

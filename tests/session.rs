@@ -97,6 +97,27 @@ fn mqtt_3_1_4_3_a_take_over_goes_on_with_the_session_on_any_shard() {
 }
 
 #[test]
+fn mqtt_3_1_4_3_who_is_taken_over_while_it_sends_much_is_told_so_and_not_reset() {
+    let net = Net::start(&Options::shards(1));
+    let account = net.app().account("owner");
+    let (address, metrics) = (net.daemon().mqtt, net.daemon().http);
+    let mut old = Raw::login(address, 5, &account, "p");
+    let _new = Raw::login(address, 5, &account, "p");
+    // As much as may have been on its way. A client that cannot write it does not read why.
+    let publish = mqtt::publish("much", None, Some(&[]), &[b'x'; 64 * 1_024]);
+    for _ in 0..64 {
+        old.send(&publish);
+    }
+    assert_eq!(old.packet().disconnect_code(), 0x8E);
+    old.assert_closed();
+    assert_eq!(
+        http::metric(metrics, "nexus_shard_linger_floods{shard=\"0\"}"),
+        0,
+        "it was cut off"
+    );
+}
+
+#[test]
 fn mqtt_4_4_what_was_not_acknowledged_is_sent_again_in_order() {
     each_shard_count(|net| {
         let app = net.app();

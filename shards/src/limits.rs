@@ -34,8 +34,9 @@ pub const SPILL_BYTES_MAX: usize = 1_024 * 1_024 + 64;
 pub const HELD_BYTES_MAX: usize = 64 * 1_024;
 /// From a connection's end to the moment its socket is closed whatever is left to send.
 pub const LINGER_MS: u64 = 5_000;
-/// Bytes that a peer may still send after its connection ended here: what was on its way when it was told.
-pub const LINGER_BYTES_MAX: usize = 256 * 1_024;
+/// Bytes that a peer may still send after its connection ended here: what was on its way when it was told, which is as much
+/// as the kernel holds for it at both ends. A reset before all of that is there would take from it what it was told.
+pub const LINGER_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 
 // TLS.
 /// Bytes of ciphertext kept until a record or a handshake message is whole: the largest record with its header, and

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::serve::read_config;
 use super::settings;
 use super::{Fault, control, storage};
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, Listen};
 
 /// Prints a line a finding; fails if one of them keeps the daemon from running.
 pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
@@ -86,14 +86,26 @@ fn store(config: &Config) -> Line {
 }
 
 /// Whether the certificates can be used, if any are named. One for development is not made here.
-fn certificates(config: &Config) -> Option<Line> {
-    let mut named = config.clone();
-    named.tls.self_signed = false;
-    match super::tls::Acceptors::read(&named) {
-        Ok(None) => None,
-        Ok(Some(_)) => Some(Line::good("tls.certificates")),
-        Err(fault) => Some(Line::bad("tls", fault.to_string())),
+fn certificates(config: &Config) -> Vec<Line> {
+    let tls = &config.tls;
+    if !tls.is_named() {
+        return Vec::new();
     }
+    if let Err(fault) = super::tls::look(config) {
+        return vec![Line::bad("tls", fault.to_string())];
+    }
+    let mut lines = Vec::new();
+    if !tls.certificates.is_empty() {
+        lines.push(Line::good("tls.certificates"));
+    }
+    if tls.self_signed {
+        let (cert, _) = super::tls::self_signed_paths(config);
+        lines.push(Line::good(format!("tls.self_signed: {}", cert.display())));
+    }
+    if let Some(path) = &tls.client_ca_file {
+        lines.push(Line::good(format!("tls.client_ca_file = {}", path.display())));
+    }
+    lines
 }
 
 /// Whether there is room for what outlives the daemon, if that goes to the disk.
@@ -124,7 +136,7 @@ fn addresses(config: &Config) -> Vec<Line> {
         ("http", Some(config.listen.http)),
         ("bridge", config.listen.bridge),
     ];
-    listen
+    let mut lines: Vec<Line> = listen
         .into_iter()
         .filter_map(|(key, address)| Some((key, address?)))
         .map(|(key, address)| match std::net::TcpListener::bind(address) {
@@ -134,5 +146,16 @@ fn addresses(config: &Config) -> Vec<Line> {
                 format!("{error}; end what listens there, or choose another address"),
             ),
         })
-        .collect()
+        .collect();
+    if config.listen.xmpp.is_none() {
+        // Nothing keeps the daemon from running without it.
+        let usual = Listen::XMPP;
+        lines.push(Line::good(match std::net::TcpListener::bind(usual) {
+            Ok(_) => format!("listen.xmpp = {usual}"),
+            Err(error) => {
+                format!("listen.xmpp: XMPP over TCP will not be offered: {usual}: {error}; choose an address")
+            }
+        }));
+    }
+    lines
 }

@@ -5,15 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::oneshot;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
 
 use super::Fault;
+use crate::limits;
 
 /// What the handlers read.
 pub struct Sources {
@@ -51,14 +58,13 @@ impl Http {
             .name("http".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    let listener = match tokio::net::TcpListener::from_std(listener) {
+                    let listener = match TcpListener::from_std(listener) {
                         Ok(listener) => listener,
                         Err(error) => return tracing::error!(%error, "HTTP listener lost"),
                     };
-                    let served = axum::serve(listener, routes(Arc::new(sources)));
                     // A slow scraper must not hold up the daemon's end: no graceful wait for open requests.
                     tokio::select! {
-                        result = served => if let Err(error) = result { tracing::error!(%error, "HTTP ended") },
+                        () = serve(listener, routes(Arc::new(sources))) => {}
                         _ = stopped => {}
                     }
                 });
@@ -83,6 +89,45 @@ impl Drop for Http {
         {
             tracing::error!("the HTTP thread panicked");
         }
+    }
+}
+
+/// Accepts for ever. Whoever opens connections and asks nothing must not take the files that clients need.
+async fn serve(listener: TcpListener, routes: Router) {
+    let room = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
+    loop {
+        // Never closed.
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let routes = routes.clone();
+                tokio::spawn(async move {
+                    connection(stream, routes).await;
+                    drop(place);
+                });
+            }
+            // Of one connection, or for want of files: those that are open may end meanwhile.
+            Err(error) => {
+                tracing::debug!(%error, "HTTP cannot accept");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection to its end.
+async fn connection(stream: TcpStream, routes: Router) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits::HTTP_HEAD_MS_MAX))
+        .max_buf_size(limits::HTTP_HEAD_BYTES_MAX);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let life = Duration::from_millis(limits::HTTP_CONNECTION_MS_MAX);
+    if let Ok(Err(error)) = timeout(life, served).await {
+        tracing::debug!(%error, "a connection of HTTP ended");
     }
 }
 

@@ -66,6 +66,22 @@ impl Acceptors {
     }
 }
 
+/// Reads what the configuration names, as the daemon would at its start, but makes nothing.
+///
+/// # Errors
+/// As [`Acceptors::read`].
+pub(super) fn look(config: &Config) -> Result<(), Fault> {
+    let mut there = config.clone();
+    let (cert, key) = self_signed_paths(config);
+    there.tls.self_signed &= cert.exists() && key.exists();
+    if there.tls.is_named() {
+        Acceptors::read(&there)?;
+    } else {
+        settings::clients(&there)?;
+    }
+    Ok(())
+}
+
 /// The thread that looks whether the files have changed.
 #[derive(Debug)]
 pub(super) struct Watch {

@@ -4,6 +4,7 @@ mod floods;
 mod hoards;
 mod packets;
 mod prelogin;
+mod scrapes;
 mod tls;
 mod websocket;
 

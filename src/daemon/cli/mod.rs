@@ -77,28 +77,28 @@ pub struct ListenArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub shards: Option<u16>,
     /// MQTT over TCP.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub mqtt: Option<SocketAddr>,
     /// MQTT over TLS.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub mqtts: Option<SocketAddr>,
     /// WebSocket.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub ws: Option<SocketAddr>,
     /// WebSocket over TLS.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub wss: Option<SocketAddr>,
     /// XMPP over TCP, with STARTTLS where there is a certificate.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub xmpp: Option<SocketAddr>,
     /// XMPP over TLS.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub xmpps: Option<SocketAddr>,
     /// Metrics and health.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub http: Option<SocketAddr>,
     /// The QE bridge: credentials and workers over HTTP.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse::address)]
     pub bridge: Option<SocketAddr>,
     /// Makes a certificate for development, kept in the data directory.
     #[arg(long, value_name = "self-signed")]

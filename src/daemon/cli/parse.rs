@@ -1,5 +1,7 @@
 //! What arguments are read as. A value that breaks its grammar is wrong usage.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -7,6 +9,12 @@ use time::format_description::well_known::Rfc3339;
 use crate::daemon::control::ServiceKind;
 use crate::route::identity::{check_app, check_resource};
 use crate::route::{Account, CredentialId, DirectPolicy, NameError, Role, Uid};
+
+/// An address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "it is an IP address with a port, such as 127.0.0.1:1883")
+}
 
 pub(super) fn app(text: &str) -> Result<String, NameError> {
     check_app(text).map(str::to_owned)

@@ -336,3 +336,14 @@ fn rfc3339_moments_are_read_and_written_in_utc() {
     assert_eq!(parse::show_moment(1_000), "1970-01-01T00:00:01Z");
     assert_eq!(parse::show_optional_moment(None), Value::Null);
 }
+
+#[test]
+fn an_address_that_is_none_is_told_with_an_example() {
+    for address in ["1883", "127.0.0.1", "localhost:1883", ":1883", "127.0.0.1:65536"] {
+        let error = parsed(&format!("serve --mqtt {address}"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("such as 127.0.0.1:1883"), "{error}");
+    }
+    assert!(parsed("serve --mqtt [::1]:0 --bridge 0.0.0.0:8091").is_ok());
+}

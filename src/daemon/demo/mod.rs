@@ -137,6 +137,9 @@ fn introduce(stage: &Stage<'_>) -> Result<(), Fault> {
         "nexusd listens: MQTT on {}, XMPP on ws://{}/ws, MQTT over WebSocket on ws://{}/mqtt",
         at.mqtt, at.ws, at.ws
     ))?;
+    if let Some(xmpp) = at.xmpp {
+        say(&format!("XMPP over TCP on {xmpp}"))?;
+    }
     if let (Some(mqtts), Some(wss), Some(xmpps)) = (at.mqtts, at.wss, at.xmpps) {
         say(&format!(
             "Over TLS: MQTT on {mqtts}, XMPP on {xmpps} and wss://{wss}/ws, MQTT over WebSocket on wss://{wss}/mqtt"

@@ -32,12 +32,12 @@ pub(super) fn chain(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static
         .and_then(Iterator::collect)
         .map_err(|e| {
             wrong(format!(
-                "cannot read certificates: {e}; name a PEM file of the chain"
+                "cannot read certificates: {e}; name a PEM file with certificates"
             ))
         })?;
     if chain.is_empty() {
         return Err(wrong(
-            "no certificate in it; name a PEM file of the chain".to_owned(),
+            "no certificate in it; name a PEM file with certificates".to_owned(),
         ));
     }
     Ok(chain)

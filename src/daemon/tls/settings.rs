@@ -60,20 +60,17 @@ impl Settings {
             if !cert.exists() || !key.exists() {
                 files::make_self_signed(&config.domains, &cert, &key)?;
             }
-            certificates.push(certified(&provider, &cert, &key)?);
+            let made = certified(&provider, &cert, &key).map_err(|fault| {
+                Fault::new(format!(
+                    "tls.self_signed: {fault}; remove both files, and others are made"
+                ))
+            })?;
+            certificates.push(made);
         }
         if certificates.is_empty() {
             return Ok(None);
         }
-        let clients = match &config.tls.client_ca_file {
-            None => None,
-            Some(path) => Some(verifier(
-                &provider,
-                files::authorities("tls.client_ca_file", path)?,
-                path,
-                config.tls.client_auth,
-            )?),
-        };
+        let clients = verifier_of(config, &provider)?;
         let tickets = aws_lc_rs::Ticketer::new()
             .map_err(|e| Fault::new(format!("tls: no key for session tickets: {e}")))?;
         Ok(Some(Self {
@@ -139,6 +136,24 @@ fn names_of(leaf: &[u8]) -> Result<Vec<String>, String> {
             _ => None,
         })
         .collect())
+}
+
+/// Reads what clients are to be believed by, and nothing else.
+pub(super) fn clients(config: &Config) -> Result<(), Fault> {
+    verifier_of(config, &Arc::new(aws_lc_rs::default_provider()))?;
+    Ok(())
+}
+
+/// What clients are believed by, if the configuration names authorities.
+fn verifier_of(
+    config: &Config,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, Fault> {
+    let Some(path) = &config.tls.client_ca_file else {
+        return Ok(None);
+    };
+    let roots = files::authorities("tls.client_ca_file", path)?;
+    verifier(provider, roots, path, config.tls.client_auth).map(Some)
 }
 
 /// Believes certificates of clients that these authorities have signed.

@@ -183,7 +183,7 @@ impl Session {
 
 /// An answer repeats what its request says of itself, so that it has to be short.
 pub(super) fn check_repeated(to: &str, id: &str) -> Result<(), Fatal> {
-    if to.len().max(id.len()) > limits::XMPP_ID_BYTES_MAX {
+    if to.len() > limits::XMPP_ADDRESS_BYTES_MAX || id.len() > limits::XMPP_ID_BYTES_MAX {
         return Err(Fatal::IdTooLong);
     }
     Ok(())

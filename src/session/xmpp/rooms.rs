@@ -279,9 +279,8 @@ impl Session {
         let kind = stanza.attribute("type");
         let is_available = kind.is_none_or(|kind| kind.is("available"));
         let Ok(address) = self.room_address(to)? else {
-            // What is no address is repeated only if it is short.
-            if is_available && to.len() <= limits::XMPP_ID_BYTES_MAX {
-                refuse(to, StanzaError::JID_MALFORMED, out);
+            if is_available {
+                refuse(repeatable(to), StanzaError::JID_MALFORMED, out);
             }
             return None;
         };
@@ -501,4 +500,13 @@ fn register<'a>(channel: &str, (ticket, list): (Ticket, bool), scratch: &'a mut 
 pub(super) fn addressee<'b>(stanza: &Element<'b>, buffer: &'b mut Vec<u8>) -> &'b str {
     let [to] = spell(buffer, [stanza.attribute("to")]);
     to
+}
+
+/// Whom an answer to what is no address comes from: longer than any may be, it is not repeated, but for its domain.
+fn repeatable(to: &str) -> &str {
+    if to.len() <= limits::XMPP_ADDRESS_BYTES_MAX {
+        return to;
+    }
+    let bare = to.split('/').next().unwrap_or_default();
+    bare.split_once('@').unwrap_or_default().1
 }

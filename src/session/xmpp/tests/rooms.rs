@@ -215,10 +215,50 @@ fn p4_a_name_that_is_no_channel_s_has_no_room() {
     let mut client = Client::attached();
     let commands = client.say(&presence(&format!("{long}@conference.nexus.example/n"), "", ""));
     assert_eq!(subscribed(&commands), long);
-    // What is longer than an address is not repeated.
-    let nick = "&apos;".repeat(limits::JID_PART_BYTES_MAX + 1);
-    client.say(&presence(&format!("{ROOM_JID}/{nick}"), "", ""));
-    assert_eq!(client.heard(), "");
+    // A part that is too long is told, too; what is longer than any address is not repeated.
+    for (part, repeated) in [
+        (limits::JID_PART_BYTES_MAX + 1, true),
+        (limits::XMPP_ADDRESS_BYTES_MAX + 1, false),
+    ] {
+        let part = "x".repeat(part);
+        for to in [
+            format!("{ROOM_JID}/{part}"),
+            format!("{part}@conference.nexus.example/n"),
+        ] {
+            let mut client = Client::attached();
+            assert!(client.say(&presence(&to, "", "")).is_empty());
+            let heard = client.heard();
+            let from = if repeated { &to } else { "conference.nexus.example" };
+            assert!(
+                heard.contains(&format!(" from='{from}'>")) && heard.contains("<jid-malformed "),
+                "{heard}"
+            );
+        }
+    }
+}
+
+#[test]
+fn xep0410_a_room_with_a_long_name_is_asked_like_any_other() {
+    let name = "x".repeat(limits::JID_PART_BYTES_MAX);
+    let room = format!("{name}@conference.nexus.example");
+    let mut client = Client::attached();
+    client.say(&presence(&format!("{room}/me"), "", X));
+    client.registered(Ok(Qos::AtMostOnce));
+    let long = "n".repeat(limits::JID_PART_BYTES_MAX);
+    for (nick, expected) in [("me", "type='result'"), (&*long, "<not-acceptable ")] {
+        client.say(&format!(
+            "<iq xmlns='jabber:client' type='get' id='i1' to='{room}/{nick}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        ));
+        let heard = client.heard();
+        assert!(heard.contains(expected), "{heard}");
+        assert!(heard.contains(&format!(" from='{room}/{nick}'")), "{heard}");
+    }
+    // What is longer than any address ends the stream.
+    let beyond = "n".repeat(limits::XMPP_ADDRESS_BYTES_MAX);
+    client.say(&format!(
+        "<iq xmlns='jabber:client' type='get' id='i1' to='{beyond}@nexus.example'><ping xmlns='urn:xmpp:ping'/></iq>"
+    ));
+    assert!(client.heard().contains("<policy-violation "));
 }
 
 #[test]
