@@ -38,7 +38,7 @@ pub(crate) enum Heard {
 }
 
 enum Socket {
-    WebSocket(Box<WebSocket<TcpStream>>),
+    Web(Box<WebSocket<TcpStream>>),
     Plain(TcpStream),
     Sealed(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
@@ -66,7 +66,7 @@ impl Carrier {
         })
         .unwrap();
         soon(socket.get_ref());
-        Self::of(Socket::WebSocket(Box::new(socket)))
+        Self::of(Socket::Web(Box::new(socket)))
     }
 
     pub(crate) fn tcp(stream: TcpStream) -> Self {
@@ -101,7 +101,7 @@ impl Carrier {
         let waits = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
         let mut chunk = [0; 4_096];
         let read = match self.socket.as_mut().unwrap() {
-            Socket::WebSocket(socket) => match socket.read() {
+            Socket::Web(socket) => match socket.read() {
                 Ok(Message::Text(text)) => return Heard::Element(text.to_string()),
                 Ok(other) => {
                     assert!(!other.is_binary(), "RFC 7395, 3.2: text messages only");
@@ -161,7 +161,7 @@ impl Carrier {
             chunks.all(|chunk| stream.write_all(chunk).is_ok()) && stream.flush().is_ok()
         };
         match self.socket.as_mut().unwrap() {
-            Socket::WebSocket(socket) => socket.send(Message::text(text)).is_ok(),
+            Socket::Web(socket) => socket.send(Message::text(text)).is_ok(),
             Socket::Plain(stream) => write(stream),
             Socket::Sealed(stream) => write(&mut **stream),
         }
@@ -169,7 +169,7 @@ impl Carrier {
 
     fn stream(&self) -> &TcpStream {
         match self.socket.as_ref().unwrap() {
-            Socket::WebSocket(socket) => socket.get_ref(),
+            Socket::Web(socket) => socket.get_ref(),
             Socket::Plain(stream) => stream,
             Socket::Sealed(stream) => stream.get_ref(),
         }
@@ -180,7 +180,7 @@ impl Carrier {
     }
 
     pub(crate) fn close(mut self) {
-        if let Some(Socket::WebSocket(socket)) = self.socket.as_mut() {
+        if let Some(Socket::Web(socket)) = self.socket.as_mut() {
             let _ = socket.close(None);
             let _ = socket.flush();
         }

@@ -269,7 +269,7 @@ fn stanza<'a>(root: &Tag<'a>, found: &Found<'a>, within: Within) -> Result<Stanz
             text: match root.attribute("type") {
                 Some("groupchat") => found.body,
                 // A Direct message says who sent it; other messages are not the run's.
-                _ => found.published.or(found.body.filter(|_| found.sender)),
+                _ => found.published.or_else(|| found.body.filter(|_| found.sender)),
             },
             refused: refused(),
         }),
