@@ -13,6 +13,7 @@ pub mod elements;
 pub mod machine;
 pub mod packets;
 pub mod routers;
+pub mod work;
 pub mod world;
 
 /// Who the blocks are: the `n`th user's account of an app.

@@ -32,11 +32,22 @@ struct Frames {
     buffers: Vec<Frame>,
     next: usize,
     made: u64,
+    written: Written,
+}
+
+/// Bytes that sessions encoded, wherever they went: each is a copy of what was in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// For one connection, into its own queue.
+    pub private: u64,
+    /// Into frames that connections share, once for all of them.
+    pub shared: u64,
 }
 
 impl Frames {
     fn make(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Frame {
         self.made += 1;
+        self.written.shared += len as u64;
         for _ in 0..self.buffers.len() {
             self.next = (self.next + 1) % self.buffers.len();
             let frame = &mut self.buffers[self.next];
@@ -99,6 +110,11 @@ impl Machine {
         bytes
     }
 
+    /// What was encoded so far.
+    pub fn written(&self) -> Written {
+        self.frames.written
+    }
+
     /// Shared frames that were encoded.
     pub fn frames_made(&self) -> u64 {
         self.frames.made
@@ -128,6 +144,7 @@ impl Output for WireOutput<'_> {
     fn write(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         self.wire.private.reserve(len);
         encode(&mut self.wire.private);
+        self.frames.written.private += len as u64;
         self.wire.bytes += len;
     }
 

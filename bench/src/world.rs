@@ -15,7 +15,7 @@ use nexus::store::login::LoginVerdict;
 use nexus::time::{Instant, Now};
 
 use crate::elements;
-use crate::machine::{Frame, Machine};
+use crate::machine::{Frame, Machine, Written};
 use crate::packets::{self, HANDSHAKE, masked, masked_text};
 
 /// What carries MQTT.
@@ -70,6 +70,7 @@ pub struct World {
     /// The receive buffer: sessions work in place on what they read.
     inbox: Vec<u8>,
     blocks: usize,
+    parcelled: u64,
 }
 
 /// The configuration of a router on one of `shards` shards.
@@ -114,6 +115,7 @@ impl World {
             now: NOW,
             inbox: Vec::new(),
             blocks: 0,
+            parcelled: 0,
         };
         let change = Change::App {
             name: "etest".into(),
@@ -242,6 +244,7 @@ impl World {
                 let Some(mut parcel) = self.shards[from].hub.outgoing(number(to)) else {
                     continue;
                 };
+                self.parcelled += parcel.len_bytes() as u64;
                 let there = &mut self.shards[to];
                 there
                     .hub
@@ -284,6 +287,17 @@ impl World {
     /// Frames that were encoded on a shard to be shared by their receivers.
     pub fn frames_made(&self, shard: usize) -> u64 {
         self.shards[shard].machine.frames_made()
+    }
+
+    /// Bytes that were encoded on all shards, for one connection and to be shared; then those that parcels carried.
+    pub fn copied(&self) -> (Written, u64) {
+        let mut sum = Written::default();
+        for shard in &self.shards {
+            let written = shard.machine.written();
+            sum.private += written.private;
+            sum.shared += written.shared;
+        }
+        (sum, self.parcelled)
     }
 
     /// Messages that were delivered on a shard, on channels and as Direct.

@@ -71,6 +71,9 @@ pub enum ScenarioArgs {
         /// Topics, with one publisher each.
         #[arg(long, default_value_t = 1)]
         topics: usize,
+        /// Subscribers of each topic that stop reading when the run starts; only the others are measured.
+        #[arg(long, default_value_t = 0)]
+        stalled: usize,
         /// Options of every scenario.
         #[command(flatten)]
         common: Common,
@@ -223,6 +226,22 @@ impl ScenarioArgs {
         } = self
         {
             endpoints.extend(common.worker_endpoint(*web_protocol, Some(server))?);
+        }
+        if let Some(other) = &common.other_server {
+            if !matches!(
+                self,
+                Self::Pairs { .. } | Self::Fanout { .. } | Self::Fanin { .. }
+            ) {
+                return Err("--other-server is for pairs, fanout and fanin".into());
+            }
+            endpoints.push(common.other_endpoint(wire, other)?);
+        }
+        let relayed = matches!(
+            self,
+            Self::Pairs { .. } | Self::Fanout { .. } | Self::Fanin { .. } | Self::Api { .. }
+        );
+        if common.raw && !relayed {
+            return Err("--raw is for pairs, fanout, fanin and api".into());
         }
         if common.starttls && !endpoints.iter().any(|there| there.wire.starts_tls()) {
             return Err("--starttls is for xmpp-tcp, which nothing speaks here".into());

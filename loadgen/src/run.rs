@@ -61,7 +61,11 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
                 ScenarioArgs::Direct { .. } => endpoints.last().map_or(settings.wire, |there| there.wire),
                 _ => settings.wire,
             },
-            subscriber_endpoint: endpoints.len() - 1,
+            places: common.places(endpoints.len() - 1),
+            stalled: match scenario {
+                ScenarioArgs::Fanout { stalled, .. } => *stalled,
+                _ => 0,
+            },
         };
         let share = |thread| Flow::new(&settings, &shape, thread, threads);
         let connections = groups * (publishers + subscribers);
@@ -75,10 +79,17 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
     };
     let (report, tally) = match scenario {
         ScenarioArgs::Pairs { pairs, .. } => flow(*pairs, 1, 1)?,
-        _ if common.raw => return Err("--raw is for pairs".into()),
         ScenarioArgs::Fanout {
-            subscribers, topics, ..
-        } => flow(*topics, 1, *subscribers)?,
+            subscribers,
+            topics,
+            stalled,
+            ..
+        } => {
+            if stalled >= subscribers {
+                return Err("--stalled: fewer than --subscribers".into());
+            }
+            flow(*topics, 1, *subscribers)?
+        }
         ScenarioArgs::Fanin {
             publishers, topics, ..
         } => flow(*topics, *publishers, 1)?,

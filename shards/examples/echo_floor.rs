@@ -4,8 +4,10 @@
 //! has to send coalesced into one send at a time. No executor, no app, no mesh, no timer, no bounds: what it
 //! leaves out is what a daemon adds. Prints the address it listens on and runs until it is killed.
 //!
-//! `echo_floor --listen ADDR [--core N] [--pairs]`: echoes; with `--pairs` connections are paired in the order
-//! of arrival and the bytes of one go to the other.
+//! `echo_floor --listen ADDR [--core N] [--pairs | --facing N | --groups SUBSCRIBERS:PUBLISHERS]`: echoes. Connections are
+//! known by their order of arrival: with `--pairs` every two are joined, and the bytes of one go to the other; with `--facing`
+//! each of the first N is joined with the one that came N later; with `--groups` the bytes of a group's publishers go to all of
+//! its subscribers, who come first.
 #![allow(
     unsafe_code,
     clippy::print_stdout,
@@ -17,6 +19,7 @@
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -32,17 +35,51 @@ const ACCEPT: u64 = 1 << 32;
 const RECEIVE: u64 = 2 << 32;
 const SEND: u64 = 3 << 32;
 
+/// Where the bytes of a connection go.
+#[derive(Clone, Copy)]
+enum Joined {
+    Alone,
+    Pairs,
+    Facing(usize),
+    Groups { subscribers: usize, publishers: usize },
+}
+
+impl Joined {
+    fn receivers(self, place: usize) -> Range<usize> {
+        let one = |to: usize| to..to + 1;
+        match self {
+            Self::Alone => one(place),
+            Self::Pairs => one(place ^ 1),
+            Self::Facing(count) if place < count => one(place + count),
+            Self::Facing(count) => one(place - count),
+            Self::Groups {
+                subscribers,
+                publishers,
+            } => {
+                let group = subscribers + publishers;
+                let first = place - place % group;
+                // What subscribers say is heard by nobody.
+                if place % group < subscribers {
+                    0..0
+                } else {
+                    first..first + subscribers
+                }
+            }
+        }
+    }
+}
+
 struct Options {
     listen: SocketAddr,
     core: Option<usize>,
-    pairs: bool,
+    joined: Joined,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
     let mut options = Options {
         listen: "127.0.0.1:0".parse()?,
         core: None,
-        pairs: false,
+        joined: Joined::Alone,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -54,8 +91,20 @@ fn options() -> Result<Options, Box<dyn Error>> {
         match argument.as_str() {
             "--listen" => options.listen = value()?.parse()?,
             "--core" => options.core = Some(value()?.parse()?),
-            "--pairs" => options.pairs = true,
-            _ => return Err(format!("{argument} is not known; use --listen ADDR, --core N, --pairs").into()),
+            "--pairs" => options.joined = Joined::Pairs,
+            "--facing" => options.joined = Joined::Facing(value()?.parse()?),
+            "--groups" => {
+                let value = value()?;
+                let (subscribers, publishers) = value.split_once(':').ok_or("--groups needs N:N")?;
+                options.joined = Joined::Groups {
+                    subscribers: subscribers.parse()?,
+                    publishers: publishers.parse()?,
+                };
+            }
+            _ => {
+                let known = "--listen ADDR, --core N, --pairs, --facing N, --groups N:N";
+                return Err(format!("{argument} is not known; use {known}").into());
+            }
         }
     }
     Ok(options)
@@ -160,7 +209,7 @@ struct Floor {
     free: Vec<usize>,
     dirty: Vec<usize>,
     rearm: Vec<usize>,
-    pairs: bool,
+    joined: Joined,
 }
 
 impl Floor {
@@ -222,20 +271,17 @@ impl Floor {
         self.receive(place);
     }
 
-    fn receiver_of(&self, place: usize) -> usize {
-        if self.pairs { place ^ 1 } else { place }
-    }
-
     fn received(&mut self, place: usize, completion: &cqueue::Entry) {
         if let Some(id) = cqueue::buffer_select(completion.flags()) {
-            let to = self.receiver_of(place);
             let len = completion.result().max(0) as usize;
             // SAFETY: the kernel filled the first `len` bytes of this buffer and has given it to us.
             let bytes = unsafe { std::slice::from_raw_parts(self.buffers.at(id), len) };
-            if let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.open) {
-                conn.pending.extend_from_slice(bytes);
-                if !conn.sending && !std::mem::replace(&mut conn.dirty, true) {
-                    self.dirty.push(to);
+            for to in self.joined.receivers(place) {
+                if let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.open) {
+                    conn.pending.extend_from_slice(bytes);
+                    if !conn.sending && !std::mem::replace(&mut conn.dirty, true) {
+                        self.dirty.push(to);
+                    }
                 }
             }
             self.buffers.give(id);
@@ -358,7 +404,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         free: Vec::new(),
         dirty: Vec::new(),
         rearm: Vec::new(),
-        pairs: options.pairs,
+        joined: options.joined,
     };
     floor.run();
     Ok(())

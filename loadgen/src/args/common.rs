@@ -9,6 +9,7 @@ use crate::engine::{Endpoint, Range, Tls};
 use crate::protocol::login::Continuity;
 use crate::protocol::stamp::{Form, blank_payload};
 use crate::protocol::{Version, Wire, mqtt};
+use crate::scenario::flow::Places;
 use crate::scenario::{Load, Settings, topic};
 
 /// Options of every scenario.
@@ -72,9 +73,16 @@ pub struct Common {
     /// Resume sessions of TLS by the server's tickets.
     #[arg(long, requires = "sealed")]
     pub tls_resume: bool,
-    /// `pairs` against a bare relay that pairs connections by order of arrival: no MQTT, the same bytes.
+    /// `pairs`, `fanout`, `fanin` and `api` against a bare relay that knows connections by their order of arrival: no MQTT,
+    /// the same bytes.
     #[arg(long)]
     pub raw: bool,
+    /// Another listener of the server, host:port: groups of publishers and subscribers take the two in turn.
+    #[arg(long)]
+    pub other_server: Option<String>,
+    /// The subscribers of a group connect to the other listener than its publishers.
+    #[arg(long, requires = "other_server")]
+    pub across: bool,
     /// Load threads.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
@@ -158,6 +166,22 @@ impl Common {
             ws_path: (self.ws || self.protocol == Protocol::Xmpp).then(path),
             tls: self.tls_to(self.protocol, &self.server)?,
         })
+    }
+
+    /// The other listener of `--other-server`.
+    pub(super) fn other_endpoint(&self, wire: Wire, server: &str) -> Result<Endpoint, String> {
+        Ok(Endpoint {
+            server: resolve("--other-server", server)?,
+            ..self.endpoint(wire)?
+        })
+    }
+
+    /// Where groups of publishers and subscribers connect, the usual subscribers at `subscribers_at`.
+    pub fn places(&self, subscribers_at: usize) -> Places {
+        match self.other_server {
+            Some(_) => Places::InTurn { across: self.across },
+            None => Places::Subscribers(subscribers_at),
+        }
     }
 
     /// TLS to a server, host:port, if it is spoken.

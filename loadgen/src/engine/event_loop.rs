@@ -125,7 +125,7 @@ impl Loop {
     /// Reads until the socket is empty; to its end if the peer has `hung_up`.
     fn receive<S: Scenario>(&mut self, scenario: &mut S, id: ConnId, tag: u32, hung_up: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(conn) = self.io.conn_mut(id) {
+        while let Some(conn) = self.io.conn_mut(id).filter(|conn| !conn.deaf) {
             // A partial frame goes before the bytes that complete it.
             let held = conn.spill.len();
             if buffer.len() < held + READ_BUFFER_BYTES / 2 {

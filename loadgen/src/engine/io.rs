@@ -78,6 +78,8 @@ pub(super) struct Conn {
     pub(super) connected: bool,
     dirty: bool,
     blocked: bool,
+    /// Nothing is read any more, not even that the peer has ended it.
+    pub(super) deaf: bool,
 }
 
 #[derive(Debug, Default)]
@@ -196,6 +198,7 @@ impl Io {
             connected: false,
             dirty: false,
             blocked: false,
+            deaf: false,
         };
         use epoll::EventFlags as On;
         epoll::add(
@@ -317,6 +320,13 @@ impl Io {
         }
         if newly {
             self.dirty.push(id.slot);
+        }
+    }
+
+    /// From now on nothing is read of it: what the server sends fills its buffers, then the server's.
+    pub fn stop_reading(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn_mut(id) {
+            conn.deaf = true;
         }
     }
 

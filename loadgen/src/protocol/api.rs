@@ -3,6 +3,7 @@
 //! MQTT: a requester publishes to `$nexus/call/<number>/<app>/<cmd>` and gets `$nexus/reply/<number>`; a worker gets
 //! `$nexus/listen/<cmd>/<token>/<app>/<uid>/<role>/<resource>` and publishes to `$nexus/answer/<token>`.
 //! NATS: a request is published to the command, and its reply to a subject that ends in the number.
+//! Raw: a request is a frame, and so is its answer, the same bytes; the number is in the body alone.
 //! XMPP: a request is an iq whose id is the number, at the worker one whose id is the token.
 
 use std::borrow::Cow;
@@ -59,8 +60,23 @@ pub fn request(wire: Wire, qos: u8, request: &Request<'_>) -> Result<Template, M
             mqtt::publish(version, &topic, head.len()..head.len() + 16, qos, body)
         }
         Wire::Xmpp | Wire::XmppStream { .. } => Ok(xmpp::request(app, cmd, text(body)?)),
-        Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
+        Wire::Raw { frame_bytes, .. } => raw(frame_bytes, body),
     }
+}
+
+/// A frame that ends in `body`.
+fn raw(frame_bytes: usize, body: &[u8]) -> Result<Template, Malformed> {
+    let head = frame_bytes
+        .checked_sub(body.len())
+        .ok_or_else(|| Malformed("a raw frame is longer than its body".into()))?;
+    let mut frame = vec![0; head];
+    frame.extend_from_slice(body);
+    Ok(Template {
+        frame,
+        key: 0..0,
+        packet_id_at: None,
+        payload: head..frame_bytes,
+    })
 }
 
 /// The template of a worker's answer, whose key is the token.
@@ -77,7 +93,7 @@ pub fn answer(wire: Wire, qos: u8, asked: &Asked<'_>) -> Result<Template, Malfor
         }
         Wire::Nats => nats::publish(token, asked.body),
         Wire::Xmpp | Wire::XmppStream { .. } => Ok(xmpp::answer(token, text(asked.body)?)),
-        Wire::Raw { .. } => Err(Malformed("raw connections know no API".into())),
+        Wire::Raw { frame_bytes, .. } => raw(frame_bytes, asked.body),
     }
 }
 
@@ -108,7 +124,10 @@ pub fn asked<'a>(packet: &Packet<'a>) -> Option<Asked<'a>> {
 pub fn outcome<'a>(packet: &Packet<'a>) -> Option<Outcome<'a>> {
     match packet {
         Packet::Publish(publish) => Some(Outcome {
-            number: reply_number(publish.topic),
+            number: match publish.topic {
+                [] => number_in(publish.payload),
+                topic => reply_number(topic),
+            },
             body: Cow::Borrowed(publish.payload),
             failure: failure_code(publish.payload).map(|code| format!("code {code}")),
         }),
@@ -125,6 +144,11 @@ pub fn outcome<'a>(packet: &Packet<'a>) -> Option<Outcome<'a>> {
         }
         _ => None,
     }
+}
+
+/// The number in the body of a raw answer.
+fn number_in(body: &[u8]) -> Option<u64> {
+    body.strip_prefix(br#"{"seq":""#)?.get(..16).and_then(from_hex16)
 }
 
 /// The number at the end of a reply's topic or subject.

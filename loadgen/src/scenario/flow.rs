@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::fleet::{Fleet, Manner, Member, index};
+use super::fleet::{Fleet, Member, index};
 use super::tracker::{Arrival, Tracker};
 use super::{Load, Settings, Tally};
 use crate::clock::SECOND_NS;
@@ -52,8 +52,32 @@ pub struct Shape {
     pub kind: Kind,
     /// What subscribers speak.
     pub subscriber_wire: Wire,
-    /// The place of the endpoint where subscribers connect.
-    pub subscriber_endpoint: usize,
+    /// The places of the endpoints where a group's publishers and its subscribers connect.
+    pub places: Places,
+    /// Subscribers of each group that stop reading when the run starts. Nothing is expected to reach them.
+    pub stalled: usize,
+}
+
+/// Where the connections of a group go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// Publishers to the first endpoint, subscribers to this one.
+    Subscribers(usize),
+    /// Groups take two endpoints in turn: the whole group, or its subscribers the other one.
+    InTurn {
+        /// Whether publishers and subscribers are apart.
+        across: bool,
+    },
+}
+
+impl Places {
+    /// The endpoints of the publishers and of the subscribers of a group.
+    const fn of(self, group: usize) -> (usize, usize) {
+        match self {
+            Self::Subscribers(place) => (0, place),
+            Self::InTurn { across } => (group % 2, if across { (group + 1) % 2 } else { group % 2 }),
+        }
+    }
 }
 
 impl Shape {
@@ -63,11 +87,12 @@ impl Shape {
 
     /// How many hear a message.
     fn hearers(&self) -> usize {
-        if self.is_room() {
+        let all = if self.is_room() {
             self.publishers + self.subscribers
         } else {
             self.subscribers
-        }
+        };
+        all.saturating_sub(self.stalled)
     }
 }
 
@@ -101,6 +126,8 @@ struct Subscriber {
     first_publisher: usize,
     trackers: Vec<Tracker>,
     checked: bool,
+    /// The place among the connections of one that stops reading.
+    stalled: Option<usize>,
 }
 
 /// One thread's share of the flow.
@@ -164,19 +191,7 @@ impl Flow {
         }
         let total = shape.groups * shape.publishers;
         flow.share = flow.publishers.len() as f64 / total.max(1) as f64;
-        let manner = settings.manner();
-        // A relay pairs connections by order of arrival: one at a time there.
-        let concurrency = match settings.wire {
-            Wire::Raw { .. } => 1,
-            Wire::Mqtt(_) | Wire::Xmpp | Wire::XmppStream { .. } | Wire::Nats => manner.concurrency,
-        };
-        flow.fleet = Fleet::new(
-            Manner {
-                concurrency,
-                ..manner
-            },
-            members,
-        );
+        flow.fleet = Fleet::new(settings.manner(), members);
         Ok(flow)
     }
 
@@ -197,21 +212,25 @@ impl Flow {
             }
             Kind::Direct { .. } => (settings.member(group * per_group, None).client_id, Want::Direct),
         };
+        let (publishers_at, subscribers_at) = shape.places.of(group);
         let first_publisher = self.publishers.len();
-        let subscriber = || Subscriber {
+        let subscriber = |stalled| Subscriber {
             first_publisher,
             trackers: vec![Tracker::default(); shape.publishers],
             checked: false,
+            stalled,
         };
         for number in 0..shape.subscribers {
             self.roles.push(Role {
                 publisher: None,
                 subscriber: Some(self.subscribers.len()),
             });
-            self.subscribers.push(subscriber());
+            let stalled = number < shape.stalled;
+            self.subscribers
+                .push(subscriber(stalled.then_some(members.len())));
             members.push(Member {
                 wire: shape.subscriber_wire,
-                endpoint: shape.subscriber_endpoint,
+                endpoint: subscribers_at,
                 ..settings.member(group * per_group + number, Some(want.clone()))
             });
         }
@@ -226,7 +245,7 @@ impl Flow {
                 subscriber: shape.is_room().then_some(self.subscribers.len()),
             });
             if shape.is_room() {
-                self.subscribers.push(subscriber());
+                self.subscribers.push(subscriber(None));
             }
             self.publishers.push(Publisher {
                 tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
@@ -242,7 +261,14 @@ impl Flow {
                 progress_ns: 0,
             });
             let want = shape.is_room().then(|| want.clone());
-            members.push(settings.member(group * per_group + shape.subscribers + number, want));
+            members.push(Member {
+                endpoint: if publishers_at == 0 {
+                    settings.endpoint
+                } else {
+                    publishers_at
+                },
+                ..settings.member(group * per_group + shape.subscribers + number, want)
+            });
         }
         Ok(())
     }
@@ -254,7 +280,11 @@ impl Flow {
 
     /// The results, with what never arrived counted as lost.
     pub fn into_tally(mut self) -> Tally {
-        for subscriber in &self.subscribers {
+        for subscriber in self
+            .subscribers
+            .iter()
+            .filter(|subscriber| subscriber.stalled.is_none())
+        {
             for (tracker, publisher) in subscriber
                 .trackers
                 .iter()
@@ -273,8 +303,17 @@ impl Flow {
         self.tally
     }
 
-    fn start(&mut self, schedule: Schedule) {
+    fn start(&mut self, io: &mut Io, schedule: Schedule) {
         self.schedule = Some(schedule);
+        for tag in self
+            .subscribers
+            .iter()
+            .filter_map(|subscriber| subscriber.stalled)
+        {
+            if let Some(conn) = u32::try_from(tag).ok().and_then(|tag| self.fleet.conn(tag)) {
+                io.stop_reading(conn);
+            }
+        }
         if let Load::Open { rate_hz } = self.load {
             let rate_hz = rate_hz * self.share;
             if rate_hz > 0.0 {
@@ -479,7 +518,7 @@ impl Scenario for Flow {
             return Some(schedule.start_ns);
         }
         if self.schedule.is_none() {
-            self.start(schedule);
+            self.start(io, schedule);
             if matches!(self.load, Load::Closed { .. }) {
                 for who in 0..self.publishers.len() {
                     self.pump(io, who);

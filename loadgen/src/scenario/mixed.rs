@@ -3,7 +3,7 @@
 //! A part is a scenario of its own with its own connections; what it opens is told apart by tag.
 
 use super::api::{Api, Parties};
-use super::flow::{Flow, Kind, Shape};
+use super::flow::{Flow, Kind, Places, Shape};
 use super::{Load, Part, Settings, Tally};
 use crate::engine::{ConnId, Io, Scenario};
 use crate::protocol::{Packet, Wire};
@@ -78,7 +78,8 @@ impl Outline {
                     subscribers: self.receivers,
                     kind: kind.clone(),
                     subscriber_wire: all.wire,
-                    subscriber_endpoint: all.endpoint,
+                    places: Places::Subscribers(all.endpoint),
+                    stalled: 0,
                 };
                 Flow::new(&settings, &shape, thread, threads).map(|flow| Share::Flow(Box::new(flow)))
             }

@@ -70,7 +70,11 @@ impl Settings {
             domain: self.domain.clone(),
             qos: self.qos,
             keepalive_s: self.keepalive_s,
-            concurrency: self.concurrency,
+            // A relay knows connections by their order of arrival: one at a time there.
+            concurrency: match self.wire {
+                Wire::Raw { .. } => 1,
+                _ => self.concurrency,
+            },
             continuity: self.continuity,
         }
     }
