@@ -99,6 +99,10 @@ impl Occupant {
     }
 
     fn say(&self, world: &mut World, element: &str) {
+        if let Some(conn) = self.conn {
+            let bytes = frames(element, &mut world.random);
+            world.send(conn, bytes);
+        }
     }
 
     /// A stanza, which is sent again if the stream is resumed before it was acknowledged.
@@ -184,6 +188,9 @@ impl Occupant {
         }
         while let Some((opcode, payload, len)) = frame(rest) {
             if opcode == TEXT {
+                let element = xml::parse(std::str::from_utf8(payload).unwrap());
+                self.element(world, ledger, &element);
+            }
             rest = &rest[len..];
         }
         self.inbox = rest.to_vec();
