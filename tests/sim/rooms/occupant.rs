@@ -99,14 +99,6 @@ impl Occupant {
     }
 
     fn say(&self, world: &mut World, element: &str) {
-        if std::env::var("T").is_ok() {
-            println!(
-                "{:.3} {} {:?} > {element}",
-                world.elapsed_ns() as f64 / 1e9,
-                self.number,
-                self.conn
-            );
-        } // TRACE
         if let Some(conn) = self.conn {
             let bytes = frames(element, &mut world.random);
             world.send(conn, bytes);
@@ -196,15 +188,6 @@ impl Occupant {
         }
         while let Some((opcode, payload, len)) = frame(rest) {
             if opcode == TEXT {
-                if std::env::var("T").is_ok() {
-                    println!(
-                        "{:.3} {} {:?}   < {}",
-                        world.elapsed_ns() as f64 / 1e9,
-                        self.number,
-                        self.conn,
-                        std::str::from_utf8(payload).unwrap()
-                    );
-                } // TRACE
                 let element = xml::parse(std::str::from_utf8(payload).unwrap());
                 self.element(world, ledger, &element);
             }
