@@ -4,6 +4,7 @@
 //! What counts is the ratio within a round.
 
 mod ejabberd;
+mod parts;
 mod rows;
 mod servers;
 mod stats;
@@ -16,7 +17,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use loadgen::clock::{date_utc, unix_ns};
-use rows::{Contestant, Listener, Row};
+use parts::{PARTS, Part};
+use rows::{Contestant, Filling, Kind, Listener, Row};
 use serde_json::{Value, json};
 use servers::{Programs, Server};
 use table::Rounds;
@@ -25,7 +27,7 @@ use table::Rounds;
 #[derive(Debug, Parser)]
 #[command(name = "nexus-compare", version, about)]
 struct Args {
-    /// Rows to run: P1,P10; without it the usual ones.
+    /// Rows to run: P1,P10; all: every one; without it the usual ones.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Contestants to leave out, by name: floor,nexus-v5-sender.
@@ -92,7 +94,7 @@ fn beside(name: &str) -> Result<PathBuf, String> {
 }
 
 fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
-    let rows = rows::select(&args.only)?;
+    let (rows, parts) = selected(&args.only)?;
     raise_file_limit();
     let or_beside = |given: &Option<PathBuf>, name| given.clone().map_or_else(|| beside(name), Ok);
     let programs = Programs {
@@ -119,7 +121,26 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
         table::write(row, &contestants, out).map_err(|error| error.to_string())?;
         recorded.push(record(row, &contestants));
     }
-    let path = save(args, &rows, recorded)?;
+    if !parts.is_empty() {
+        let program = beside("nexus-parts")?;
+        let measure = |_| {
+            parts::measure(&program, args.server_core)
+                .inspect_err(|fault| say(fault))
+                .ok()
+        };
+        let rounds: Vec<Option<Value>> = (0..args.rounds).map(measure).collect();
+        all_ran &= rounds.iter().all(Option::is_some);
+        for part in &parts {
+            parts::write(part, &rounds, out).map_err(|error| error.to_string())?;
+            recorded.push(parts::record(part, &rounds));
+        }
+    }
+    let names = rows
+        .iter()
+        .map(|row| row.name)
+        .chain(parts.iter().map(|part| part.name));
+    let names: Vec<&str> = names.collect();
+    let path = save(args, &names, recorded)?;
     writeln!(out, "\nraw results: {}", path.display()).map_err(|error| error.to_string())?;
     Ok(all_ran)
 }
@@ -156,12 +177,20 @@ fn run_row(row: &Row, args: &Args, programs: &Programs, load: &Path) -> Vec<Roun
     };
     let mut results: Vec<Rounds> = contestants.iter().map(rounds).collect();
     for round in 1..=args.rounds {
+        let rate = match pace(row, args, programs, load) {
+            Ok(rate) => rate,
+            Err(fault) => {
+                say(&format!("{} round {round}: {fault}", row.name));
+                results.iter_mut().for_each(|result| result.reports.push(None));
+                continue;
+            }
+        };
         for (contestant, result) in contestants.iter().zip(&mut results) {
             say(&format!(
                 "{} round {round} of {}: {}",
                 row.name, args.rounds, contestant.label
             ));
-            let report = run_once(row, contestant, args, programs, load);
+            let report = run_once(row, contestant, args, programs, load, &rate);
             if let Err(fault) = &report {
                 say(&format!("{} {}: {fault}", row.name, contestant.label));
             }
@@ -171,19 +200,35 @@ fn run_row(row: &Row, args: &Args, programs: &Programs, load: &Path) -> Vec<Roun
     results
 }
 
+/// The rate of a round: a share of what Nexus does at most just then.
+fn pace(row: &Row, args: &Args, programs: &Programs, load: &Path) -> Result<String, String> {
+    let Some((saturating, share)) = row.paced else {
+        return Ok(String::new());
+    };
+    let nexus = row.contestants.iter().find(|c| c.kind == Kind::Nexus);
+    let nexus = nexus.ok_or("nobody sets the pace")?;
+    let server = Server::start(nexus, programs, args.server_core, args.load_core)?;
+    let report = run_load(row, saturating, nexus, args, (&server, ""), load)?;
+    let done = report.get("done_per_s").and_then(Value::as_f64);
+    let rate = done.ok_or("the report has no rate")? * share;
+    say(&format!("{}: {rate:.0} a second", row.name));
+    Ok(format!("{rate:.0}"))
+}
+
 fn run_once(
     row: &Row,
     contestant: &Contestant,
     args: &Args,
     programs: &Programs,
     load: &Path,
+    rate: &str,
 ) -> Result<Value, String> {
-    let mut server = Server::start(contestant.kind, programs, args.server_core, args.load_core)?;
+    let mut server = Server::start(contestant, programs, args.server_core, args.load_core)?;
     if let Some(before) = row.before {
-        run_load(row, before, contestant, args, &server, load)?;
+        run_load(row, before, contestant, args, (&server, rate), load)?;
         server.restart(programs, args.server_core, args.load_core)?;
     }
-    run_load(row, row.load, contestant, args, &server, load)
+    run_load(row, row.load, contestant, args, (&server, rate), load)
 }
 
 /// Runs the load generator; its report.
@@ -192,7 +237,7 @@ fn run_load(
     what: &[&'static str],
     contestant: &Contestant,
     args: &Args,
-    server: &Server,
+    (server, rate): (&Server, &str),
     load: &Path,
 ) -> Result<Value, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
@@ -202,11 +247,18 @@ fn run_load(
     let address = match row.listener {
         Listener::Mqtt => Some(&server.address),
         Listener::WebSocket => server.web_socket.as_ref(),
+        Listener::FirstShard => server.of_shards.first(),
     };
     let address = address.ok_or("it has no such listener")?;
-    command.args(Row::arguments(what, &count, &server.address));
+    let filling = Filling {
+        count: &count,
+        mqtt: &server.address,
+        second_shard: server.of_shards.get(1).map_or("", String::as_str),
+        rate,
+    };
+    command.args(Row::arguments(what, &filling));
     command
-        .args(contestant.extra)
+        .args(Row::arguments(contestant.extra, &filling))
         .args(["--server", address, "--quiet"]);
     command.args([
         "--server-pid",
@@ -236,14 +288,35 @@ fn record(row: &Row, contestants: &[Rounds]) -> Value {
             .collect();
         json!({ "contestant": contestant.label, "median_min_max": spreads, "rounds": contestant.reports })
     };
-    let contestants: Vec<Value> = contestants.iter().map(of).collect();
-    json!({ "row": row.name, "title": row.title, "contestants": contestants })
+    let listed: Vec<Value> = contestants.iter().map(of).collect();
+    let verdict = |target| table::verdict(row, target, contestants);
+    let targets: Vec<String> = row.targets.iter().map(verdict).collect();
+    json!({ "row": row.name, "title": row.title, "contestants": listed, "targets": targets })
 }
 
-fn save(args: &Args, rows: &[&Row], recorded: Vec<Value>) -> Result<PathBuf, String> {
+/// The rows and the parts called `only`; all there are if it is `all`.
+fn selected(only: &[String]) -> Result<(Vec<&'static Row>, Vec<&'static Part>), String> {
+    let is_part = |name: &String| PARTS.iter().any(|part| part.name.eq_ignore_ascii_case(name));
+    let all = matches!(only, [all] if all == "all");
+    let named = |part: &&Part| all || only.iter().any(|name| part.name.eq_ignore_ascii_case(name));
+    let parts: Vec<&Part> = PARTS.iter().filter(named).collect();
+    let others: Vec<String> = only.iter().filter(|name| !is_part(name)).cloned().collect();
+    let only_parts = others.is_empty() && !parts.is_empty();
+    let rows = if only_parts {
+        Vec::new()
+    } else {
+        rows::select(&others)?
+    };
+    Ok((rows, parts))
+}
+
+fn save(args: &Args, names: &[&str], recorded: Vec<Value>) -> Result<PathBuf, String> {
     let date = date_utc(unix_ns());
-    let what: Vec<String> = rows.iter().map(|row| row.name.to_ascii_lowercase()).collect();
-    let path = args.results.join(format!("{date}-{}.json", what.join("-")));
+    let what = match args.only.as_slice() {
+        [all] if all == "all" => all.clone(),
+        _ => names.join("-").to_ascii_lowercase(),
+    };
+    let path = args.results.join(format!("{date}-{what}.json"));
     let value = json!({
         "date": date,
         "machine": machine(),

@@ -26,8 +26,36 @@ pub(crate) struct Contestant {
     pub(crate) label: &'static str,
     /// The program.
     pub(crate) kind: Kind,
-    /// Load generator options beside the row's.
+    /// Load generator options beside the row's; the same placeholders.
     pub(crate) extra: &'static [&'static str],
+    /// Of Nexus: shards. More than one have the cores of the server and of the load.
+    pub(crate) shards: usize,
+    /// Of the relay: how its connections are joined.
+    pub(crate) joined: &'static [&'static str],
+}
+
+impl Contestant {
+    const fn new(label: &'static str, kind: Kind, extra: &'static [&'static str]) -> Self {
+        Self {
+            label,
+            kind,
+            extra,
+            shards: 1,
+            joined: &["--pairs"],
+        }
+    }
+
+    const fn with_shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// The relay, whose connections are joined in a way of their own.
+    const fn floor(joined: &'static [&'static str]) -> Self {
+        let mut floor = Self::new("floor", Kind::Floor, &["--raw"]);
+        floor.joined = joined;
+        floor
+    }
 }
 
 /// The listener that a row loads.
@@ -37,6 +65,8 @@ pub(crate) enum Listener {
     Mqtt,
     /// WebSocket; that of Nexus and ejabberd.
     WebSocket,
+    /// MQTT over TCP at the first shard of Nexus.
+    FirstShard,
 }
 
 /// What counts in a row.
@@ -48,7 +78,35 @@ pub(crate) enum Counts {
     Memory,
     /// How fast all connections become ready.
     Readiness,
+    /// What work costs, and how long the slowest of it takes.
+    Tail,
 }
+
+/// What a row has to show.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Whose figure.
+    pub(crate) of: &'static str,
+    /// The heading of the metric.
+    pub(crate) metric: &'static str,
+    /// Who it is divided by; none: the figure itself counts.
+    pub(crate) against: Option<&'static str>,
+    /// The most it may be.
+    pub(crate) most: f64,
+}
+
+/// A target for the CPU time of Nexus, in parts of another's.
+const fn cpu(against: &'static str, most: f64) -> Target {
+    Target {
+        of: "nexus",
+        metric: CPU,
+        against: Some(against),
+        most,
+    }
+}
+
+/// The heading of CPU time for a unit of work.
+const CPU: &str = "CPU us/unit";
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +126,25 @@ pub(crate) struct Row {
     pub(crate) counts: Counts,
     /// Load of the same form before that, behind which the server is started anew on what it has kept.
     pub(crate) before: Option<&'static [&'static str]>,
+    /// Load whose rate, times so much, is what `RATE` stands for in each round; Nexus does it.
+    pub(crate) paced: Option<(&'static [&'static str], f64)>,
+    /// What it has to show.
+    pub(crate) targets: &'static [Target],
     /// Part of a run without `--only`.
     pub(crate) usual: bool,
+}
+
+/// What placeholders stand for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filling<'a> {
+    /// `COUNT`.
+    pub(crate) count: &'a str,
+    /// `MQTT`.
+    pub(crate) mqtt: &'a str,
+    /// `SHARD1`: the port of the second shard.
+    pub(crate) second_shard: &'a str,
+    /// `RATE`.
+    pub(crate) rate: &'a str,
 }
 
 impl Row {
@@ -87,12 +162,29 @@ impl Row {
             contestants,
             counts: Counts::Work,
             before: None,
+            paced: None,
+            targets: &[],
             usual: false,
         }
     }
 
     const fn over_web_socket(mut self) -> Self {
         self.listener = Listener::WebSocket;
+        self
+    }
+
+    const fn at_first_shard(mut self) -> Self {
+        self.listener = Listener::FirstShard;
+        self
+    }
+
+    const fn paced(mut self, by: &'static [&'static str], share: f64) -> Self {
+        self.paced = Some((by, share));
+        self
+    }
+
+    const fn targets(mut self, targets: &'static [Target]) -> Self {
+        self.targets = targets;
         self
     }
 
@@ -111,24 +203,29 @@ impl Row {
         self
     }
 
-    /// The load generator's arguments, its placeholders filled in.
-    pub(crate) fn arguments<'a>(load: &[&'static str], count: &'a str, mqtt: &'a str) -> Vec<&'a str> {
+    /// The load generator's arguments, their placeholders filled in.
+    pub(crate) fn arguments<'a>(load: &[&'static str], filling: &Filling<'a>) -> Vec<&'a str> {
         let word = |word: &&'static str| match *word {
-            "COUNT" => count,
-            "MQTT" => mqtt,
+            "COUNT" => filling.count,
+            "MQTT" => filling.mqtt,
+            "SHARD1" => filling.second_shard,
+            "RATE" => filling.rate,
             other => other,
         };
         load.iter().map(word).collect()
     }
 }
 
-/// The rows called `only`, or the usual ones.
+/// The rows called `only`, all of them if it is `all`, or the usual ones.
 ///
 /// # Errors
 /// A sentence with the names there are.
 pub(crate) fn select(only: &[String]) -> Result<Vec<&'static Row>, String> {
     if only.is_empty() {
         return Ok(ROWS.iter().filter(|row| row.usual).collect());
+    }
+    if matches!(only, [all] if all == "all") {
+        return Ok(ROWS.iter().collect());
     }
     let find = |name: &String| {
         ROWS.iter()
@@ -154,7 +251,30 @@ mod tests {
         };
         assert_eq!(names(&["p2", "P1"]).unwrap(), ["P2", "P1"]);
         assert_eq!(names(&[]).unwrap(), ["P1", "P2", "P7", "P10", "P11"]);
+        assert_eq!(names(&["all"]).unwrap().len(), ROWS.len());
         assert!(names(&["P99"]).unwrap_err().contains("P10"));
+    }
+
+    #[test]
+    fn targets_are_of_contestants_and_metrics_that_there_are() {
+        for row in ROWS {
+            let labels: Vec<_> = row.contestants.iter().map(|c| c.label).collect();
+            for target in row.targets {
+                let names = [Some(target.of), target.against];
+                assert!(
+                    names.iter().flatten().all(|name| labels.contains(name)),
+                    "{}: {names:?}",
+                    row.name
+                );
+                let metrics = crate::table::metrics(row);
+                assert!(
+                    metrics.iter().any(|metric| metric.name == target.metric),
+                    "{}: {}",
+                    row.name,
+                    target.metric
+                );
+            }
+        }
     }
 
     #[test]
@@ -162,7 +282,16 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a s\n").unwrap();
         let accounts = file.path().to_str().unwrap();
-        let loads = |row: &Row| row.before.into_iter().chain([row.load]);
+        let loads = |row: &Row| {
+            let paced = row.paced.map(|(load, _)| load);
+            row.before.into_iter().chain(paced).chain([row.load])
+        };
+        let filling = Filling {
+            count: "5",
+            mqtt: "127.0.0.1:2",
+            second_shard: "127.0.0.1:3",
+            rate: "7",
+        };
         for (row, load) in ROWS
             .iter()
             .flat_map(|row| loads(row).map(move |load| (row, load)))
@@ -170,8 +299,8 @@ mod tests {
             for contestant in row.contestants {
                 let line = ["nexus-loadgen"]
                     .into_iter()
-                    .chain(Row::arguments(load, "5", "127.0.0.1:2"))
-                    .chain(contestant.extra.iter().copied());
+                    .chain(Row::arguments(load, &filling))
+                    .chain(Row::arguments(contestant.extra, &filling));
                 let accounts: &[&str] = match contestant.kind {
                     Kind::Nexus | Kind::Ejabberd => &["--accounts", accounts],
                     Kind::Mosquitto | Kind::Nats | Kind::Floor => &[],

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +11,7 @@ use loadgen::clock::{SECOND_NS, now_ns, sleep_until};
 use tempfile::TempDir;
 
 use crate::ejabberd;
-use crate::rows::Kind;
+use crate::rows::{Contestant, Kind};
 
 /// A server that is not ready within this time has failed.
 const READY_NS_MAX: u64 = 20 * SECOND_NS;
@@ -55,9 +56,11 @@ pub(crate) struct Server {
     pub(crate) address: String,
     /// host:port of its WebSocket listener.
     pub(crate) web_socket: Option<String>,
+    /// host:port of MQTT at each of its shards, where they have ports of their own.
+    pub(crate) of_shards: Vec<String>,
     /// File of accounts, where connections must log in.
     pub(crate) accounts: Option<PathBuf>,
-    kind: Kind,
+    contestant: Contestant,
     directory: TempDir,
 }
 
@@ -67,7 +70,7 @@ impl Server {
     /// # Errors
     /// A sentence: what did not start, and why.
     pub(crate) fn start(
-        kind: Kind,
+        contestant: &Contestant,
         programs: &Programs,
         core: usize,
         own_core: usize,
@@ -77,14 +80,16 @@ impl Server {
             child,
             address,
             web_socket,
+            of_shards,
             accounts,
-        } = start(kind, programs, (core, own_core), directory.path())?;
+        } = start(contestant, programs, (core, own_core), directory.path())?;
         Ok(Self {
             child,
             address,
             web_socket,
+            of_shards,
             accounts,
-            kind,
+            contestant: *contestant,
             directory,
         })
     }
@@ -100,10 +105,16 @@ impl Server {
         own_core: usize,
     ) -> Result<(), String> {
         self.stop();
-        let started = start(self.kind, programs, (core, own_core), self.directory.path())?;
+        let started = start(
+            &self.contestant,
+            programs,
+            (core, own_core),
+            self.directory.path(),
+        )?;
         self.child = started.child;
         self.address = started.address;
         self.web_socket = started.web_socket;
+        self.of_shards = started.of_shards;
         Ok(())
     }
 
@@ -142,29 +153,41 @@ impl Server {
 
 /// Starts a server in `directory` on the first of the cores; the calling thread goes on on the second.
 fn start(
-    kind: Kind,
+    contestant: &Contestant,
     programs: &Programs,
     (core, own_core): (usize, usize),
     directory: &Path,
 ) -> Result<Started, String> {
-    let program = programs.of(kind);
+    let program = programs.of(contestant.kind);
     // Threads and children inherit the mask, so nothing of the server ever runs elsewhere.
-    loadgen::engine::pin(core)?;
-    let started = match kind {
+    if contestant.shards > 1 {
+        run_on(&[core, own_core])?;
+    } else {
+        run_on(&[core])?;
+    }
+    let started = match contestant.kind {
         Kind::Mosquitto => mosquitto(program, directory),
         Kind::Ejabberd => ejabberd::start(program, directory),
         Kind::Nats => nats(program),
-        Kind::Nexus => nexus(program, directory),
-        Kind::Floor => floor(program, core),
+        Kind::Nexus => nexus(program, directory, contestant.shards),
+        Kind::Floor => floor(program, core, contestant.joined),
     };
-    loadgen::engine::pin(own_core)?;
+    run_on(&[own_core])?;
     started
+}
+
+/// Confines the calling thread, and what it starts, to these cores.
+fn run_on(cores: &[usize]) -> Result<(), String> {
+    let mut set = rustix::thread::CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    rustix::thread::sched_setaffinity(None, &set).map_err(|error| format!("cannot run on {cores:?}: {error}"))
 }
 
 pub(crate) struct Started {
     pub(crate) child: Child,
     pub(crate) address: String,
     pub(crate) web_socket: Option<String>,
+    pub(crate) of_shards: Vec<String>,
     pub(crate) accounts: Option<PathBuf>,
 }
 
@@ -175,6 +198,7 @@ impl Started {
             child,
             address,
             web_socket: None,
+            of_shards: Vec::new(),
             accounts: None,
         }
     }
@@ -192,6 +216,21 @@ pub(crate) fn spawn(command: &mut Command) -> Result<Child, String> {
 pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
+}
+
+/// So many loopback ports in a row that were free a moment ago.
+fn free_ports(count: usize) -> Result<Range<u16>, String> {
+    for _ in 0..100 {
+        let first = free_port()?;
+        let last = u16::try_from(count)
+            .ok()
+            .and_then(|count| first.checked_add(count));
+        let Some(end) = last else { continue };
+        if (first..end).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return Ok(first..end);
+        }
+    }
+    Err(format!("there are no {count} free ports in a row"))
 }
 
 fn mosquitto(program: &Path, directory: &Path) -> Result<Started, String> {
@@ -218,12 +257,13 @@ fn nats(program: &Path) -> Result<Started, String> {
     Ok(Started::plain(child, format!("127.0.0.1:{port}")))
 }
 
-fn floor(program: &Path, core: usize) -> Result<Started, String> {
+fn floor(program: &Path, core: usize, joined: &[&str]) -> Result<Started, String> {
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
     let mut command = Command::new(program);
     command
-        .args(["--listen", &address, "--core", &core.to_string(), "--pairs"])
+        .args(["--listen", &address, "--core", &core.to_string()])
+        .args(joined)
         .stdout(Stdio::null());
     let child = wait_listening(spawn(&mut command)?, port)?;
     Ok(Started::plain(child, address))
@@ -259,7 +299,7 @@ fn listens(table: &str, port: u16) -> bool {
     })
 }
 
-fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
+fn nexus(program: &Path, directory: &Path, shards: usize) -> Result<Started, String> {
     let data = directory.join("data");
     let admin = |arguments: &[&str]| {
         let output = Command::new(program)
@@ -282,9 +322,15 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
         admin(&["app", "add", "bench"])?;
         add_accounts(&accounts, &admin)?;
     }
+    let ports = free_ports(shards)?;
+    let config = directory.join("nexus.toml");
+    let text = format!("[listen]\nmqtt_of_shards = \"127.0.0.1:{}\"\n", ports.start);
+    fs::write(&config, text).map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command
-        .args(["serve", "--shards", "1"])
+        .args(["serve", "--shards", &shards.to_string()])
+        .arg("--config")
+        .arg(&config)
         .arg("--data-dir")
         .arg(&data);
     for listener in ["--mqtt", "--ws", "--xmpp", "--http"] {
@@ -296,6 +342,7 @@ fn nexus(program: &Path, directory: &Path) -> Result<Started, String> {
             child,
             address,
             web_socket: Some(web_socket),
+            of_shards: ports.map(|port| format!("127.0.0.1:{port}")).collect(),
             accounts: Some(accounts),
         }),
         Err(error) => {

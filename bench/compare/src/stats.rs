@@ -65,6 +65,45 @@ pub(crate) const WORK: &[Metric] = &[
     },
 ];
 
+/// Those of a row about the slowest.
+pub(crate) const TAIL: &[Metric] = &[
+    Metric {
+        name: "CPU us/unit",
+        path: "/server/cpu_us_per_unit",
+        digits: 3,
+    },
+    Metric {
+        name: "units/s",
+        path: "/done_per_s",
+        digits: 0,
+    },
+    Metric {
+        name: "p50 us",
+        path: "/latency_us/p50",
+        digits: 0,
+    },
+    Metric {
+        name: "p99 us",
+        path: "/latency_us/p99",
+        digits: 0,
+    },
+    Metric {
+        name: "p99.9 us",
+        path: "/latency_us/p99_9",
+        digits: 0,
+    },
+    Metric {
+        name: "p99.99 us",
+        path: "/latency_us/p99_99",
+        digits: 0,
+    },
+    Metric {
+        name: "VmRSS B",
+        path: "/server/resident_after_bytes",
+        digits: 0,
+    },
+];
+
 /// Those of a row about memory.
 pub(crate) const MEMORY: &[Metric] = &[
     Metric {

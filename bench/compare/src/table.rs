@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::rows::{Counts, Kind, Row};
-use crate::stats::{MEMORY, Metric, READINESS, Spread, WORK};
+use crate::rows::{Counts, Kind, Row, Target};
+use crate::stats::{MEMORY, Metric, READINESS, Spread, TAIL, WORK};
 
 /// The rounds of one contestant; `None` where a round failed.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(crate) fn metrics(row: &Row) -> &'static [Metric] {
         Counts::Work => WORK,
         Counts::Memory => MEMORY,
         Counts::Readiness => READINESS,
+        Counts::Tail => TAIL,
     }
 }
 
@@ -61,7 +62,41 @@ pub(crate) fn write(row: &Row, contestants: &[Rounds], out: &mut impl Write) -> 
             line(out, &name, ratios)?;
         }
     }
+    for target in row.targets {
+        let sentence = verdict(row, target, contestants);
+        writeln!(out, "  target: {sentence}")?;
+    }
     Ok(())
+}
+
+/// The figure that a target is about; `None` if it was not measured.
+pub(crate) fn figure(row: &Row, target: &Target, contestants: &[Rounds]) -> Option<Spread> {
+    let of = |label: &str| contestants.iter().find(|c| c.label == label);
+    let metric = metrics(row).iter().find(|metric| metric.name == target.metric)?;
+    let ours = of(target.of)?;
+    match target.against {
+        Some(other) => metric.ratio(&ours.reports, &of(other)?.reports),
+        None => metric.spread(&ours.reports),
+    }
+}
+
+/// Whether a target was met, in words.
+pub(crate) fn verdict(row: &Row, target: &Target, contestants: &[Rounds]) -> String {
+    let Target { of, metric, most, .. } = *target;
+    let wanted = match target.against {
+        Some(other) => format!("{of}, {metric}, at most {most} of {other}'s"),
+        None => format!("{of}, {metric}, at most {most}"),
+    };
+    match figure(row, target, contestants) {
+        None => format!("{wanted}: not measured"),
+        Some(found) => {
+            let word = if found.median <= most { "met" } else { "missed" };
+            format!(
+                "{wanted}: {word}, {:.3} ({:.3}-{:.3})",
+                found.median, found.min, found.max
+            )
+        }
+    }
 }
 
 fn line(
