@@ -19,7 +19,6 @@ const packages = createRequire(path.join(process.argv[2], 'package.json'))
 globalThis.WebSocket = packages('ws')
 
 const NEXUS = 'urn:nexus:1'
-const MANAGEMENT = 'urn:xmpp:sm:3'
 const JSON_CONTAINER = 'urn:xmpp:json:0'
 const ERRORS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
 // A little longer than the daemon's own time-out, so that its outcome is seen and not the library's.
@@ -87,20 +86,16 @@ class Connection {
     this.entity.on('disconnect', ({ reason }) => {
       emit(name, 'closed', { reason: this.reason ?? '', ws_code: reason?.code ?? null })
     })
-    this.entity.on('nonza', (element) => {
-      if (element.is('failed', MANAGEMENT) && element.getChild('unexpected-request')) this.unmanaged = true
-    })
     this.entity.on('stanza', (stanza) => this.received(stanza))
     this.entity.iqCallee.set(NEXUS, 'api', (context) => this.asked(context))
     this.entity.start().catch((error) => this.failed(error))
   }
 
-  // The library says that it is online before stream management is enabled, or refused.
+  // The library says that it is online before stream management is enabled.
   entered (name, command, jid) {
-    if (command.properties?.reconnect && !this.entity.streamManagement.enabled && !this.unmanaged) {
+    if (command.properties?.reconnect && !this.entity.streamManagement.enabled) {
       return setTimeout(() => this.entered(name, command, jid), 5)
     }
-    this.unmanaged = false
     emit(name, 'connack', {
       code: GRANTED,
       session_present: false,

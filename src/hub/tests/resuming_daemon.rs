@@ -25,6 +25,8 @@ pub(super) struct Daemon {
     pub(super) places: Vec<Place>,
     /// Where each connection is, and whether WebSocket carries it.
     conns: BTreeMap<u32, (usize, bool)>,
+    /// What a hub did not want to see before it has decided something.
+    held: BTreeMap<u32, Vec<u8>>,
     pub(super) now: Now,
     /// What the control thread says to those who were proven.
     pub(super) verdict: fn(&LoginRequest) -> Result<Verified, LoginFailure>,
@@ -74,6 +76,7 @@ impl Daemon {
         Self {
             places: (0..shards).map(place).collect(),
             conns: BTreeMap::new(),
+            held: BTreeMap::new(),
             now: Now {
                 instant: Instant::from_nanos(1_000_000_000),
                 unix_ms: 1_700_000_000_000,
@@ -158,14 +161,28 @@ impl Daemon {
     }
 
     pub(super) fn show(&mut self, conn: u32, bytes: &[u8]) {
+        self.receive(conn, bytes.to_vec());
+        self.settle();
+    }
+
+    /// Whether anything was taken.
+    fn receive(&mut self, conn: u32, mut bytes: Vec<u8>) -> bool {
         let (shard, _) = self.conns[&conn];
         let place = &mut self.places[shard];
         let slot = place.machine.slots[&conn];
-        let mut bytes = bytes.to_vec();
-        place
+        let Progress { used, next } = place
             .hub
             .receive(&mut place.machine, self.now, slot, conn, &mut bytes);
-        self.settle();
+        if next == Next::Hold && used < bytes.len() {
+            self.held.insert(conn, bytes.split_off(used));
+        }
+        used > 0
+    }
+
+    /// What is held is shown once more. Whether any of it was taken.
+    fn show_held(&mut self) -> bool {
+        let held = std::mem::take(&mut self.held).into_iter();
+        held.fold(false, |any, (conn, bytes)| self.receive(conn, bytes) || any)
     }
 
     /// Says an element, in the frames of its carrier.
@@ -239,7 +256,7 @@ impl Daemon {
 
     /// Whatever is to follow does: verdicts, hand-overs, parcels.
     pub(super) fn settle(&mut self) {
-        while (0..self.places.len()).any(|shard| self.settle_place(shard)) {}
+        while (0..self.places.len()).any(|shard| self.settle_place(shard)) || self.show_held() {}
     }
 
     pub(super) fn settle_place(&mut self, shard: usize) -> bool {
