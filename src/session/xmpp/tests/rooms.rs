@@ -255,9 +255,10 @@ fn xep0410_a_room_with_a_long_name_is_asked_like_any_other() {
     }
     // What is longer than any address ends the stream.
     let beyond = "n".repeat(limits::XMPP_ADDRESS_BYTES_MAX);
-    client.say(&format!(
+    let said = client.try_say(&format!(
         "<iq xmlns='jabber:client' type='get' id='i1' to='{beyond}@nexus.example'><ping xmlns='urn:xmpp:ping'/></iq>"
     ));
+    assert_eq!(said.err(), Some(Disconnect::TooLarge));
     assert!(client.heard().contains("<policy-violation "));
 }
 
