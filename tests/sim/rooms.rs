@@ -268,7 +268,7 @@ impl Play {
 
 fn plays(presence_max: usize) {
     let mut total = Tally::default();
-    let seeds = crate::from_env("NEXUS_SIM_SEED").map_or(0..60, |seed| seed..seed + 1);
+    let seeds = crate::from_env("NEXUS_SIM_SEED").map_or(0..40, |seed| seed..seed + 1);
     let is_one = seeds.end - seeds.start == 1;
     for seed in seeds {
         for shards in [1, 2, 4] {
@@ -287,7 +287,7 @@ fn plays(presence_max: usize) {
         retired,
         owed,
     } = total;
-    let is_lively = resumed > 1_000 && restored > 500 && retired > 20 && owed > 100_000;
+    let is_lively = resumed > 700 && restored > 1_000 && retired > 50 && owed > 20_000;
     assert!(is_one || is_lively, "they hardly did anything: {total:?}");
 }
 
