@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nexus::daemon::check::advice::{KNOBS, Wanted};
 use tempfile::TempDir;
 
 /// A machine of two cores with one interface of two queues.
@@ -237,4 +238,30 @@ fn the_files_for_a_boot_say_what_the_script_sets() {
     let unit = fs::read_to_string(root.join("systemd/nexusd.service")).unwrap();
     let limits = fs::read_to_string(root.join("limits.d/90-nexus.conf")).unwrap();
     assert!(unit.contains("LimitNOFILE=1065536") && limits.contains("nofile   1065536"));
+}
+
+/// What the daemon's own check advises is what the script sets, and its reason is told.
+#[test]
+fn the_daemon_gives_the_same_advice() {
+    let tuning = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning");
+    let script = fs::read_to_string(tuning.join("nexus-tune")).unwrap();
+    let reasons = fs::read_to_string(tuning.join("README.md")).unwrap();
+    for knob in KNOBS {
+        let value = match knob.wanted {
+            Wanted::Is(word) => format!(" is {word}"),
+            Wanted::Least(least) => format!(" least {least}"),
+        };
+        let file = knob.path.replace("/cpu0/", "/");
+        let file = file.rsplit('/').next().unwrap();
+        let advised = script
+            .lines()
+            .any(|line| line.contains(file) && line.trim_end().ends_with(&value));
+        assert!(advised, "{}{value} is not what nexus-tune advises", knob.name);
+        let short = knob.name.rsplit('.').next().unwrap();
+        assert!(
+            reasons.contains(short),
+            "tuning/README.md has no reason for {}",
+            knob.name
+        );
+    }
 }

@@ -1,7 +1,9 @@
 //! `nexusd check`: the configuration and the machine, before anything is started. Every finding with its remedy.
 
+pub mod advice;
+
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::serve::read_config;
 use super::settings;
@@ -38,8 +40,9 @@ pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
         } else {
             format!("{mark} {}: {}", line.what, line.remedy)
         };
-        writeln!(out, "{text}").map_err(|e| Fault::new(format!("cannot print: {e}")))?;
+        writeln!(out, "{text}").map_err(cannot_print)?;
     }
+    tips(&mut out).map_err(cannot_print)?;
     match lines.iter().filter(|line| !line.is_good).count() {
         0 => Ok(()),
         1 => Err(Fault::new(
@@ -49,6 +52,23 @@ pub fn check(path: Option<&PathBuf>) -> Result<(), Fault> {
             "{count} findings keep the daemon from running well; see above"
         ))),
     }
+}
+
+fn cannot_print(error: std::io::Error) -> Fault {
+    Fault::new(format!("cannot print: {error}"))
+}
+
+/// What would be better for a busy machine, and keeps nothing from running.
+fn tips(out: &mut impl Write) -> std::io::Result<()> {
+    let (differ, there) = advice::differences(Path::new("/"));
+    for advice::Difference { name, now, advised } in &differ {
+        writeln!(
+            out,
+            "tip  {name} = {now}: {advised} is advised, see tuning/README.md"
+        )?;
+    }
+    let as_advised = there - differ.len();
+    writeln!(out, "ok   {as_advised} of {there} knobs of the kernel as advised")
 }
 
 struct Line {
