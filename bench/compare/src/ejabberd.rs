@@ -75,6 +75,7 @@ pub(crate) fn start(erl: &Path, directory: &Path) -> Result<Started, String> {
     Ok(Started {
         child,
         web_socket: Some(address.clone()),
+        of_shards: Vec::new(),
         address,
         accounts: Some(accounts),
     })

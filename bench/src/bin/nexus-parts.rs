@@ -20,8 +20,11 @@ use shards::wheel::Wheel;
 #[global_allocator]
 static ALLOCATOR: Allocator<std::alloc::System> = Allocator::system();
 
-/// Timers that are pending, each for 30 s, armed in 30 s.
-const PENDING: u64 = 1_000_000;
+/// Timers that are pending, each for 30 s, armed in 30 s: a million, and as many as the wheel has places for then.
+const PENDING: u64 = 1 << 20;
+/// Timers armed between two looks at the clock, and how often.
+const BATCH: usize = 1_000;
+const BATCHES: usize = 1_000;
 const TIMEOUT_NS: u64 = 30_000_000_000;
 const STEP_NS: u64 = 30_000;
 /// Messages before allocations are counted, and while they are.
@@ -29,7 +32,7 @@ const WARM_UP: usize = 1_000;
 const MESSAGES: usize = 10_000;
 
 /// Allocations of `work`, and the most bytes it had at a time.
-fn count<T>(work: impl FnOnce() -> T) -> (T, u64, u64) {
+fn count<T>(work: impl FnOnce() -> T) -> (T, u64, f64) {
     let session = Session::new().no_stdout().no_file();
     let operation = session.operation("work");
     let result = {
@@ -42,7 +45,16 @@ fn count<T>(work: impl FnOnce() -> T) -> (T, u64, u64) {
     (result, counted.total_allocations_count(), peak)
 }
 
-/// The wheel with [`PENDING`] timers, then as many cancelled at random places and armed again.
+/// A place below `count` (xorshift).
+fn any(random: &mut u64, count: usize) -> usize {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    usize::try_from(*random % count as u64).expect("64 bits")
+}
+
+/// The wheel with [`PENDING`] timers: as many more are armed and, as when requests are answered, cancelled soon after; then some
+/// of those that have been pending all the time, at random places.
 fn wheel() -> String {
     let mut ids: Vec<TimerId> = Vec::with_capacity(usize::try_from(PENDING).expect("64 bits"));
     let fill = || {
@@ -53,31 +65,37 @@ fn wheel() -> String {
         wheel
     };
     let (mut wheel, _, bytes) = count(fill);
-    let mut places: Vec<usize> = (0..ids.len()).collect();
+    let (mut insert_ns, mut cancel_ns) = (0, 0);
+    let mut recent = Vec::with_capacity(BATCH);
+    let mut now_ns = PENDING * STEP_NS;
+    for _ in 0..BATCHES {
+        let began = Instant::now();
+        for key in 0..BATCH as u64 {
+            now_ns += 100;
+            recent.push(wheel.insert(black_box(now_ns + TIMEOUT_NS), key));
+        }
+        insert_ns += began.elapsed().as_nanos();
+        let began = Instant::now();
+        for id in recent.drain(..) {
+            wheel.cancel(black_box(id));
+        }
+        cancel_ns += began.elapsed().as_nanos();
+    }
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-    for place in (1..places.len()).rev() {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let other = usize::try_from(random % (place as u64 + 1)).expect("64 bits");
-        places.swap(place, other);
-    }
+    let places: Vec<TimerId> = (0..BATCH * BATCHES / 10)
+        .map(|_| ids[any(&mut random, ids.len())])
+        .collect();
     let began = Instant::now();
-    for place in &places {
-        wheel.cancel(black_box(ids[*place]));
+    for id in &places {
+        wheel.cancel(black_box(*id));
     }
-    let cancel_ns = began.elapsed().as_nanos();
-    let began = Instant::now();
-    for key in 0..PENDING {
-        black_box(wheel.insert(black_box((PENDING + key) * STEP_NS + TIMEOUT_NS), key));
-    }
-    let insert_ns = began.elapsed().as_nanos();
-    let each = |ns: u128| ns as f64 / PENDING as f64;
+    let random_ns = began.elapsed().as_nanos() as f64 / places.len() as f64;
+    let each = |ns: u128| ns as f64 / (BATCH * BATCHES) as f64;
     format!(
-        "{{\"timers\":{PENDING},\"insert_ns\":{:.2},\"cancel_ns\":{:.2},\"bytes\":{:.2}}}",
+        "{{\"timers\":{PENDING},\"insert_ns\":{:.2},\"cancel_ns\":{:.2},\"cancel_anywhere_ns\":{random_ns:.2},\"bytes\":{:.2}}}",
         each(insert_ns),
         each(cancel_ns),
-        bytes as f64 / PENDING as f64
+        bytes / PENDING as f64
     )
 }
 
