@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Settings;
+use super::unacked::Place;
 use crate::limits;
 use crate::route::{Previd, Undelivered};
 use crate::session::ResumeFailure;
@@ -30,7 +31,7 @@ pub(super) struct TooHigh {
 pub(super) struct Managed {
     settings: Arc<Settings>,
     /// Its account, as it is named among those of whom something is remembered.
-    account: u64,
+    account: Place,
     /// By what it may be resumed; `None`: not at all.
     pub(super) previd: Option<Previd>,
     /// Stanzas sent and not acknowledged, as long as they are remembered: the latest at the back.
@@ -56,7 +57,7 @@ impl Managed {
     pub(super) fn new(settings: &Arc<Settings>, account: &str) -> Self {
         Self {
             settings: Arc::clone(settings),
-            account: settings.unacked.account(account),
+            account: settings.unacked.place(account),
             previd: None,
             unacked: VecDeque::new(),
             bytes: 0,
@@ -405,7 +406,7 @@ mod tests {
         );
         drop(bystander);
         assert_eq!(settings.metrics.xmpp_unacked_bytes.get(), 0);
-        assert_eq!(settings.unacked.of(settings.unacked.account("b")), 0);
+        assert_eq!(settings.unacked.of(settings.unacked.place("b")), 0);
     }
 
     #[test]

@@ -1,19 +1,24 @@
 //! What the sessions of each account have of the stanzas that stream management (XEP-0198) remembers on one shard.
 //!
-//! Invariants: an account has a place only while something of it is remembered, so that an idle session costs nothing; the
-//! table keeps its room, so that a message costs no allocation.
+//! Invariant: a place holds the sum of what is remembered of the accounts that have it. Accounts have theirs by a seeded hash, so
+//! that nobody can choose to share one; two that share one have the bound together.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 
-/// Bytes that are remembered, by a hash of the account's name. Only one thread uses it at a time: it never waits.
+use crate::limits;
+
+/// Bytes that are remembered, by a hash of the account's name.
+#[derive(Debug)]
 pub struct Unacked {
-    of_accounts: Mutex<HashMap<u64, u64, RandomState>>,
+    places: Box<[AtomicU64]>,
     state: RandomState,
 }
+
+/// The place of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(usize);
 
 impl Unacked {
     /// Nothing is remembered; hashes follow from `seed`.
@@ -23,56 +28,41 @@ impl Unacked {
             u64::from_le_bytes(word)
         });
         let mut word = || words.next().unwrap_or_default();
-        let state = RandomState::with_seeds(word(), word(), word(), word());
         Self {
-            of_accounts: Mutex::new(HashMap::with_hasher(state.clone())),
-            state,
+            places: (0..limits::XMPP_UNACKED_PLACES)
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+            state: RandomState::with_seeds(word(), word(), word(), word()),
         }
     }
 
-    /// By what an account is named here.
-    pub(super) fn account(&self, name: &str) -> u64 {
-        self.state.hash_one(name)
+    /// The place of an account.
+    pub(super) fn place(&self, account: &str) -> Place {
+        let places = self.places.len().max(1) as u64;
+        let place = self.state.hash_one(account) % places;
+        Place(usize::try_from(place).unwrap_or_default())
     }
 
     /// More is remembered of an account; how much that is now.
-    pub(super) fn add(&self, account: u64, bytes: u64) -> u64 {
-        let mut of_accounts = self.lock();
-        let own = of_accounts.entry(account).or_default();
-        *own += bytes;
-        *own
+    pub(super) fn add(&self, place: Place, bytes: u64) -> u64 {
+        self.at(place)
+            .map_or(bytes, |sum| sum.fetch_add(bytes, Ordering::Relaxed) + bytes)
     }
 
-    /// Less is remembered of an account; how much that is now.
-    pub(super) fn give_back(&self, account: u64, bytes: u64) -> u64 {
-        if bytes == 0 {
-            return self.of(account);
-        }
-        let mut of_accounts = self.lock();
-        let Some(own) = of_accounts.get_mut(&account) else {
-            return 0;
-        };
-        *own = own.saturating_sub(bytes);
-        let left = *own;
-        if left == 0 {
-            of_accounts.remove(&account);
-        }
-        left
+    /// Less is remembered of an account, which was added before; how much that is now.
+    pub(super) fn give_back(&self, place: Place, bytes: u64) -> u64 {
+        self.at(place).map_or(0, |sum| {
+            sum.fetch_sub(bytes, Ordering::Relaxed).saturating_sub(bytes)
+        })
     }
 
     /// How much is remembered of an account.
-    pub(super) fn of(&self, account: u64) -> u64 {
-        self.lock().get(&account).copied().unwrap_or_default()
+    pub(super) fn of(&self, place: Place) -> u64 {
+        self.at(place).map_or(0, |sum| sum.load(Ordering::Relaxed))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, u64, RandomState>> {
-        self.of_accounts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for Unacked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unacked").finish_non_exhaustive()
+    fn at(&self, place: Place) -> Option<&AtomicU64> {
+        self.places.get(place.0)
     }
 }
 
@@ -81,26 +71,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_has_a_place_while_it_has_something_and_the_table_keeps_its_room() {
+    fn each_account_has_its_own_sum() {
         let unacked = Unacked::new(&[7; 32]);
-        let [one, two] = ["one", "two"].map(|name| unacked.account(name));
+        let [one, two] = ["one", "two"].map(|name| unacked.place(name));
         assert_ne!(one, two);
+        assert_eq!(unacked.place("one"), one);
         assert_eq!(
             (unacked.add(one, 5), unacked.add(one, 6), unacked.add(two, 1)),
             (5, 11, 1)
         );
-        let room = unacked.lock().capacity();
-        for _ in 0..1_000 {
-            assert_eq!(unacked.give_back(two, 1), 0);
-            assert_eq!(unacked.lock().len(), 1);
-            assert_eq!(unacked.add(two, 1), 1);
-        }
-        assert_eq!(unacked.lock().capacity(), room);
         assert_eq!(
             (unacked.give_back(one, 4), unacked.of(one), unacked.of(two)),
             (7, 7, 1)
         );
         assert_eq!((unacked.give_back(one, 7), unacked.give_back(two, 1)), (0, 0));
-        assert!(unacked.lock().is_empty());
+    }
+
+    #[test]
+    fn accounts_spread_over_the_places() {
+        let unacked = Unacked::new(&[9; 32]);
+        for n in 0..limits::XMPP_UNACKED_PLACES {
+            unacked.add(unacked.place(&format!("shop-{n:024x}-user")), 1);
+        }
+        let taken = unacked
+            .places
+            .iter()
+            .filter(|place| place.load(Ordering::Relaxed) > 0);
+        let most = unacked
+            .places
+            .iter()
+            .map(|place| place.load(Ordering::Relaxed))
+            .max();
+        // As many as places thrown at random take 1 - 1/e of them.
+        assert!(
+            taken.count() > limits::XMPP_UNACKED_PLACES / 2 && most < Some(12),
+            "{most:?}"
+        );
     }
 }
