@@ -10,16 +10,16 @@
 use nexus_bench::work::Work;
 
 /// Much longer than all that is around it, so that a quotient of bytes is a number of copies.
-const PAYLOAD_BYTES: u64 = 4_000;
-const MESSAGES: u64 = 100;
+const PAYLOAD_BYTES: usize = 4_000;
+const MESSAGES: usize = 100;
 
 /// Copies of a payload on its way: into queues of one connection, into frames that are shared, into parcels.
 fn copies(name: &str) -> [u64; 3] {
-    let mut work = Work::named(name, PAYLOAD_BYTES as usize).expect("there is such work");
+    let mut work = Work::named(name, PAYLOAD_BYTES).expect("there is such work");
     // Buffers have grown, parcels have been given back.
     work.repeat(10);
     let (before, parcelled) = work.world().copied();
-    work.repeat(MESSAGES as usize);
+    work.repeat(MESSAGES);
     let (after, parcelled_after) = work.world().copied();
     [
         after.private - before.private,
@@ -27,8 +27,8 @@ fn copies(name: &str) -> [u64; 3] {
         parcelled_after - parcelled,
     ]
     .map(|bytes| {
-        let each = bytes / MESSAGES;
-        let (copies, around) = (each / PAYLOAD_BYTES, each % PAYLOAD_BYTES);
+        let each = bytes / MESSAGES as u64;
+        let (copies, around) = (each / PAYLOAD_BYTES as u64, each % PAYLOAD_BYTES as u64);
         let most = 500 * (copies + 1);
         assert!(
             around < most,
