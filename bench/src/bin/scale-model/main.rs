@@ -15,6 +15,7 @@
 
 mod costs;
 mod memory;
+mod shape;
 mod turns;
 
 #[cfg(test)]
@@ -22,7 +23,8 @@ mod tests;
 
 use costs::{CONTROL, TOLD};
 use memory::{Interest, Memory, RINGS_OF_A_PAIR, imbalance};
-use turns::{Load, Model, Shape};
+use shape::{Load, Shape};
+use turns::Model;
 
 /// Shards of the tables.
 const SHARDS: [usize; 4] = [1, 8, 32, 128];

@@ -1,6 +1,6 @@
 //! What connections take in memory, and how evenly they lie on the shards.
 
-use crate::turns::Random;
+use crate::shape::Random;
 
 /// An idle MQTT connection with one exact subscription of 20 bytes on one shard: session, identity, timer, filter and its places
 /// in the tables. Measured (ARCHITECTURE.md).
