@@ -95,10 +95,12 @@ fn row(cells: &[String]) {
 /// A number with so many digits as say something.
 fn short(number: f64) -> String {
     match number {
+        0.0 => "—".into(),
         n if n >= 100_000.0 => format!("{:.2} M", n / 1e6),
         n if n >= 100.0 => format!("{n:.0}"),
         n if n >= 10.0 => format!("{n:.1}"),
-        n => format!("{n:.2}"),
+        n if n >= 0.1 => format!("{n:.2}"),
+        n => format!("{n:.3}"),
     }
 }
 
@@ -401,6 +403,10 @@ fn remedies() {
     let of = Shape::of(128);
     let variants = [
         ("as it is", of),
+        (
+            "letters and parcels three times as dear",
+            Shape { dear: 3.0, ..of },
+        ),
         ("looks only where something was pushed", Shape { look: 0.0, ..of }),
         (
             "letters go along rows of 16, then columns",
@@ -439,26 +445,41 @@ fn remedies() {
             format!("{:.2}", 128.0 * shape.peers() as f64 * RINGS_OF_A_PAIR / 1e9),
         ]);
     }
+    filters();
+}
+
+/// What could be done about the filters of others. To publish by way of the channel's home is what Direct messages do.
+fn filters() {
+    let columns = [
+        "how",
+        "8 shards, GB",
+        "32 shards",
+        "128 shards",
+        "a connection, B",
+        "128 shards: a login, µs of CPU",
+        "a message, 1 in flight, µs",
+    ];
     head(
         "What could be done about the filters of others, 10 M connections",
-        &[
-            "how",
-            "8 shards, GB",
-            "32 shards",
-            "128 shards",
-            "128 shards: a connection, B",
-        ],
+        &columns,
     );
+    let of = Shape::of(128);
     let ways = [
         ("every hash on every shard (as it is)", Interest::Everywhere),
         ("fingerprints of two bytes on every shard", Interest::Fingerprints),
         ("each hash on the home shard of its channel", Interest::AtHome),
     ];
     for (what, how) in ways {
+        let at_home = how == Interest::AtHome;
+        let publish = if at_home { Load::Direct(1) } else { Load::Pairs(1) };
         let bytes = [8, 32, 128].map(|shards| Memory::of(10e6, shards, how).interest);
         let mut cells = vec![what.to_owned()];
         cells.extend(bytes.map(|bytes| format!("{:.2}", bytes / 1e9)));
         cells.push(format!("{:.0}", bytes[2] / 10e6));
+        cells.push(short(
+            Summary::of(Shape { at_home, ..of }, Load::Logins, 16, 45.0).cpu,
+        ));
+        cells.push(short(Summary::of(of, publish, 100, 45.0).cpu));
         row(&cells);
     }
 }

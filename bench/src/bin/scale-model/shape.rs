@@ -51,6 +51,10 @@ pub(crate) struct Shape {
     pub(crate) pause: f64,
     /// Of what a look at another shard costs in each turn.
     pub(crate) look: f64,
+    /// So many times what letters and parcels cost.
+    pub(crate) dear: f64,
+    /// A filter is told to the home shard of its channel alone.
+    pub(crate) at_home: bool,
     /// Of the flows, how many of 100 have both ends on one shard by choice.
     pub(crate) together: usize,
 }
@@ -62,6 +66,8 @@ impl Shape {
             row: 0,
             pause: 0.0,
             look: LOOK,
+            dear: 1.0,
+            at_home: false,
             together: 0,
         }
     }

@@ -197,7 +197,7 @@ impl Model {
             let at = self.random.wait(CLIENT);
             match self.load {
                 Load::Pairs(count) | Load::Calls(count) | Load::Direct(count) => {
-                    self.write(at, flow, Leg::There, count, at)
+                    self.write(at, flow, Leg::There, count, at);
                 }
                 Load::Logins => self.write(at, flow, Leg::There, 1, at),
                 Load::Fan { burst, receivers } => {
@@ -269,9 +269,10 @@ impl Model {
         let inputs: Vec<Clump> = shard.inputs.drain(..shard.inputs.len().min(TURN_MAX)).collect();
         let mut out = Out::default();
         for (clumps, told) in std::mem::take(&mut shard.parcels) {
-            cost += PARCEL_IN + TOLD * f64::from(told);
+            cost += PARCEL_IN * self.shape.dear + TOLD * f64::from(told);
             for clump in clumps {
-                cost += LETTER_IN * f64::from(clump.count) + self.arrive(at, clump, &mut out);
+                cost +=
+                    LETTER_IN * self.shape.dear * f64::from(clump.count) + self.arrive(at, clump, &mut out);
             }
         }
         let mut heard = HashSet::new();
@@ -355,7 +356,7 @@ impl Model {
             .entry(self.shape.hop(at, clump.to))
             .or_default()
             .push(clump);
-        LETTER_OUT * f64::from(clump.count)
+        LETTER_OUT * self.shape.dear * f64::from(clump.count)
     }
 
     /// Its SEND is one with all that the connection gets in this turn.
@@ -371,22 +372,26 @@ impl Model {
     /// Flush: one parcel for each shard that gets something.
     fn push_parcels(&mut self, at: usize, now: f64, out: &mut Out) -> f64 {
         if self.load == Load::Logins {
-            let done = out.sends.iter().flatten().map(|clump| clump.count).sum();
-            out.told = done;
-            if done > 0 {
-                (0..self.shape.shards).filter(|&to| to != at).for_each(|to| {
-                    out.open.entry(to).or_default();
-                });
+            out.told = out.sends.iter().flatten().map(|clump| clump.count).sum();
+            let (told, home) = (out.told > 0, (at + 1) % self.shape.shards);
+            let hears = |to: usize| told && to != at && (!self.shape.at_home || to == home);
+            for to in (0..self.shape.shards).filter(|&to| hears(to)) {
+                out.open.entry(to).or_default();
             }
         }
-        let mut cost = TELL * f64::from(out.told) * out.open.len() as f64;
+        let mut cost = 0.0;
         for (to, clumps) in std::mem::take(&mut out.open) {
-            cost += PARCEL_OUT;
+            let told = if self.shape.at_home && to != (at + 1) % self.shape.shards {
+                0
+            } else {
+                out.told
+            };
+            cost += PARCEL_OUT * self.shape.dear + TELL * f64::from(told);
             if self.counts(now) {
                 self.tally.parcels += 1;
                 self.tally.letters += clumps.iter().map(|clump| u64::from(clump.count)).sum::<u64>();
             }
-            self.push(now + cost, to, What::Parcel(at, clumps, out.told));
+            self.push(now + cost, to, What::Parcel(at, clumps, told));
         }
         cost
     }
