@@ -1,6 +1,7 @@
 //! The model held against itself, against what was measured, and against what is known of chance.
 
 use super::*;
+use crate::costs::*;
 use crate::memory::table;
 
 const ALL: [Load; 7] = [
@@ -61,6 +62,19 @@ fn one_shard_costs_what_was_measured() {
             "{what}: {model} instead of {measured}"
         );
     }
+}
+
+#[test]
+fn a_message_that_crosses_alone_costs_all_its_steps() {
+    let mut model = Model::new(Shape::of(2), Load::Pairs(1), 1, 200e6);
+    model.flows.truncate(1);
+    (model.flows[0].from, model.flows[0].to) = (0, 1);
+    let run = model.run();
+    let sender = TURN + LOOK + RECV + MESSAGE + LETTER_OUT + PARCEL_OUT + BELL + SLEEP;
+    let receiver = TURN + LOOK + PARCEL_IN + LETTER_IN + SEND + SLEEP;
+    let cost = run.shards.iter().map(|shard| shard.busy).sum::<f64>() / run.tally.delivered as f64;
+    assert!((cost / (sender + receiver) - 1.0).abs() < 0.003, "{cost}");
+    assert!(run.tally.bells.abs_diff(run.tally.delivered) <= 1 && run.tally.parcels == run.tally.bells);
 }
 
 #[test]
