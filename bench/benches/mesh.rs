@@ -93,5 +93,28 @@ fn two_threads(c: &mut Criterion) {
     receiver.join().expect("the receiver ends");
 }
 
-criterion_group!(benches, one_thread, two_threads);
+/// What a shard does about the others in a turn in which none of them has anything: all looks at the rings, those of its
+/// going to sleep included.
+fn idle_turn(c: &mut Criterion) {
+    let mut group = c.benchmark_group("mesh/idle_turn");
+    for shards in [8, 32, 128] {
+        let mut mesh = grid::<Parcel>(shards, MESH_RING_PARCELS).swap_remove(0);
+        let mut ways = grid::<Parcel>(shards, 64).swap_remove(0);
+        group.bench_function(format!("{shards}_shards"), |b| {
+            b.iter(|| {
+                for peer in 0..shards {
+                    black_box((mesh.arrived(peer), ways.arrived(peer), mesh.reuse(peer)));
+                }
+                for one in [&mut mesh, &mut ways] {
+                    one.wake(|_| ());
+                    assert!(one.fall_asleep(), "nothing has arrived");
+                    one.wake_up();
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_thread, two_threads, idle_turn);
 criterion_main!(benches);
