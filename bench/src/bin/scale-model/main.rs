@@ -9,7 +9,6 @@
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    clippy::expect_used,
     reason = "a program for a desk: it indexes by its own numbers and prints its tables, and no peer is near"
 )]
 
