@@ -48,15 +48,11 @@ impl Router {
             Letter::Evict { session } => self.evicted(port, *session),
             Letter::Displaced { session } => self.displaced(port, *session),
             Letter::ClaimRefused { session, refusal } => self.claim_refused(port, *session, *refusal),
-            Letter::WorkerUp { worker, identity } => {
-                self.directory.up(there(*worker), &parcel.sender(*identity));
-            }
-            Letter::ListenerAdd { worker, cmd } => self.directory.listen(there(*worker), parcel.text(*cmd)),
-            Letter::ListenerRemove { worker, cmd } => {
-                self.directory.unlisten(there(*worker), parcel.text(*cmd));
-            }
-            Letter::WorkerDown { worker } => self.directory.down(there(*worker)),
-            Letter::Load { worker, in_flight } => self.directory.heard_load(there(*worker), *in_flight),
+            Letter::WorkerUp { .. }
+            | Letter::ListenerAdd { .. }
+            | Letter::ListenerRemove { .. }
+            | Letter::WorkerDown { .. }
+            | Letter::Load { .. } => self.follow_directory(from, parcel, letter),
             Letter::InterestAdd { channel } => self.interest.add(*channel, from),
             Letter::InterestRemove { channel } => self.interest.remove(*channel, from),
             Letter::FilterAdd { filter } => self.interest.add_filter(parcel.text(*filter), from),
@@ -95,6 +91,23 @@ impl Router {
             | Letter::DirectSeekAccount { .. }
             | Letter::DirectGive { .. }
             | Letter::DirectEnded { .. } => self.follow_direct(now, port, from, parcel, letter),
+        }
+    }
+
+    /// What another shard says of its workers.
+    fn follow_directory(&mut self, from: u16, parcel: &Parcel, letter: &Letter) {
+        let there = |key: SessionKey| SessionId { shard: from, key };
+        match letter {
+            Letter::WorkerUp { worker, identity } => {
+                self.directory.up(there(*worker), &parcel.sender(*identity));
+            }
+            Letter::ListenerAdd { worker, cmd } => self.directory.listen(there(*worker), parcel.text(*cmd)),
+            Letter::ListenerRemove { worker, cmd } => {
+                self.directory.unlisten(there(*worker), parcel.text(*cmd));
+            }
+            Letter::WorkerDown { worker } => self.directory.down(there(*worker)),
+            Letter::Load { worker, in_flight } => self.directory.heard_load(there(*worker), *in_flight),
+            _ => {}
         }
     }
 

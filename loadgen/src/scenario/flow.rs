@@ -16,7 +16,7 @@ use crate::protocol::login::Want;
 use crate::protocol::mqtt::{self, packet_id_of};
 use crate::protocol::stamp::{Form, Stamp, blank_payload, filler_intact};
 use crate::protocol::template::Template;
-use crate::protocol::{Packet, REFUSED, Version, Wire};
+use crate::protocol::{Malformed, Packet, REFUSED, Version, Wire};
 
 /// Output queued on one connection beyond which an open loop sends later.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
@@ -94,6 +94,30 @@ impl Shape {
         };
         all.saturating_sub(self.stalled)
     }
+
+    /// What the messages of a group are sent to, and what its subscribers want.
+    fn heard_by(&self, settings: &Settings, group: usize) -> (String, Want) {
+        match self.kind {
+            Kind::Room => (settings.room(group), Want::Room(settings.room(group))),
+            Kind::Topic => {
+                let topic = settings.topic(group);
+                let filter = settings.filter_of(&topic);
+                (topic, Want::Channel(filter))
+            }
+            Kind::Direct { .. } => {
+                let first = group * (self.publishers + self.subscribers);
+                (settings.member(first, None).client_id, Want::Direct)
+            }
+        }
+    }
+
+    fn template(&self, settings: &Settings, topic: &str, blank: &[u8]) -> Result<Template, Malformed> {
+        match &self.kind {
+            Kind::Room => settings.wire.speak(topic, blank),
+            Kind::Topic => settings.wire.publish(topic, settings.qos, blank),
+            Kind::Direct { app } => settings.wire.direct(app, topic, settings.qos, blank),
+        }
+    }
 }
 
 /// What a connection does: its places among publishers and subscribers.
@@ -118,6 +142,24 @@ struct Publisher {
     acked: u64,
     quota: u64,
     progress_ns: u64,
+}
+
+impl Publisher {
+    const fn new(tag: u32, template: Template, subscribers: u64) -> Self {
+        Self {
+            tag,
+            conn: None,
+            template,
+            subscribers,
+            sent: 0,
+            due: 0,
+            is_held: false,
+            settled: 0,
+            acked: 0,
+            quota: u64::MAX,
+            progress_ns: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -203,15 +245,7 @@ impl Flow {
         members: &mut Vec<Member>,
     ) -> Result<(), String> {
         let per_group = shape.publishers + shape.subscribers;
-        let (topic, want) = match &shape.kind {
-            Kind::Room => (settings.room(group), Want::Room(settings.room(group))),
-            Kind::Topic => {
-                let topic = settings.topic(group);
-                let filter = settings.filter_of(&topic);
-                (topic, Want::Channel(filter))
-            }
-            Kind::Direct { .. } => (settings.member(group * per_group, None).client_id, Want::Direct),
-        };
+        let (topic, want) = shape.heard_by(settings, group);
         let (publishers_at, subscribers_at) = shape.places.of(group);
         let first_publisher = self.publishers.len();
         let subscriber = |stalled| Subscriber {
@@ -235,11 +269,7 @@ impl Flow {
             });
         }
         for number in 0..shape.publishers {
-            let template = match &shape.kind {
-                Kind::Room => settings.wire.speak(&topic, &self.blank),
-                Kind::Topic => settings.wire.publish(&topic, self.qos, &self.blank),
-                Kind::Direct { app } => settings.wire.direct(app, &topic, self.qos, &self.blank),
-            };
+            let template = shape.template(settings, &topic, &self.blank);
             self.roles.push(Role {
                 publisher: Some(self.publishers.len()),
                 subscriber: shape.is_room().then_some(self.subscribers.len()),
@@ -247,19 +277,10 @@ impl Flow {
             if shape.is_room() {
                 self.subscribers.push(subscriber(None));
             }
-            self.publishers.push(Publisher {
-                tag: u32::try_from(members.len()).map_err(|_| "too many connections")?,
-                conn: None,
-                template: template.map_err(|error| error.0)?,
-                subscribers: shape.hearers() as u64,
-                sent: 0,
-                due: 0,
-                is_held: false,
-                settled: 0,
-                acked: 0,
-                quota: u64::MAX,
-                progress_ns: 0,
-            });
+            let tag = u32::try_from(members.len()).map_err(|_| "too many connections")?;
+            let template = template.map_err(|error| error.0)?;
+            self.publishers
+                .push(Publisher::new(tag, template, shape.hearers() as u64));
             let want = shape.is_room().then(|| want.clone());
             members.push(Member {
                 endpoint: if publishers_at == 0 {
