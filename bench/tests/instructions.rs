@@ -21,7 +21,7 @@ use std::process::Command;
 use nexus_bench::work::Work;
 
 /// Messages of the short run and of the long one.
-const RUNS: [u64; 2] = [500, 2_500];
+const RUNS: [u64; 2] = [100, 400];
 /// Percent that a message may take more than what is written down; and less, before that has to be written down anew.
 const TOLERANCE_PERCENT: u64 = 8;
 
@@ -29,8 +29,8 @@ const TOLERANCE_PERCENT: u64 = 8;
 fn instructions(name: &str, messages: u64) -> u64 {
     let out = tempfile::NamedTempFile::new().expect("a temporary file");
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file"])
-        .arg(out.path())
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", out.path().display()))
         .arg(env!("CARGO_BIN_EXE_fixed-work"))
         .args([name, &messages.to_string()])
         .output()

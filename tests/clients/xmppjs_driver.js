@@ -53,6 +53,32 @@ function senderOf (parent) {
   }
 }
 
+// A login hashes for a long time, all in this one thread. Who began with many others would not be done before the server
+// gives up on it: so many begin at a time, and one that does not end holds up the others for so long.
+const LOGINS_AT_ONCE = 6
+const LOGIN_MS_MAX = 3000
+let loggingIn = 0
+const waiting = []
+
+function inTurn (login) {
+  waiting.push(login)
+  nextLogin()
+}
+
+function nextLogin () {
+  if (loggingIn >= LOGINS_AT_ONCE || waiting.length === 0) return
+  loggingIn += 1
+  let over = false
+  const end = () => {
+    if (over) return
+    over = true
+    loggingIn -= 1
+    nextLogin()
+  }
+  setTimeout(end, LOGIN_MS_MAX).unref()
+  waiting.shift()().then(end)
+}
+
 class Connection {
   constructor (name, command) {
     this.name = name
@@ -88,7 +114,7 @@ class Connection {
     })
     this.entity.on('stanza', (stanza) => this.received(stanza))
     this.entity.iqCallee.set(NEXUS, 'api', (context) => this.asked(context))
-    this.entity.start().catch((error) => this.failed(error))
+    inTurn(() => this.entity.start().catch((error) => this.failed(error)))
   }
 
   // The library says that it is online before stream management is enabled.
