@@ -21,7 +21,7 @@ use std::process::Command;
 use nexus_bench::work::Work;
 
 /// Messages of the short run and of the long one.
-const RUNS: [u64; 2] = [100, 400];
+const RUNS: [u64; 2] = [50, 150];
 /// Percent that a message may take more than what is written down; and less, before that has to be written down anew.
 const TOLERANCE_PERCENT: u64 = 8;
 
