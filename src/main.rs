@@ -12,6 +12,8 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_env("NEXUS_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // Told on the same stream that cannot be written: the thread that logs would panic, and SIGTERM would go unheard.
+        .log_internal_errors(false)
         .init();
     let done = match Cli::parse().command {
         Command::Store(command) => cli::run(command),
