@@ -1,6 +1,8 @@
 //! The daemon's own life: ready line, health, metrics, signals, the command line, configuration errors, demo
 //! (PROTOCOL 6 and 7).
 
+mod log;
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
