@@ -1,5 +1,6 @@
 //! Nexus-Channel: publish and subscribe by name, the sender on every message (PROTOCOL 2.3, 2.4 and 3).
 
+mod frames;
 mod properties;
 
 use std::collections::BTreeSet;

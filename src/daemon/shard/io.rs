@@ -38,9 +38,10 @@ impl Io for ShardIo<'_> {
     const NOWHERE: ConnId = ConnId::NONE;
 
     fn output(&mut self, conn: ConnId) -> Option<PlaneOutput<'_>> {
-        self.plane.buffer(conn)?;
-        Some(PlaneOutput {
-            plane: self.plane,
+        // Not by asking for its buffer: an empty one at the queue's end keeps shared frames from merging.
+        let plane = &mut *self.plane;
+        plane.is_live(conn).then_some(PlaneOutput {
+            plane,
             metrics: &self.links.metrics,
             conn,
         })
