@@ -129,12 +129,18 @@ impl<S> Default for Frames<S> {
 impl<S: Clone> Frames<S> {
     /// The frame of `variant`, a key that two receivers have in common exactly if they get identical bytes.
     pub fn get_or_encode(&mut self, variant: u32, encode: impl FnOnce() -> S) -> S {
-        if let Some((_, frame)) = self.variants.iter().find(|(key, _)| *key == variant) {
+        if let Some(frame) = self.get(variant) {
             return frame.clone();
         }
         let frame = encode();
         self.variants.push((variant, frame.clone()));
         frame
+    }
+
+    /// The frame of `variant`, if somebody has had it.
+    pub fn get(&self, variant: u32) -> Option<&S> {
+        let found = self.variants.iter().find(|(key, _)| *key == variant);
+        found.map(|(_, frame)| frame)
     }
 
     /// Forgets all variants: the next message begins.

@@ -224,7 +224,7 @@ struct Courier<'a, P> {
     heard: Heard,
 }
 
-impl<P: Port> Courier<'_, P> {
+impl<'a, P: Port> Courier<'a, P> {
     fn detail(&self, subscriber: &Subscriber) -> Option<&Detail> {
         if subscriber.detail == NONE {
             return None;
@@ -265,12 +265,24 @@ impl<P: Port> Courier<'_, P> {
 
     /// Where nobody stands twice: straight from the list.
     fn each<'l>(&mut self, subscribers: impl Iterator<Item = &'l Subscriber>) {
+        // Put together once: it is the larger part of what a delivery costs here.
+        let mut delivery = self.delivery(SubscriptionOptions::default(), &[]);
         for subscriber in subscribers {
-            if self.hears(subscriber) {
-                let identifier = self.identifier(subscriber);
-                let identifiers: &[u32] = if identifier == 0 { &[] } else { &[identifier] };
-                self.hand(subscriber, identifier, identifiers);
+            if !self.hears(subscriber) {
+                continue;
             }
+            let identifier = self.identifier(subscriber);
+            if identifier != 0 {
+                self.hand(
+                    subscriber.key(),
+                    &self.delivery(subscriber.options(identifier), &[identifier]),
+                );
+                continue;
+            }
+            if let Delivery::Channel { options, .. } = &mut delivery {
+                *options = subscriber.options(0);
+            }
+            self.hand(subscriber.key(), &delivery);
         }
     }
 
@@ -291,24 +303,31 @@ impl<P: Port> Courier<'_, P> {
             identifiers.extend(same.iter().map(|hit| self.identifier(hit)).filter(|&id| id != 0));
             identifiers.sort_unstable();
             let merged = more.iter().fold(*first, |merged, hit| merged.or(hit));
-            self.hand(&merged, identifiers.first().copied().unwrap_or(0), identifiers);
+            let options = merged.options(identifiers.first().copied().unwrap_or(0));
+            self.hand(merged.key(), &self.delivery(options, identifiers));
         }
     }
 
-    fn hand(&mut self, to: &Subscriber, identifier: u32, identifiers: &[u32]) {
+    const fn delivery<'d>(&self, options: SubscriptionOptions, identifiers: &'d [u32]) -> Delivery<'d>
+    where
+        'a: 'd,
+    {
+        Delivery::Channel {
+            message: self.published.message,
+            sender: self.published.sender,
+            options,
+            identifiers,
+            share: None,
+            is_shown: self.published.is_shown,
+        }
+    }
+
+    fn hand(&mut self, to: SessionKey, delivery: &Delivery<'_>) {
         if !self.heard.anybody {
             self.heard.anybody = true;
             self.port.begin_message();
         }
-        let delivery = Delivery::Channel {
-            message: self.published.message,
-            sender: self.published.sender,
-            options: to.options(identifier),
-            identifiers,
-            share: None,
-            is_shown: self.published.is_shown,
-        };
-        match self.port.deliver(to.key(), &delivery) {
+        match self.port.deliver(to, delivery) {
             Ok(()) => self.metrics.channel_out.increment(),
             Err(reason) => {
                 self.heard.unstored |= reason == Undelivered::NotStored;

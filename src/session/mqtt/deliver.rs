@@ -38,6 +38,9 @@ impl Session {
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
+        if let Some(repeated) = self.repeat(now, delivery, frames, out) {
+            return repeated;
+        }
         match *delivery {
             Delivery::Room { .. } => Err(Undelivered::Gone),
             Delivery::Channel { message, .. } if message.is_for_occupants() => Err(Undelivered::NotText),
@@ -102,16 +105,13 @@ impl Session {
             return Err(Undelivered::Expired);
         }
         let spelled = options.form == FORM_SENDER;
-        let is_system = message.channel.starts_with('$');
         let (plain, by_sender) = (
             [message.channel],
             topic_of("$nexus/channel/", sender, message.channel),
         );
-        // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
-        let retain = message.retain && options.retain_as_published;
         let v5 = self.version == Version::V5;
         let parts = PublishParts {
-            retain,
+            retain: is_retained(message, &options),
             topic: if spelled { &by_sender } else { &plain },
             expiry_s: message.expires.map(|expires| remaining_s(expires, now)),
             subscription_identifiers: identifiers,
@@ -120,12 +120,8 @@ impl Session {
             payload: message.payload,
             ..PublishParts::new(self.version)
         };
-        let variant = u32::from(O::FRAMING) << 24
-            | PROTOCOL
-            | u32::from(v5)
-            | u32::from(spelled) << 1
-            | u32::from(retain) << 2;
-        let message = Message {
+        let variant = self.variant::<O>(message, &options);
+        let queued = Message {
             stage: Stage::Channel,
             parts,
             qos: message.qos.min(options.qos),
@@ -133,13 +129,62 @@ impl Session {
             variant: (!v5 || identifiers.is_empty()).then_some(variant),
             origin,
         };
-        self.transmit(now, message, frames, out)?;
-        // Under `$SYS` the topic says it: the daemon.
-        if !v5 && !spelled && !is_system {
+        self.transmit(now, queued, frames, out)?;
+        self.count_hidden(message, &options);
+        Ok(())
+    }
+
+    /// A channel's message at QoS 0 whose frame is there already, since another receiver gets the same bytes: most of a
+    /// fan-out. `None`: it goes the long way.
+    fn repeat<O: Output>(
+        &mut self,
+        now: Now,
+        delivery: &Delivery<'_>,
+        frames: &Frames<O::Shared>,
+        out: &mut O,
+    ) -> Option<Result<(), Undelivered>> {
+        let Delivery::Channel {
+            message,
+            options,
+            identifiers: [],
+            ..
+        } = delivery
+        else {
+            return None;
+        };
+        let is_bare =
+            self.messages.is_none() && self.rare.is_none() && self.client_packet_bytes_max == u32::MAX;
+        let expired = message.expires.is_some_and(|expires| expires < now.instant);
+        if !is_bare || expired || message.qos.min(options.qos) != Qos::AtMostOnce {
+            return None;
+        }
+        let frame = frames.get(self.variant::<O>(message, options))?;
+        if self.is_blocked(now, out) {
+            return Some(Err(Undelivered::QueueFull));
+        }
+        out.push(frame);
+        self.settings.metrics.published(false, 0);
+        self.count_hidden(message, options);
+        Some(Ok(()))
+    }
+
+    /// The key of a channel message's frame, if its receiver has no identifier for it: the same for all who get the same
+    /// bytes.
+    fn variant<O: Output>(&self, message: &ChannelMessage<'_>, options: &SubscriptionOptions) -> u32 {
+        u32::from(O::FRAMING) << 24
+            | PROTOCOL
+            | u32::from(self.version == Version::V5)
+            | u32::from(options.form == FORM_SENDER) << 1
+            | u32::from(is_retained(message, options)) << 2
+    }
+
+    /// Counts a message whose sender the client has no place for. Under `$SYS` the topic says it: the daemon.
+    fn count_hidden(&self, message: &ChannelMessage<'_>, options: &SubscriptionOptions) {
+        let is_told = self.version == Version::V5 || options.form == FORM_SENDER;
+        if !is_told && !message.channel.starts_with('$') {
             let metrics = &self.settings.metrics;
             metrics.dropped(Stage::Channel, DropReason::SenderHidden);
         }
-        Ok(())
     }
 
     #[expect(
@@ -271,6 +316,11 @@ impl Session {
         let qos = qos.min(options.qos);
         self.transmit(now, Message::to_one(Stage::Reply, parts, qos), frames, out)
     }
+}
+
+/// [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+const fn is_retained(message: &ChannelMessage<'_>, options: &SubscriptionOptions) -> bool {
+    message.retain && options.retain_as_published
 }
 
 /// A request on its way to a worker.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::limits;
 use crate::route::{ChannelMessage, Completion, Delivery, Qos, SubscriptionOptions, Ticket, Undelivered};
 use crate::session::mqtt::control::{FORM_PLAIN, FORM_SENDER};
 use crate::time::Instant;
@@ -284,6 +285,42 @@ fn one_encoding_serves_all_receivers_of_the_same_bytes() {
         seen.push(bytes);
     }
     assert_eq!(written[8], written[2]);
+}
+
+#[test]
+fn a_frame_that_is_there_is_held_to_the_bounds_of_each_receiver() {
+    let from = sender();
+    let mut frames = crate::session::Frames::default();
+    let expires = Some(Instant::from_nanos(1_000));
+    let delivery = Delivery::Channel {
+        message: ChannelMessage {
+            expires,
+            ..on("a", Qos::AtMostOnce)
+        },
+        sender: from.sender(),
+        options: options(Qos::AtMostOnce, FORM_PLAIN),
+        identifiers: &[],
+        share: None,
+        is_shown: false,
+    };
+    let mut give = |nanos: u64, stuck: usize| {
+        let mut client = Client::attached(V311);
+        client.peer.out.stuck = stuck;
+        let now = Now {
+            instant: Instant::from_nanos(nanos),
+            ..Now::default()
+        };
+        let (session, out) = (&mut client.peer.session, &mut client.peer.out);
+        let given = session.deliver(now, &delivery, &mut frames, out);
+        (given, client.peer.out.take().len())
+    };
+    let (given, len) = give(0, 0);
+    assert!(given.is_ok() && len > 0);
+    let most = limits::SEND_QUEUE_BYTES_MAX;
+    assert_eq!(give(0, most), (Ok(()), len));
+    assert_eq!(give(0, most + 1), (Err(Undelivered::QueueFull), 0));
+    assert_eq!(give(1_000, 0), (Ok(()), len));
+    assert_eq!(give(1_001, 0), (Err(Undelivered::Expired), 0));
 }
 
 #[test]
