@@ -30,6 +30,8 @@ pub(crate) struct Contestant {
     pub(crate) extra: &'static [&'static str],
     /// Of Nexus: shards. More than one have the cores of the server and of the load.
     pub(crate) shards: usize,
+    /// Of Nexus: what its configuration says beside the listeners (TOML).
+    pub(crate) settings: &'static str,
     /// Of the relay: how its connections are joined.
     pub(crate) joined: &'static [&'static str],
 }
@@ -41,12 +43,18 @@ impl Contestant {
             kind,
             extra,
             shards: 1,
+            settings: "",
             joined: &["--pairs"],
         }
     }
 
     const fn with_shards(mut self, shards: usize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    const fn with_settings(mut self, settings: &'static str) -> Self {
+        self.settings = settings;
         self
     }
 

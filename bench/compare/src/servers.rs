@@ -169,7 +169,7 @@ fn start(
         Kind::Mosquitto => mosquitto(program, directory),
         Kind::Ejabberd => ejabberd::start(program, directory),
         Kind::Nats => nats(program),
-        Kind::Nexus => nexus(program, directory, contestant.shards),
+        Kind::Nexus => nexus(program, directory, contestant),
         Kind::Floor => floor(program, core, contestant.joined),
     };
     run_on(&[own_core])?;
@@ -299,7 +299,8 @@ fn listens(table: &str, port: u16) -> bool {
     })
 }
 
-fn nexus(program: &Path, directory: &Path, shards: usize) -> Result<Started, String> {
+fn nexus(program: &Path, directory: &Path, contestant: &Contestant) -> Result<Started, String> {
+    let shards = contestant.shards;
     let data = directory.join("data");
     let admin = |arguments: &[&str]| {
         let output = Command::new(program)
@@ -324,7 +325,9 @@ fn nexus(program: &Path, directory: &Path, shards: usize) -> Result<Started, Str
     }
     let ports = free_ports(shards)?;
     let config = directory.join("nexus.toml");
-    let text = format!("[listen]\nmqtt_of_shards = \"127.0.0.1:{}\"\n", ports.start);
+    let first = ports.start;
+    let settings = contestant.settings;
+    let text = format!("[listen]\nmqtt_of_shards = \"127.0.0.1:{first}\"\n{settings}");
     fs::write(&config, text).map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command
