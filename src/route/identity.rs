@@ -59,7 +59,11 @@ pub const fn is_noncharacter(c: char) -> bool {
 /// Checks a channel's name: 1..=1024 bytes of UTF-8 in at most 64 levels, not starting with `$`, no wildcard, no
 /// control character (C0, DEL, C1) and no Unicode noncharacter.
 pub fn check_channel(name: &str) -> Result<&str, NameError> {
-    if name.bytes().any(|b| matches!(b, b'+' | b'#')) {
+    // One pass without an early exit, which the compiler turns into wide compares.
+    if name
+        .bytes()
+        .fold(false, |wild, byte| wild | matches!(byte, b'+' | b'#'))
+    {
         return Err(NameError("a channel's name has no wildcard"));
     }
     check_channel_text(name)
@@ -86,14 +90,14 @@ fn check_channel_text(text: &str) -> Result<&str, NameError> {
     if text.starts_with('$') {
         return Err(NameError("a channel does not start with $"));
     }
-    let (mut separators, mut printable) = (0, true);
-    for byte in text.bytes() {
-        separators += usize::from(byte == b'/');
-        printable &= matches!(byte, b' '..=b'~');
-    }
-    if separators >= limits::CHANNEL_LEVELS_MAX {
+    let separators = || text.bytes().filter(|&byte| byte == b'/').count();
+    // Fewer bytes are never that many levels.
+    if text.len() >= limits::CHANNEL_LEVELS_MAX && separators() >= limits::CHANNEL_LEVELS_MAX {
         return Err(NameError("a channel has at most 64 levels"));
     }
+    let printable = text
+        .bytes()
+        .fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
     if !printable && text.chars().any(|c| c.is_control() || is_noncharacter(c)) {
         return Err(NameError(
             "a channel has no control character and no noncharacter",

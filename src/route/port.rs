@@ -15,13 +15,22 @@ pub struct RouteTimer(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TimerHandle(pub u64);
 
+/// For how many of its sessions a shard is about to encode a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// For one: nobody can share what it gets.
+    One,
+    /// Perhaps for several.
+    Several,
+}
+
 /// The shard's side of the router: local sessions and timers.
 pub trait Port {
     /// When this turn is.
     fn now(&self) -> Instant;
 
     /// A message begins: whatever was encoded for the previous one is stale.
-    fn begin_message(&mut self);
+    fn begin_message(&mut self, audience: Audience);
 
     /// Hands a message to a local session. Must not call back into the router.
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered>;

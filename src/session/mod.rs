@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
+use crate::route::port::Audience;
 use crate::route::{
     Bind, Certified, ChannelMessage, Command, Completion, Delivery, Identity, Mark, Returned,
     SubscriptionOptions, Ticket, Token, Undelivered,
@@ -112,15 +113,17 @@ pub trait Output {
 }
 
 /// The encodings of the message being delivered: each variant is encoded once, for the first receiver that
-/// needs it, and shared by the others. Cleared by the shard before each message.
+/// needs it, and shared by the others. Begun anew by the shard with each message.
 #[derive(Debug)]
 pub struct Frames<S> {
+    audience: Audience,
     variants: SmallVec<[(u32, S); 4]>,
 }
 
 impl<S> Default for Frames<S> {
     fn default() -> Self {
         Self {
+            audience: Audience::Several,
             variants: SmallVec::new(),
         }
     }
@@ -143,8 +146,14 @@ impl<S: Clone> Frames<S> {
         found.map(|(_, frame)| frame)
     }
 
+    /// Whether nobody else gets the message: it need not be encoded to be shared.
+    pub fn are_for_one(&self) -> bool {
+        self.audience == Audience::One
+    }
+
     /// Forgets all variants: the next message begins.
-    pub fn clear(&mut self) {
+    pub fn begin(&mut self, audience: Audience) {
+        self.audience = audience;
         self.variants.clear();
     }
 }

@@ -152,7 +152,7 @@ impl Port for FakePort {
         Instant::default()
     }
 
-    fn begin_message(&mut self) {
+    fn begin_message(&mut self, _: Audience) {
         self.messages += 1;
         self.begun = true;
     }

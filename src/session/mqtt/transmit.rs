@@ -131,7 +131,7 @@ impl Session {
         accepted
     }
 
-    /// QoS 0: shared with the other receivers where they get the same bytes.
+    /// QoS 0: shared with the other receivers where there are some, and they get the same bytes.
     fn send_at_once<O: Output>(
         &mut self,
         mut parts: PublishParts<'_>,
@@ -140,7 +140,8 @@ impl Session {
         out: &mut O,
     ) -> Result<(), Undelivered> {
         let aliased = self.rare.as_ref().is_some_and(|rare| rare.replaced.are_taken());
-        let Some(variant) = variant.filter(|_| !aliased) else {
+        let shared = variant.filter(|_| !aliased && !frames.are_for_one());
+        let Some(variant) = shared else {
             if !self.fits(parts.encoded_len()) {
                 return Err(Undelivered::TooLarge);
             }
