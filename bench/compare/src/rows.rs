@@ -242,6 +242,7 @@ pub(crate) fn select(only: &[String]) -> Result<Vec<&'static Row>, String> {
 mod tests {
     use super::*;
     use clap::Parser;
+    use loadgen::protocol::Wire;
 
     #[test]
     fn rows_are_chosen_by_name() {
@@ -313,7 +314,27 @@ mod tests {
                         .unwrap();
                 let settings = scenario.common().settings(1).unwrap();
                 scenario.endpoints(settings.wire).unwrap();
+                assert_eq!(
+                    messages_kept_whole(contestant, settings.wire),
+                    Ok(()),
+                    "{} {}",
+                    row.name,
+                    contestant.label
+                );
             }
+        }
+    }
+
+    /// A relay that joins several publishers to one subscriber has to know how long their messages are.
+    fn messages_kept_whole(contestant: &Contestant, wire: Wire) -> Result<(), String> {
+        let groups = match contestant.joined {
+            ["--groups", groups] => groups.split(':').collect::<Vec<_>>(),
+            _ => return Ok(()),
+        };
+        match (groups.as_slice(), wire) {
+            ([_, "1"], Wire::Raw { .. }) => Ok(()),
+            ([_, _, bytes], Wire::Raw { frame_bytes, .. }) if *bytes == frame_bytes.to_string() => Ok(()),
+            _ => Err(format!("{groups:?} does not suit {wire:?}")),
         }
     }
 }
