@@ -18,6 +18,8 @@
     reason = "a measuring instrument, not part of the daemon"
 )]
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -222,7 +224,8 @@ struct Floor {
     buffers: Buffers,
     listener: TcpListener,
     conns: Vec<Conn>,
-    free: Vec<usize>,
+    /// The lowest is taken first: a second load finds its connections in their order again.
+    free: BinaryHeap<Reverse<usize>>,
     dirty: Vec<usize>,
     rearm: Vec<usize>,
     joined: Joined,
@@ -276,7 +279,7 @@ impl Floor {
             ..Conn::default()
         };
         let place = match self.free.pop() {
-            Some(place) => {
+            Some(Reverse(place)) => {
                 self.conns[place] = conn;
                 place
             }
@@ -359,7 +362,7 @@ impl Floor {
         conn.fd = -1;
         conn.pending = Vec::new();
         conn.flight = Vec::new();
-        self.free.push(place);
+        self.free.push(Reverse(place));
     }
 
     fn send_dirty(&mut self) {
@@ -435,7 +438,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         buffers,
         listener,
         conns: Vec::new(),
-        free: Vec::new(),
+        free: BinaryHeap::new(),
         dirty: Vec::new(),
         rearm: Vec::new(),
         joined: options.joined,
