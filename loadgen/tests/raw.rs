@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use loadgen::report::Report;
-use support::{load, relay_among};
+use support::{broker, load, relay_among};
 
 const TIMES: &str = "--raw --warmup 0 --duration 0.4";
 
@@ -85,4 +85,10 @@ fn a_worker_answers_the_requester_that_came_so_much_later() {
     assert!(said[2] > 8 && said[3] > 8, "{said:?}");
     assert_eq!(said[..2], said[2..], "one answer for each request");
     assert_eq!(report.latency_us.count, said[2] + said[3]);
+}
+
+#[test]
+fn a_raw_request_holds_its_numbers() {
+    let said = load(broker::start(), &format!("api --payload 63 {TIMES}")).unwrap_err();
+    assert!(said.contains("--payload 63") && said.contains("64"), "{said}");
 }
