@@ -4,10 +4,11 @@
 //! has to send coalesced into one send at a time. No executor, no app, no mesh, no timer, no bounds: what it
 //! leaves out is what a daemon adds. Prints the address it listens on and runs until it is killed.
 //!
-//! `echo_floor --listen ADDR [--core N] [--pairs | --facing N | --groups SUBSCRIBERS:PUBLISHERS]`: echoes. Connections are
-//! known by their order of arrival: with `--pairs` every two are joined, and the bytes of one go to the other; with `--facing`
-//! each of the first N is joined with the one that came N later; with `--groups` the bytes of a group's publishers go to all of
-//! its subscribers, who come first.
+//! `echo_floor --listen ADDR [--core N] [--pairs | --facing N | --groups SUBSCRIBERS:PUBLISHERS[:BYTES]]`: echoes. Connections
+//! are known by their order of arrival: with `--pairs` every two are joined, and the bytes of one go to the other; with
+//! `--facing` each of the first N is joined with the one that came N later; with `--groups` the bytes of a group's publishers go
+//! to all of its subscribers, who come first. Several publishers of one subscriber need BYTES, the length of their messages:
+//! a receive may end within a message, and only whole ones may follow each other.
 #![allow(
     unsafe_code,
     clippy::print_stdout,
@@ -17,8 +18,11 @@
     reason = "a measuring instrument, not part of the daemon"
 )]
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -73,6 +77,7 @@ struct Options {
     listen: SocketAddr,
     core: Option<usize>,
     joined: Joined,
+    message_bytes: NonZeroUsize,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
@@ -80,6 +85,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
         listen: "127.0.0.1:0".parse()?,
         core: None,
         joined: Joined::Alone,
+        message_bytes: NonZeroUsize::MIN,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -94,20 +100,30 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--pairs" => options.joined = Joined::Pairs,
             "--facing" => options.joined = Joined::Facing(value()?.parse()?),
             "--groups" => {
-                let value = value()?;
-                let (subscribers, publishers) = value.split_once(':').ok_or("--groups needs N:N")?;
-                options.joined = Joined::Groups {
-                    subscribers: subscribers.parse()?,
-                    publishers: publishers.parse()?,
-                };
+                (options.joined, options.message_bytes) = groups(&value()?)?;
             }
             _ => {
-                let known = "--listen ADDR, --core N, --pairs, --facing N, --groups N:N";
+                let known = "--listen ADDR, --core N, --pairs, --facing N, --groups N:N[:BYTES]";
                 return Err(format!("{argument} is not known; use {known}").into());
             }
         }
     }
     Ok(options)
+}
+
+/// Reads `SUBSCRIBERS:PUBLISHERS[:BYTES]`.
+fn groups(value: &str) -> Result<(Joined, NonZeroUsize), Box<dyn Error>> {
+    let numbers: Vec<&str> = value.split(':').collect();
+    let (subscribers, publishers, bytes) = match numbers[..] {
+        [subscribers, "1"] => (subscribers, "1", "1"),
+        [subscribers, publishers, bytes] => (subscribers, publishers, bytes),
+        _ => return Err("--groups needs N:1, or N:N:BYTES for several publishers".into()),
+    };
+    let joined = Joined::Groups {
+        subscribers: subscribers.parse()?,
+        publishers: publishers.parse()?,
+    };
+    Ok((joined, bytes.parse()?))
 }
 
 fn bind(core: usize) {
@@ -197,6 +213,8 @@ struct Conn {
     receiving: bool,
     sending: bool,
     dirty: bool,
+    /// The beginning of a message whose rest has not come.
+    begun: Vec<u8>,
     pending: Vec<u8>,
     flight: Vec<u8>,
 }
@@ -206,10 +224,12 @@ struct Floor {
     buffers: Buffers,
     listener: TcpListener,
     conns: Vec<Conn>,
-    free: Vec<usize>,
+    /// The lowest is taken first: a second load finds its connections in their order again.
+    free: BinaryHeap<Reverse<usize>>,
     dirty: Vec<usize>,
     rearm: Vec<usize>,
     joined: Joined,
+    message_bytes: NonZeroUsize,
 }
 
 impl Floor {
@@ -259,7 +279,7 @@ impl Floor {
             ..Conn::default()
         };
         let place = match self.free.pop() {
-            Some(place) => {
+            Some(Reverse(place)) => {
                 self.conns[place] = conn;
                 place
             }
@@ -276,14 +296,7 @@ impl Floor {
             let len = completion.result().max(0) as usize;
             // SAFETY: the kernel filled the first `len` bytes of this buffer and has given it to us.
             let bytes = unsafe { std::slice::from_raw_parts(self.buffers.at(id), len) };
-            for to in self.joined.receivers(place) {
-                if let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.open) {
-                    conn.pending.extend_from_slice(bytes);
-                    if !conn.sending && !std::mem::replace(&mut conn.dirty, true) {
-                        self.dirty.push(to);
-                    }
-                }
-            }
+            self.pass(place, bytes);
             self.buffers.give(id);
         }
         if cqueue::more(completion.flags()) {
@@ -296,6 +309,30 @@ impl Floor {
             self.conns[place].open = false;
             self.finish(place);
         }
+    }
+
+    /// Passes whole messages on and keeps the beginning of the next: another publisher's may follow.
+    fn pass(&mut self, place: usize, bytes: &[u8]) {
+        let mut begun = std::mem::take(&mut self.conns[place].begun);
+        let all = begun.len() + bytes.len();
+        let (now, later) = match all - all % self.message_bytes {
+            0 => (&[][..], bytes),
+            whole => bytes.split_at(whole - begun.len()),
+        };
+        if !now.is_empty() {
+            for to in self.joined.receivers(place) {
+                if let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.open) {
+                    conn.pending.extend_from_slice(&begun);
+                    conn.pending.extend_from_slice(now);
+                    if !conn.sending && !std::mem::replace(&mut conn.dirty, true) {
+                        self.dirty.push(to);
+                    }
+                }
+            }
+            begun.clear();
+        }
+        begun.extend_from_slice(later);
+        self.conns[place].begun = begun;
     }
 
     fn sent(&mut self, place: usize, result: i32) {
@@ -325,7 +362,7 @@ impl Floor {
         conn.fd = -1;
         conn.pending = Vec::new();
         conn.flight = Vec::new();
-        self.free.push(place);
+        self.free.push(Reverse(place));
     }
 
     fn send_dirty(&mut self) {
@@ -401,10 +438,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         buffers,
         listener,
         conns: Vec::new(),
-        free: Vec::new(),
+        free: BinaryHeap::new(),
         dirty: Vec::new(),
         rearm: Vec::new(),
         joined: options.joined,
+        message_bytes: options.message_bytes,
     };
     floor.run();
     Ok(())

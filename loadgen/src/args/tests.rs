@@ -86,6 +86,37 @@ fn starttls_is_for_whoever_speaks_xmpp_over_tcp() {
 }
 
 #[test]
+fn relays_and_other_listeners_are_for_scenarios_that_can_use_them() {
+    let endpoints = |line: &str| {
+        let words = line.split(' ').chain(["--server", "127.0.0.1:5"]);
+        let cli = Cli::try_parse_from(["nexus-loadgen"].into_iter().chain(words)).unwrap();
+        let scenario = cli.into_scenario().unwrap();
+        let wire = scenario.common().settings(1).unwrap().wire;
+        scenario.endpoints(wire)
+    };
+    let other = "--other-server 127.0.0.1:6";
+    for scenario in ["pairs", "fanout", "fanin"] {
+        let there = endpoints(&format!("{scenario} {other} --across")).unwrap();
+        let ports: Vec<_> = there.iter().map(|there| there.server.port()).collect();
+        assert_eq!(ports, [5, 6], "{scenario}");
+        assert_eq!(there[0].wire, there[1].wire, "{scenario}");
+    }
+    for scenario in ["pairs", "fanout", "fanin", "api"] {
+        assert!(endpoints(&format!("{scenario} --raw")).is_ok(), "{scenario}");
+    }
+    for scenario in ["api", "direct", "idle", "connect", "mixed --rate 1"] {
+        let said = endpoints(&format!("{scenario} {other}")).unwrap_err();
+        assert!(said.contains("--other-server"), "{scenario}: {said}");
+    }
+    for scenario in ["direct", "idle", "connect", "mixed --rate 1"] {
+        let said = endpoints(&format!("{scenario} --raw")).unwrap_err();
+        assert!(said.contains("--raw"), "{scenario}: {said}");
+    }
+    let alone = "nexus-loadgen pairs --server a:1 --across";
+    assert!(Cli::try_parse_from(alone.split(' ')).is_err(), "across what?");
+}
+
+#[test]
 fn workers_may_speak_another_protocol_elsewhere() {
     let mqtt = common(&[]);
     assert!(mqtt.worker_endpoint(Protocol::Mqtt, None).unwrap().is_none());

@@ -95,7 +95,7 @@ impl Api {
     /// The share of thread `thread` of `threads`.
     ///
     /// # Errors
-    /// A sentence, for names that the protocol cannot carry.
+    /// A sentence, for names that the protocol cannot carry, and raw messages that do not hold a request.
     pub fn new(
         settings: &Settings,
         parties: &Parties,
@@ -114,6 +114,12 @@ impl Api {
             });
         }
         let body = blank_body(settings.payload_bytes);
+        if matches!(settings.wire, Wire::Raw { payload_bytes, .. } if payload_bytes != body.len()) {
+            return Err(format!(
+                "--payload {}: a raw request needs at least {BODY_BYTES_MIN} bytes",
+                settings.payload_bytes
+            ));
+        }
         let replies = (settings.wire == Wire::Nats).then_some(Want::Replies);
         for number in (thread..parties.requesters).step_by(threads.max(1)) {
             let member = settings.member(parties.workers + number, replies.clone());

@@ -1,8 +1,13 @@
-//! A broker for one test: one thread, exact topics, no queues. Decodes with `mqttbytes`.
+//! A broker for one test: one thread, exact topics. Decodes with `mqttbytes`.
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test server may block; nothing of it is measured"
+)]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::BytesMut;
 use loadgen::clock::{now_ns, sleep_until};
@@ -11,6 +16,23 @@ use mqttbytes::{Error, Protocol, QoS, v4, v5};
 const MAX: usize = 1 << 20;
 /// What a 5.0 client is told, and held to.
 const RECEIVE_MAX: usize = 20;
+/// What the sockets of a broker with several listeners hold for a client that does not read.
+const SEND_BUFFER: usize = 65_536;
+
+/// What a broker saw of a client, up to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The listener it came to.
+    pub(crate) listener: usize,
+    /// What it subscribed to.
+    pub(crate) filter: Option<String>,
+    /// What it published to, and how often.
+    pub(crate) published: BTreeMap<String, u64>,
+    /// Messages for it.
+    pub(crate) messages: u64,
+    /// Bytes for it that its socket would not take.
+    pub(crate) waiting: usize,
+}
 
 enum In {
     Connect(String, Option<(String, String)>),
@@ -33,46 +55,59 @@ struct Client {
     /// Packet Identifiers of QoS 2 messages that were sent, and have no PUBCOMP.
     exchanges: BTreeSet<u16>,
     open: bool,
+    reported: bool,
+    /// What the socket does not take yet.
+    out: Vec<u8>,
+    seen: Seen,
 }
 
 /// Accepts accounts that start with `ok` and anonymous clients. API requests to `$nexus/call/…` go to the listener;
 /// a command called `missing` gets a failure.
 pub(crate) fn start() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || serve(&listener));
+    let (listener, address) = listen();
+    std::thread::spawn(move || serve(&[listener], &channel().0));
     address
 }
 
-fn serve(listener: &TcpListener) {
+/// The same with two listeners; what it saw of each client follows when that has ended.
+pub(crate) fn start_watched() -> ([SocketAddr; 2], Receiver<Seen>) {
+    let ((one, first), (other, second)) = (listen(), listen());
+    for listener in [&one, &other] {
+        let socket = socket2::SockRef::from(listener);
+        socket.set_send_buffer_size(SEND_BUFFER).unwrap();
+    }
+    let (ended, seen) = channel();
+    std::thread::spawn(move || serve(&[one, other], &ended));
+    ([first, second], seen)
+}
+
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn serve(listeners: &[TcpListener], ended: &Sender<Seen>) {
     let mut clients: Vec<Client> = Vec::new();
     let mut requests: HashMap<String, (usize, String)> = HashMap::new();
     let mut used_ns = now_ns();
     // Until the test is over: an idle broker would take time from the next one.
     while clients.is_empty() || now_ns() < used_ns + 2_000_000_000 {
         let mut busy = false;
-        while let Ok((stream, _)) = listener.accept() {
-            stream.set_nonblocking(true).unwrap();
-            stream.set_nodelay(true).unwrap();
-            let client = Client {
-                stream,
-                input: BytesMut::new(),
-                v5: false,
-                name: String::new(),
-                filter: None,
-                sent: 0,
-                exchanges: BTreeSet::new(),
-                open: true,
-            };
-            clients.push(client);
-            busy = true;
+        for (number, listener) in listeners.iter().enumerate() {
+            while let Ok((stream, _)) = listener.accept() {
+                clients.push(Client::new(stream, number));
+                busy = true;
+            }
         }
         for who in 0..clients.len() {
+            busy |= clients[who].flush();
             while let Some(packet) = clients[who].next() {
                 busy = true;
                 handle(&mut clients, who, packet, &mut requests);
             }
+            clients[who].report(ended);
         }
         if busy || clients.iter().any(|client| client.open) {
             used_ns = now_ns();
@@ -104,6 +139,7 @@ fn handle(clients: &mut [Client], who: usize, packet: In, requests: &mut HashMap
                 QoS::AtLeastOnce => clients[who].write(&[0x40, 2, (id >> 8) as u8, id as u8]),
                 QoS::ExactlyOnce => clients[who].write(&[0x50, 2, (id >> 8) as u8, id as u8]),
             }
+            *clients[who].seen.published.entry(topic.clone()).or_default() += 1;
             publish(clients, who, &topic, qos, &payload, requests);
         }
         In::PubRec(id) => clients[who].release(id),
@@ -174,6 +210,37 @@ fn publish(
 }
 
 impl Client {
+    fn new(stream: TcpStream, listener: usize) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            input: BytesMut::new(),
+            v5: false,
+            name: String::new(),
+            filter: None,
+            sent: 0,
+            exchanges: BTreeSet::new(),
+            open: true,
+            reported: false,
+            out: Vec::new(),
+            seen: Seen {
+                listener,
+                ..Seen::default()
+            },
+        }
+    }
+
+    /// Tells once, after its end, what was seen of it; most tests do not listen.
+    fn report(&mut self, ended: &Sender<Seen>) {
+        if !self.open && !std::mem::replace(&mut self.reported, true) {
+            let mut seen = std::mem::take(&mut self.seen);
+            seen.filter = self.filter.take().map(|(filter, _)| filter);
+            seen.waiting = self.out.len();
+            let _ = ended.send(seen);
+        }
+    }
+
     fn next(&mut self) -> Option<In> {
         if !self.open {
             return None;
@@ -255,6 +322,7 @@ impl Client {
     }
 
     fn publish(&mut self, topic: &str, qos: QoS, payload: &[u8]) {
+        self.seen.messages += 1;
         let mut out = BytesMut::new();
         self.sent = self.sent % 65_535 + 1;
         if qos == QoS::ExactlyOnce {
@@ -281,14 +349,23 @@ impl Client {
         assert!(self.exchanges.remove(&id), "PUBCOMP for what was not released");
     }
 
-    /// Writes all; the amounts of a test fit a socket's buffer, or wait here.
-    fn write(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.open {
-            match self.stream.write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == ErrorKind::WouldBlock => sleep_until(now_ns() + 50_000),
+    /// What the socket does not take waits: who does not read holds nobody up.
+    fn write(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+        self.flush();
+    }
+
+    /// Writes what waits; true if the socket took any of it.
+    fn flush(&mut self) -> bool {
+        let mut taken = 0;
+        while self.open && taken < self.out.len() {
+            match self.stream.write(&self.out[taken..]) {
+                Ok(written) => taken += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => self.open = false,
             }
         }
+        self.out.drain(..taken);
+        taken > 0
     }
 }

@@ -1,6 +1,10 @@
 //! Servers small enough to be trusted, with the faults a test asks for.
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::cast_possible_truncation, reason = "lengths of test data")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a test server may block; nothing of it is measured"
+)]
 
 pub(crate) mod broker;
 pub(crate) mod carrier;
@@ -10,6 +14,8 @@ pub(crate) mod xmpp;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, channel};
 
 use clap::Parser;
 use loadgen::args::Cli;
@@ -85,4 +91,43 @@ pub(crate) fn relay_of(
 /// Passes a message on; an ended receiver is the test's business.
 pub(crate) fn pass(message: &[u8], receiver: &mut TcpStream) {
     let _ = receiver.write_all(message);
+}
+
+/// A relay of [`RAW_BYTES`] among `count` connections, which it knows by their order of arrival: `hears` names the places that
+/// hear what the one at a place says. When one ends, its place and how many messages it said follow.
+pub(crate) fn relay_among(
+    count: usize,
+    hears: fn(usize) -> Range<usize>,
+) -> (SocketAddr, Receiver<(usize, u64)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (ended, said) = channel();
+    std::thread::spawn(move || {
+        let accept = |_| {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream
+        };
+        let streams: Vec<TcpStream> = (0..count).map(accept).collect();
+        // One writer for each: messages of several who say something stay whole.
+        let writer = |stream: &TcpStream| {
+            let mut stream = stream.try_clone().unwrap();
+            let (queue, messages) = channel::<[u8; RAW_BYTES]>();
+            std::thread::spawn(move || messages.iter().for_each(|message| pass(&message, &mut stream)));
+            queue
+        };
+        let queues: Vec<_> = streams.iter().map(writer).collect();
+        for (place, mut stream) in streams.into_iter().enumerate() {
+            let (hearing, ended) = (queues[hears(place)].to_vec(), ended.clone());
+            std::thread::spawn(move || {
+                let (mut message, mut number) = ([0; RAW_BYTES], 0);
+                while stream.read_exact(&mut message).is_ok() {
+                    hearing.iter().for_each(|queue| queue.send(message).unwrap());
+                    number += 1;
+                }
+                let _ = ended.send((place, number));
+            });
+        }
+    });
+    (address, said)
 }

@@ -25,7 +25,8 @@ const FLOOR_API: Contestant = Contestant::floor(&["--facing", "1"]);
 const FLOOR_API_8: Contestant = Contestant::floor(&["--facing", "8"]);
 const FLOOR_TO_100: Contestant = Contestant::floor(&["--groups", "100:1"]);
 const FLOOR_TO_1000: Contestant = Contestant::floor(&["--groups", "1000:1"]);
-const FLOOR_FROM_100: Contestant = Contestant::floor(&["--groups", "1:100"]);
+/// With the length of a raw message: those of several publishers must stay whole.
+const FLOOR_FROM_100: Contestant = Contestant::floor(&["--groups", "1:100:124"]);
 const EJABBERD: Contestant = Contestant::new("ejabberd", Kind::Ejabberd, &[]);
 const NATS: Contestant = Contestant::new("nats", Kind::Nats, &["--protocol", "nats"]);
 
