@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nexus::observe::ShardMetrics;
-use nexus::route::port::{Audience, Port, RouteTimer, TimerHandle};
+use nexus::route::port::{Port, Receivers, RouteTimer, TimerHandle};
 use nexus::route::{
     Account, AppPolicy, Change, Delivery, Identity, Notice, Registration, Router, SenderPattern, SessionKey,
     SubscriptionOptions, Token, Undelivered,
@@ -32,7 +32,7 @@ impl Port for CountingPort {
         Instant::default()
     }
 
-    fn begin_message(&mut self, _: Audience) {}
+    fn begin_message(&mut self, _: Receivers) {}
 
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
         self.delivered += 1;

@@ -74,6 +74,9 @@ pub const BUFFERS_KEPT_MAX: usize = 4_096;
 pub const BUFFERS_KEPT_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// A private buffer larger than this is not kept.
 pub const BUFFER_KEPT_BYTES_MAX: usize = 64 * 1_024;
+/// From this many bytes on the next frame begins a buffer of its own: none outgrows what is kept, and neither growing nor
+/// giving back costs pages, as long as frames are no larger than the rest.
+pub const PRIVATE_PIECE_BYTES: usize = BUFFER_KEPT_BYTES_MAX * 3 / 4;
 /// A private buffer begins with this many bytes.
 pub const BUFFER_BYTES_MIN: usize = 512;
 /// Bytes a spill may be reserved ahead of what has arrived.

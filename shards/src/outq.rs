@@ -99,8 +99,8 @@ impl OutQueue {
 
     /// The buffer at the end of what goes out as it is, TLS or not.
     pub(crate) fn records(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        let appendable =
-            self.pieces.len() > self.in_flight && matches!(self.pieces.back(), Some(Piece::Private { .. }));
+        let appendable = self.pieces.len() > self.in_flight
+            && matches!(self.pieces.back(), Some(Piece::Private { bytes, .. }) if bytes.len() < limits::PRIVATE_PIECE_BYTES);
         if !appendable {
             let bytes = pool.take();
             self.pieces.push_back(Piece::Private { bytes, sent: 0 });

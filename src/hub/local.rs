@@ -7,7 +7,7 @@ use super::io::{HubTimer, Io};
 use super::rows;
 use super::table::{State, Table as Sessions};
 use crate::journal::Table;
-use crate::route::port::{Audience, Port, RouteTimer, TimerHandle};
+use crate::route::port::{Port, Receivers, RouteTimer, TimerHandle};
 use crate::route::{
     AddressKey, Delivery, LeftId, Mark, Notice, PublishId, Qos, Returned, RoomEvent, SessionKey, Share,
     Undelivered,
@@ -45,8 +45,8 @@ impl<I: Io, P: Session> Port for Local<'_, I, P> {
         self.now.instant
     }
 
-    fn begin_message(&mut self, audience: Audience) {
-        self.frames.begin(audience);
+    fn begin_message(&mut self, receivers: Receivers) {
+        self.frames.begin(receivers);
     }
 
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered> {

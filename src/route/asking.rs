@@ -8,7 +8,7 @@ use super::identity::{BUILT_IN_APP, Sender, check_app, check_resource};
 use super::letter::{Declined, Letter, Wish};
 use super::message::{ApiRequest, Delivery, Outcome, Ownership, Qos, SessionId, SessionKey, Token};
 use super::parcel::Parcel;
-use super::port::{Audience, Port, RouteTimer};
+use super::port::{Port, Receivers, RouteTimer};
 use super::requests::RequestKey;
 use super::router::Router;
 use super::select::{Nobody, Query, listeners, select};
@@ -343,7 +343,7 @@ impl Router {
             qos: asking.qos,
             options: listener.options,
         };
-        port.begin_message(Audience::One);
+        port.begin_message(Receivers::One);
         if let Err(reason) = port.deliver(worker, &delivery) {
             self.metrics.dropped(Stage::Request, drops::reason(reason));
             self.load_changed(worker);
@@ -482,7 +482,7 @@ impl Router {
             },
             qos: ended.qos,
         };
-        port.begin_message(Audience::One);
+        port.begin_message(Receivers::One);
         if let Err(reason) = port.deliver(to, &delivery) {
             self.metrics.dropped(Stage::Reply, drops::reason(reason));
         }

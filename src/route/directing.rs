@@ -11,7 +11,7 @@ use super::message::{
     SubscriptionOptions, Ticket, Undelivered,
 };
 use super::parcel::Parcel;
-use super::port::{Audience, Port};
+use super::port::{Port, Receivers};
 use super::router::Router;
 use super::sessions::{Answerable, State};
 use crate::limits;
@@ -288,7 +288,7 @@ impl Router {
             qos: going.qos,
             options,
         };
-        port.begin_message(Audience::One);
+        port.begin_message(Receivers::One);
         if let Err(reason) = port.deliver(to, &delivery) {
             self.metrics.dropped(Stage::Direct, drops::reason(reason));
             return match reason {

@@ -17,7 +17,7 @@ pub struct TimerHandle(pub u64);
 
 /// For how many of its sessions a shard is about to encode a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub enum Receivers {
     /// For one: nobody can share what it gets.
     One,
     /// Perhaps for several.
@@ -30,7 +30,7 @@ pub trait Port {
     fn now(&self) -> Instant;
 
     /// A message begins: whatever was encoded for the previous one is stale.
-    fn begin_message(&mut self, audience: Audience);
+    fn begin_message(&mut self, receivers: Receivers);
 
     /// Hands a message to a local session. Must not call back into the router.
     fn deliver(&mut self, to: SessionKey, delivery: &Delivery<'_>) -> Result<(), Undelivered>;

@@ -156,8 +156,8 @@ impl Router {
             self.metrics.dropped(Stage::Channel, DropReason::Invalid);
             return Refusal::InvalidName.into();
         }
-        let first = channel.split('/').next().unwrap_or_default();
-        if first.strip_prefix('~').is_some_and(|app| app != sender.app()) {
+        let app = channel.strip_prefix('~').and_then(|rest| rest.split('/').next());
+        if app.is_some_and(|app| app != sender.app()) {
             self.metrics.dropped(Stage::Channel, DropReason::NotAuthorized);
             return Refusal::NotAuthorized.into();
         }

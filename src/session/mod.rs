@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 use crate::journal::Journal;
 use crate::observe::{Protocol, Transport};
-use crate::route::port::Audience;
+use crate::route::port::Receivers;
 use crate::route::{
     Bind, Certified, ChannelMessage, Command, Completion, Delivery, Identity, Mark, Returned,
     SubscriptionOptions, Ticket, Token, Undelivered,
@@ -116,14 +116,14 @@ pub trait Output {
 /// needs it, and shared by the others. Begun anew by the shard with each message.
 #[derive(Debug)]
 pub struct Frames<S> {
-    audience: Audience,
+    receivers: Receivers,
     variants: SmallVec<[(u32, S); 4]>,
 }
 
 impl<S> Default for Frames<S> {
     fn default() -> Self {
         Self {
-            audience: Audience::Several,
+            receivers: Receivers::Several,
             variants: SmallVec::new(),
         }
     }
@@ -148,12 +148,12 @@ impl<S: Clone> Frames<S> {
 
     /// Whether nobody else gets the message: it need not be encoded to be shared.
     pub fn are_for_one(&self) -> bool {
-        self.audience == Audience::One
+        self.receivers == Receivers::One
     }
 
     /// Forgets all variants: the next message begins.
-    pub fn begin(&mut self, audience: Audience) {
-        self.audience = audience;
+    pub fn begin(&mut self, receivers: Receivers) {
+        self.receivers = receivers;
         self.variants.clear();
     }
 }
@@ -531,7 +531,7 @@ mod tests {
         }
         frames.get_or_encode(8, || "eight");
         assert_eq!(encoded, 1);
-        frames.clear();
+        frames.begin(Receivers::Several);
         assert_eq!(frames.get_or_encode(7, || "again"), "again");
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Disconnect, Frames, Output, Scratch, Session, Step};
-use crate::route::port::Audience;
+use crate::route::port::Receivers;
 use crate::route::{Account, Command, Completion, Delivery, Identity, Ticket, Undelivered};
 use crate::time::Now;
 
@@ -138,7 +138,7 @@ impl<S: Session> Peer<S> {
 
     /// Delivers one message, as the shard does: what was encoded for the one before is stale.
     pub(crate) fn deliver(&mut self, delivery: &Delivery<'_>) -> Result<(), Undelivered> {
-        self.frames.begin(Audience::Several);
+        self.frames.begin(Receivers::Several);
         self.session
             .deliver(self.now, delivery, &mut self.frames, &mut self.out)
     }

@@ -46,6 +46,39 @@ fn a_burst_of_shared_frames_is_one_send_over_the_shared_bytes() {
 }
 
 #[test]
+fn a_backlog_lies_in_buffers_that_are_kept_for_reuse() {
+    let (mut pool, mut queue) = (Pool::default(), OutQueue::default());
+    let mut written = Vec::new();
+    for n in 0..1_000_u16 {
+        let frame = [n.to_be_bytes()[1]; 400];
+        queue.buffer(&mut pool).extend_from_slice(&frame);
+        written.extend_from_slice(&frame);
+    }
+    assert_eq!(queue.len(), written.len());
+    let mut buffers = Vec::new();
+    let mut left = Vec::new();
+    while let Some(send) = queue.next_send(&mut pool) {
+        let bytes = read(send);
+        queue.sent(bytes.len(), &mut pool);
+        left.extend_from_slice(&bytes);
+    }
+    assert!(left == written, "all of it, in order");
+    loop {
+        let buffer = pool.take();
+        if buffer.capacity() == limits::BUFFER_BYTES_MIN {
+            break;
+        }
+        assert!(buffer.capacity() <= limits::BUFFER_KEPT_BYTES_MAX);
+        buffers.push(buffer);
+    }
+    let room: usize = buffers.iter().map(Vec::capacity).sum();
+    assert!(
+        room >= written.len(),
+        "nothing went back to the allocator: {room}"
+    );
+}
+
+#[test]
 fn bytes_in_flight_stay_while_more_is_appended() {
     let (mut pool, mut queue) = (Pool::default(), OutQueue::default());
     queue.buffer(&mut pool).extend_from_slice(b"first");

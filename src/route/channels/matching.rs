@@ -8,7 +8,7 @@ use crate::route::identity::Sender;
 use crate::route::message::{
     ChannelMessage, Delivery, Reach, Refusal, SessionKey, SubscriptionOptions, Undelivered,
 };
-use crate::route::port::{Audience, Port};
+use crate::route::port::{Port, Receivers};
 use crate::route::sessions::{NONE, Sessions};
 
 /// Room that is used again for each message.
@@ -99,7 +99,7 @@ impl Subscriptions {
             port,
             metrics,
             published,
-            audience: Audience::Several,
+            receivers: Receivers::Several,
             heard: Heard::default(),
         };
         match lists {
@@ -107,7 +107,7 @@ impl Subscriptions {
             [only] if list_of(only).is_some_and(|list| !list.subscribers.may_repeat()) => {
                 let subscribers = list_of(only).map_or(&[][..], |list| list.subscribers.as_slice());
                 if let [_] = subscribers {
-                    courier.audience = Audience::One;
+                    courier.receivers = Receivers::One;
                 }
                 courier.each(subscribers.iter());
             }
@@ -163,7 +163,7 @@ impl Subscriptions {
             port,
             metrics,
             published,
-            audience: Audience::One,
+            receivers: Receivers::One,
             heard: Heard::default(),
         };
         let of_session = list.subscribers.as_slice().iter();
@@ -191,7 +191,7 @@ impl Subscriptions {
             port,
             metrics,
             published,
-            audience: Audience::One,
+            receivers: Receivers::One,
             heard: Heard::default(),
         };
         if !courier.hears(to) {
@@ -209,7 +209,7 @@ impl Subscriptions {
             share: None,
             is_shown: false,
         };
-        courier.port.begin_message(Audience::One);
+        courier.port.begin_message(Receivers::One);
         match courier.port.deliver(to.key(), &delivery) {
             Ok(()) => metrics.channel_out.increment(),
             Err(Undelivered::QueueFull) => return Err(Undelivered::QueueFull),
@@ -225,7 +225,7 @@ struct Courier<'a, P> {
     port: &'a mut P,
     metrics: &'a ShardMetrics,
     published: &'a Published<'a>,
-    audience: Audience,
+    receivers: Receivers,
     heard: Heard,
 }
 
@@ -330,7 +330,7 @@ impl<'a, P: Port> Courier<'a, P> {
     fn hand(&mut self, to: SessionKey, delivery: &Delivery<'_>) {
         if !self.heard.anybody {
             self.heard.anybody = true;
-            self.port.begin_message(self.audience);
+            self.port.begin_message(self.receivers);
         }
         match self.port.deliver(to, delivery) {
             Ok(()) => self.metrics.channel_out.increment(),

@@ -11,7 +11,7 @@ use crate::observe::{ShardMetrics, Stage};
 use crate::route::drops;
 use crate::route::identity::Sender;
 use crate::route::message::{Delivery, RoomEvent, SessionKey};
-use crate::route::port::{Audience, Port};
+use crate::route::port::{Port, Receivers};
 use crate::route::sessions::Sessions;
 
 /// The rooms with occupants on this shard.
@@ -198,14 +198,14 @@ impl Teller<'_> {
         to: impl IntoIterator<Item = &'k SessionKey>,
         event: RoomEvent<'_>,
     ) {
-        port.begin_message(Audience::Several);
+        port.begin_message(Receivers::Several);
         for key in to {
             self.hand(port, *key, event);
         }
     }
 
     fn tell(&self, port: &mut impl Port, to: SessionKey, event: RoomEvent<'_>) {
-        port.begin_message(Audience::One);
+        port.begin_message(Receivers::One);
         self.hand(port, to, event);
     }
 

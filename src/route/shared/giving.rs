@@ -11,7 +11,7 @@ use crate::route::message::{
     ChannelMessage, Delivery, LeftId, Qos, Reach, SessionId, SessionKey, Undelivered,
 };
 use crate::route::parcel::Parcel;
-use crate::route::port::{Audience, Port};
+use crate::route::port::{Port, Receivers};
 use crate::route::router::Router;
 use crate::route::sessions::State;
 use crate::time::Now;
@@ -189,7 +189,7 @@ impl Router {
             is_shown: false,
         };
         let (app, before) = (&membership.group.app, port.written());
-        port.begin_message(Audience::One);
+        port.begin_message(Receivers::One);
         match left {
             Some(left) => port.deliver_left(key, &delivery, left, app)?,
             None => port.deliver(key, &delivery)?,

@@ -152,7 +152,7 @@ impl Port for FakePort {
         Instant::default()
     }
 
-    fn begin_message(&mut self, _: Audience) {
+    fn begin_message(&mut self, _: crate::route::port::Receivers) {
         self.messages += 1;
         self.begun = true;
     }

@@ -362,7 +362,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(
         "P15",
         "fan-out 1 -> 100, 500 publishes a second, one of the subscribers does not read",
-        &["fanout", "--subscribers", "100", "--rate", "500"],
+        &["fanout", "--subscribers", "100", "--rate", "500", "--spin"],
         &[NEXUS, STALLED],
     )
     .counting(Counts::Tail)
