@@ -79,13 +79,22 @@ pub enum TokenAlgorithm {
 }
 
 /// The machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shards {
     /// Shards, each a thread on a core of its own; 0 is one per usable core.
     pub count: u16,
-    /// Microseconds a shard looks for work before it blocks; trades CPU for latency.
+    /// Microseconds a shard looks for work before it blocks, as long as it finds some.
     pub spin_us: u32,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            spin_us: limits::SPIN_US,
+        }
+    }
 }
 
 impl Channels {

@@ -17,6 +17,10 @@ pub const CHANNEL_LEVELS_MAX: usize = 64;
 /// `<id>` of `$nexus/call/<id>/…`.
 pub const CALL_ID_BYTES_MAX: usize = 64;
 
+// The machine.
+/// Microseconds a shard looks for work before it blocks.
+pub const SPIN_US: u32 = 50;
+
 // Messages.
 /// Depth of nesting in a JSON body.
 pub const JSON_DEPTH_MAX: usize = 64;

@@ -74,7 +74,7 @@ pub struct Config {
     pub receive_buffer_bytes: u32,
     /// Completions taken in one turn.
     pub completions_per_turn_max: usize,
-    /// How long a shard looks for work before it blocks; zero blocks at once. Buys latency with CPU.
+    /// How long a shard looks for work before it blocks, as long as it finds some that way; zero blocks at once.
     pub spin: Duration,
 }
 

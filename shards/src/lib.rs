@@ -20,6 +20,7 @@ mod listen;
 pub mod mesh;
 mod operation;
 mod outq;
+mod patience;
 mod placement;
 mod plane;
 mod policy;

@@ -35,6 +35,7 @@ use crate::glom;
 use crate::limits;
 use crate::mesh::Mesh;
 use crate::operation::{Op, Token};
+use crate::patience::{Patience, Waited};
 use crate::plane::{Accepts, Plane};
 use crate::policy::{self, Situation, Step};
 use crate::ring::{Completion, Ring};
@@ -101,6 +102,8 @@ pub(crate) struct Shard<A: App> {
     stats: Arc<Stats>,
     linger_ns: u64,
     spin_ns: u64,
+    patience: Patience,
+    waited: Waited,
     batch_max: usize,
     /// The last turn took as much as a turn may take.
     full: bool,
@@ -146,6 +149,8 @@ impl<A: App> Shard<A> {
             stats: parts.stats,
             linger_ns: nanos(config.linger),
             spin_ns: nanos(config.spin),
+            patience: Patience::default(),
+            waited: Waited::of_this_thread(),
             batch_max: config.completions_per_turn_max,
             full: false,
             drained: false,
@@ -368,7 +373,7 @@ impl<A: App> Shard<A> {
 
     /// Looks for work for a while, if the daemon buys latency so. True: there is some.
     fn spin(&mut self) -> io::Result<bool> {
-        if self.spin_ns == 0 {
+        if self.spin_ns == 0 || !self.patience.looks() {
             return Ok(false);
         }
         if self.ring.has_unsubmitted() {
@@ -378,10 +383,12 @@ impl<A: App> Shard<A> {
         while self.clock.now_ns() < end {
             let arrivals = self.plane.mesh.has_arrivals() || self.moves.ways.has_arrivals();
             if arrivals || self.ring.is_pending() {
+                self.patience.looked(true);
                 return Ok(true);
             }
             std::hint::spin_loop();
         }
+        self.patience.looked(false);
         Ok(false)
     }
 
@@ -426,6 +433,7 @@ impl<A: App> Shard<A> {
     /// What needs looking after a hundred times a second.
     fn on_tick(&mut self) {
         self.stats.ticks.add(1);
+        self.patience.tick(|| self.waited.ns());
         self.plane.unix_ms = self.clock.unix_ms();
         // glommio's own timers are not armed in the kernel while this task blocks. Where no task has run for
         // long, it is looked after less often: that is most of what an idle shard costs.

@@ -200,7 +200,7 @@ fn values_of_the_command_line_are_held_to_the_same_ranges() {
     let config = Config {
         shards: Shards {
             count: 65,
-            spin_us: 0,
+            ..Shards::default()
         },
         ..Config::default()
     };

@@ -69,6 +69,9 @@ struct Args {
     /// Directory of the raw results.
     #[arg(long, default_value = "bench/results")]
     results: PathBuf,
+    /// Keep every report's counts of latencies, too: some 40 KB for each contestant and round.
+    #[arg(long)]
+    histograms: bool,
 }
 
 /// Exit codes: 0 every round of every contestant ran; 1 some did not; 2 wrong usage.
@@ -134,6 +137,9 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
             parts::write(part, &rounds, out).map_err(|error| error.to_string())?;
             recorded.push(parts::record(part, &rounds));
         }
+    }
+    if !args.histograms {
+        recorded.iter_mut().for_each(without_histograms);
     }
     let names = rows
         .iter()
@@ -292,6 +298,18 @@ fn record(row: &Row, contestants: &[Rounds]) -> Value {
     let verdict = |target| table::verdict(row, target, contestants);
     let targets: Vec<String> = row.targets.iter().map(verdict).collect();
     json!({ "row": row.name, "title": row.title, "contestants": listed, "targets": targets })
+}
+
+/// Drops the counts of latencies, wherever they stand; percentiles stay.
+fn without_histograms(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("latency_ns");
+            fields.values_mut().for_each(without_histograms);
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_histograms),
+        _ => {}
+    }
 }
 
 /// The rows and the parts called `only`; all there are if it is `all`.
