@@ -19,7 +19,7 @@ pub const CALL_ID_BYTES_MAX: usize = 64;
 
 // The machine.
 /// Microseconds a shard looks for work before it blocks.
-pub const SPIN_US: u32 = 50;
+pub const SPIN_US: u32 = 20;
 
 // Messages.
 /// Depth of nesting in a JSON body.

@@ -1,7 +1,7 @@
 //! Whether a shard looks for work before it blocks: as long as it finds some that way, and has its core for itself.
 //!
-//! Invariant: looking costs next to nothing where it is of no use. After the n-th look in vain in a row 2ⁿ - 1 blocks go by
-//! without one, [`SKIPS_MAX`] at most; and a shard whose thread has to wait for its core leaves it to the others.
+//! Invariant: looking costs next to nothing where it is of no use. Where fewer than half of the looks find work, one block in
+//! [`SKIPS`] begins with one; and a shard whose thread has to wait for its core leaves it to the others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,8 +9,11 @@ use std::os::unix::fs::FileExt;
 use crate::clock::NS_PER_MS;
 use crate::limits;
 
-/// Blocks that go by without a look at most.
-const SKIPS_MAX: u32 = 31;
+/// Blocks that go by without a look where looking is not worth it.
+const SKIPS: u32 = 32;
+/// How far looks that found work make up for those that did not.
+const CREDIT_MAX: u32 = 8;
+
 /// Ticks from one look at the time waited to the next.
 const CHECK_TICKS: u32 = 10;
 /// Time waited between two of them, above which the core is shared: a twentieth. A core of one's own comes to a fiftieth.
@@ -19,13 +22,26 @@ const WAITED_NS_MAX: u64 = CHECK_TICKS as u64 * limits::TICK_MS * NS_PER_MS / 20
 const CROWDED_CHECKS: u32 = 10;
 
 /// What a shard's looks came to, and how crowded its core is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patience {
-    in_vain: u32,
+    /// Up by one with each look that found work, down by one with each that did not.
+    credit: u32,
     skips: u32,
     ticks: u32,
     waited_ns: u64,
     crowded: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            credit: CREDIT_MAX,
+            skips: 0,
+            ticks: 0,
+            waited_ns: 0,
+            crowded: 0,
+        }
+    }
 }
 
 impl Patience {
@@ -34,19 +50,21 @@ impl Patience {
         if self.crowded > 0 {
             return false;
         }
-        let looks = self.skips == 0;
-        self.skips = self.skips.saturating_sub(1);
-        looks
+        if self.credit == 0 && self.skips > 0 {
+            self.skips -= 1;
+            return false;
+        }
+        true
     }
 
     /// What came of a look.
     pub(crate) fn looked(&mut self, found: bool) {
-        self.in_vain = if found {
-            0
+        self.credit = if found {
+            (self.credit + 1).min(CREDIT_MAX)
         } else {
-            (self.in_vain + 1).min(u32::BITS - 1)
+            self.credit.saturating_sub(1)
         };
-        self.skips = ((1 << self.in_vain) - 1).min(SKIPS_MAX);
+        self.skips = SKIPS;
     }
 
     /// A tick has come. `waited_ns` tells how long the thread has waited for its core since its start.
@@ -90,25 +108,33 @@ impl Waited {
 mod tests {
     use super::*;
 
+    /// Blocks that go by before the next look, of which that came.
+    fn skipped(patience: &mut Patience, found: bool) -> u32 {
+        let skipped = (0..).take_while(|_| !patience.looks()).count();
+        patience.looked(found);
+        u32::try_from(skipped).unwrap()
+    }
+
     #[test]
-    fn looks_that_are_in_vain_become_rare_and_one_that_is_not_brings_them_back() {
+    fn looks_that_are_mostly_in_vain_become_rare() {
         let mut patience = Patience::default();
-        let mut until_next = |found: bool| {
-            let skipped = (0..).take_while(|_| !patience.looks()).count();
-            patience.looked(found);
-            skipped
-        };
-        for skipped in [0, 1, 3, 7, 15, 31, 31] {
-            assert_eq!(until_next(false), skipped);
+        for _ in 0..CREDIT_MAX {
+            assert_eq!(skipped(&mut patience, false), 0);
         }
-        for _ in 0..100 {
-            until_next(false);
+        for _ in 0..3 {
+            assert_eq!(skipped(&mut patience, false), SKIPS);
         }
-        assert_eq!(until_next(true), 31);
-        assert_eq!(
-            [until_next(true), until_next(false), until_next(false)],
-            [0, 0, 1]
-        );
+        assert_eq!(skipped(&mut patience, true), SKIPS, "one finds work");
+        assert_eq!(skipped(&mut patience, true), 0);
+        assert_eq!([(); 3].map(|()| skipped(&mut patience, false)), [0, 0, SKIPS]);
+    }
+
+    #[test]
+    fn a_look_in_vain_now_and_then_does_no_harm() {
+        let mut patience = Patience::default();
+        for n in 0..1_000 {
+            assert_eq!(skipped(&mut patience, n % 3 != 0), 0);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod ejabberd;
 mod parts;
+mod results;
 mod rows;
 mod servers;
 mod stats;
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
-use loadgen::clock::{date_utc, unix_ns};
 use parts::{PARTS, Part};
+use results::Results;
 use rows::{Contestant, Filling, Kind, Listener, Row};
 use serde_json::{Value, json};
 use servers::{Programs, Server};
@@ -115,14 +116,15 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
         ));
     }
     let mut all_ran = true;
-    let mut recorded = Vec::new();
+    let conditions = json!({ "rounds": args.rounds, "seconds": args.seconds });
+    let results = Results::begin(&args.results, conditions, args.histograms)?;
     for row in &rows {
         let contestants = run_row(row, args, &programs, &load);
         all_ran &= contestants
             .iter()
             .all(|c| !c.reports.is_empty() && c.reports.iter().all(Option::is_some));
         table::write(row, &contestants, out).map_err(|error| error.to_string())?;
-        recorded.push(record(row, &contestants));
+        results.add(row.name, record(row, &contestants))?;
     }
     if !parts.is_empty() {
         let program = beside("nexus-parts")?;
@@ -135,19 +137,10 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
         all_ran &= rounds.iter().all(Option::is_some);
         for part in &parts {
             parts::write(part, &rounds, out).map_err(|error| error.to_string())?;
-            recorded.push(parts::record(part, &rounds));
+            results.add(part.name, parts::record(part, &rounds))?;
         }
     }
-    if !args.histograms {
-        recorded.iter_mut().for_each(without_histograms);
-    }
-    let names = rows
-        .iter()
-        .map(|row| row.name)
-        .chain(parts.iter().map(|part| part.name));
-    let names: Vec<&str> = names.collect();
-    let path = save(args, &names, recorded)?;
-    writeln!(out, "\nraw results: {}", path.display()).map_err(|error| error.to_string())?;
+    writeln!(out, "\nraw results: {}", results.directory().display()).map_err(|error| error.to_string())?;
     Ok(all_ran)
 }
 
@@ -300,18 +293,6 @@ fn record(row: &Row, contestants: &[Rounds]) -> Value {
     json!({ "row": row.name, "title": row.title, "contestants": listed, "targets": targets })
 }
 
-/// Drops the counts of latencies, wherever they stand; percentiles stay.
-fn without_histograms(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.remove("latency_ns");
-            fields.values_mut().for_each(without_histograms);
-        }
-        Value::Array(values) => values.iter_mut().for_each(without_histograms),
-        _ => {}
-    }
-}
-
 /// The rows and the parts called `only`; all there are if it is `all`.
 fn selected(only: &[String]) -> Result<(Vec<&'static Row>, Vec<&'static Part>), String> {
     let is_part = |name: &String| PARTS.iter().any(|part| part.name.eq_ignore_ascii_case(name));
@@ -326,47 +307,4 @@ fn selected(only: &[String]) -> Result<(Vec<&'static Row>, Vec<&'static Part>), 
         rows::select(&others)?
     };
     Ok((rows, parts))
-}
-
-fn save(args: &Args, names: &[&str], recorded: Vec<Value>) -> Result<PathBuf, String> {
-    let date = date_utc(unix_ns());
-    let what = match args.only.as_slice() {
-        [all] if all == "all" => all.clone(),
-        _ => names.join("-").to_ascii_lowercase(),
-    };
-    let path = args.results.join(format!("{date}-{what}.json"));
-    let value = json!({
-        "date": date,
-        "machine": machine(),
-        "rounds": args.rounds,
-        "seconds": args.seconds,
-        "rows": recorded,
-    });
-    let text = serde_json::to_string_pretty(&value).map_err(|error| error.to_string())?;
-    let write = || {
-        fs::create_dir_all(&args.results)?;
-        fs::write(&path, text + "\n")
-    };
-    write().map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(path)
-}
-
-/// What the figures were measured on.
-fn machine() -> Value {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let field = |name: &str| {
-        let value = cpu
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.split_once(':'));
-        value.map(|(_, value)| value.trim().to_owned())
-    };
-    let memory = read("/proc/meminfo");
-    json!({
-        "cpu": field("model name"),
-        "family_model": [field("cpu family"), field("model\t")],
-        "cores": cpu.lines().filter(|line| line.starts_with("processor")).count(),
-        "kernel": read("/proc/sys/kernel/osrelease").trim(),
-        "memory": memory.lines().next().map(|line| line.replace("MemTotal:", "").trim().to_owned()),
-    })
 }
