@@ -92,6 +92,17 @@ pub const EXECUTOR_QUIET_STRIDE_TICKS: u32 = 4;
 /// Timers fired in one turn; what is left waits for the next.
 pub const TIMERS_PER_TURN_MAX: usize = 4_096;
 
+/// Blocks that go by without a look for work where fewer than half of the looks find some.
+pub const LOOKS_SKIPPED: u32 = 32;
+/// How far looks that found work make up for those that did not.
+pub const CREDIT_MAX: u32 = 8;
+/// Ticks from one look at how long a shard's thread has waited for its core to the next.
+pub const CROWDING_CHECK_TICKS: u32 = 10;
+/// Time waited between two of them, above which the core is shared: a twentieth. A core of one's own comes to a fiftieth.
+pub const CROWDING_WAITED_NS_MAX: u64 = CROWDING_CHECK_TICKS as u64 * TICK_MS * 1_000_000 / 20;
+/// How often that has to be less before the shard looks for work again.
+pub const CROWDED_CHECKS: u32 = 10;
+
 // Mesh.
 /// Parcels in the ring of one ordered pair of shards.
 pub const MESH_RING_PARCELS: usize = 1_024;

@@ -1,25 +1,14 @@
 //! Whether a shard looks for work before it blocks: as long as it finds some that way, and has its core for itself.
 //!
 //! Invariant: looking costs next to nothing where it is of no use. Where fewer than half of the looks find work, one block in
-//! [`SKIPS`] begins with one; and a shard whose thread has to wait for its core leaves it to the others.
+//! [`LOOKS_SKIPPED`] begins with one; and a shard whose thread has to wait for its core leaves it to the others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use crate::clock::NS_PER_MS;
-use crate::limits;
-
-/// Blocks that go by without a look where looking is not worth it.
-const SKIPS: u32 = 32;
-/// How far looks that found work make up for those that did not.
-const CREDIT_MAX: u32 = 8;
-
-/// Ticks from one look at the time waited to the next.
-const CHECK_TICKS: u32 = 10;
-/// Time waited between two of them, above which the core is shared: a twentieth. A core of one's own comes to a fiftieth.
-const WAITED_NS_MAX: u64 = CHECK_TICKS as u64 * limits::TICK_MS * NS_PER_MS / 20;
-/// How often that has to be less before the shard looks for work again.
-const CROWDED_CHECKS: u32 = 10;
+use crate::limits::{
+    CREDIT_MAX, CROWDED_CHECKS, CROWDING_CHECK_TICKS, CROWDING_WAITED_NS_MAX, LOOKS_SKIPPED,
+};
 
 /// What a shard's looks came to, and how crowded its core is.
 #[derive(Debug)]
@@ -64,18 +53,18 @@ impl Patience {
         } else {
             self.credit.saturating_sub(1)
         };
-        self.skips = SKIPS;
+        self.skips = LOOKS_SKIPPED;
     }
 
     /// A tick has come. `waited_ns` tells how long the thread has waited for its core since its start.
     pub(crate) fn tick(&mut self, waited_ns: impl FnOnce() -> u64) {
         self.ticks += 1;
-        if self.ticks < CHECK_TICKS {
+        if self.ticks < CROWDING_CHECK_TICKS {
             return;
         }
         self.ticks = 0;
         let before = std::mem::replace(&mut self.waited_ns, waited_ns());
-        self.crowded = if self.waited_ns.saturating_sub(before) > WAITED_NS_MAX {
+        self.crowded = if self.waited_ns.saturating_sub(before) > CROWDING_WAITED_NS_MAX {
             CROWDED_CHECKS
         } else {
             self.crowded.saturating_sub(1)
@@ -122,11 +111,14 @@ mod tests {
             assert_eq!(skipped(&mut patience, false), 0);
         }
         for _ in 0..3 {
-            assert_eq!(skipped(&mut patience, false), SKIPS);
+            assert_eq!(skipped(&mut patience, false), LOOKS_SKIPPED);
         }
-        assert_eq!(skipped(&mut patience, true), SKIPS, "one finds work");
+        assert_eq!(skipped(&mut patience, true), LOOKS_SKIPPED, "one finds work");
         assert_eq!(skipped(&mut patience, true), 0);
-        assert_eq!([(); 3].map(|()| skipped(&mut patience, false)), [0, 0, SKIPS]);
+        assert_eq!(
+            [(); 3].map(|()| skipped(&mut patience, false)),
+            [0, 0, LOOKS_SKIPPED]
+        );
     }
 
     #[test]
@@ -143,14 +135,14 @@ mod tests {
         let mut waited = 0;
         let mut looks_after = |patience: &mut Patience, more_ns: u64| {
             waited += more_ns;
-            (0..CHECK_TICKS).for_each(|_| patience.tick(|| waited));
+            (0..CROWDING_CHECK_TICKS).for_each(|_| patience.tick(|| waited));
             patience.looks()
         };
         assert!(
-            looks_after(&mut patience, WAITED_NS_MAX),
+            looks_after(&mut patience, CROWDING_WAITED_NS_MAX),
             "a kernel has threads, too"
         );
-        assert!(!looks_after(&mut patience, WAITED_NS_MAX + 1));
+        assert!(!looks_after(&mut patience, CROWDING_WAITED_NS_MAX + 1));
         for _ in 1..CROWDED_CHECKS {
             assert!(!looks_after(&mut patience, 0));
         }
