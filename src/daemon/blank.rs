@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 
 use super::bridge::EnquiryPort;
 use super::control::{ControlPort, Wake};
@@ -91,20 +93,11 @@ impl Blank {
     pub(super) fn parts(&self, shard: usize) -> Parts {
         let metrics = self.metrics.get(shard).cloned().unwrap_or_default();
         let number = u16::try_from(shard).unwrap_or(u16::MAX);
-        // Each shard draws its own random numbers; where things live, all must agree on.
-        let mut seed = self.seed;
-        for (byte, mark) in seed.iter_mut().zip(number.to_le_bytes()) {
-            *byte ^= mark;
-        }
-        // What XMPP draws shows its clients nothing of what the router draws.
-        let mut stream_seed = self.stream_seed;
-        for (byte, mark) in stream_seed.iter_mut().zip(number.to_le_bytes()) {
-            *byte ^= mark;
-        }
         let router = RouterConfig {
             shard: number,
             shards: self.shards,
-            seed,
+            // Each shard draws its own random numbers; where things live, all must agree on.
+            seed: of_shard(self.seed, shard),
             placement_seed: self.placement_seed,
             domain: self
                 .config
@@ -122,7 +115,8 @@ impl Blank {
             entrances: Arc::clone(&self.entrances),
             starttls: self.starttls.clone(),
             mqtt: mqtt_settings(&self.config, usize::from(self.shards), &metrics),
-            xmpp: xmpp_settings(&self.config, stream_seed, &metrics),
+            // What XMPP draws shows its clients nothing of what the router draws.
+            xmpp: xmpp_settings(&self.config, of_shard(self.stream_seed, shard), &metrics),
             cleartext_passwords: self.config.mqtt.cleartext_passwords,
             control: Arc::clone(&self.control),
             storage: self.storage.clone(),
@@ -135,9 +129,39 @@ impl Blank {
     }
 }
 
+/// The seed of one shard. It is drawn, not counted: who draws from it counts up from it, and would come to the seed of a
+/// neighbour.
+fn of_shard(seed: [u8; 32], shard: usize) -> [u8; 32] {
+    let mut random = StdRng::from_seed(seed);
+    let mut own = [0; 32];
+    (0..=shard).for_each(|_| random.fill_bytes(&mut own));
+    own
+}
+
 fn random<const N: usize>() -> Result<[u8; N], Fault> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
         .map_err(|e| Fault::new(format!("the kernel gives no random numbers: {e}")))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use super::of_shard;
+    use crate::limits;
+    use crate::session::xmpp;
+
+    #[test]
+    fn no_shard_draws_what_another_draws() {
+        let mut drawn = HashSet::new();
+        for shard in 0..limits::SHARDS_MAX {
+            let settings = xmpp::Settings::new(Vec::new(), of_shard([7; 32], shard), Arc::default());
+            for number in 0..64 {
+                assert!(drawn.insert(settings.seed()), "number {number} of shard {shard}");
+            }
+        }
+    }
 }
