@@ -212,21 +212,22 @@ impl<C: Copy + PartialEq + std::fmt::Debug, S: Clone, P: Session> Hub<C, S, P> {
             let step = entry.session.receive(now, rest, &mut scratch, &mut out);
             drop(out);
             let wrote = self.batch.drain(key, entry);
-            match step {
-                Ok(Step::Need(bytes)) => break self.gather(io, now, key, bytes),
+            // By reference: a command is larger than what most of it is made of, and would be moved.
+            match &step {
+                Ok(Step::Need(bytes)) => break self.gather(io, now, key, *bytes),
                 Ok(Step::Hold) => break Some(Next::Hold),
                 Ok(Step::Done { used: step, command }) => {
                     used += step;
-                    if step > 0 {
+                    if *step > 0 {
                         self.metrics.frames_in.increment();
                     }
                     if let Some(command) = command {
-                        self.execute(io, now, key, &command, wrote);
+                        self.execute(io, now, key, command, wrote);
                         self.settle(io, now);
                     }
                 }
                 Err(reason) => {
-                    self.disconnect(io, now, key, reason);
+                    self.disconnect(io, now, key, *reason);
                     break None;
                 }
             }

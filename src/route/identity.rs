@@ -58,20 +58,54 @@ pub const fn is_noncharacter(c: char) -> bool {
 
 /// Checks a channel's name: 1..=1024 bytes of UTF-8 in at most 64 levels, not starting with `$`, no wildcard, no
 /// control character (C0, DEL, C1) and no Unicode noncharacter.
+#[inline]
 pub fn check_channel(name: &str) -> Result<&str, NameError> {
-    // One pass without an early exit, which the compiler turns into wide compares.
-    if name
-        .bytes()
-        .fold(false, |wild, byte| wild | matches!(byte, b'+' | b'#'))
-    {
+    let kinds = kinds_of_bytes(name);
+    if kinds & WILDCARD != 0 {
         return Err(NameError("a channel's name has no wildcard"));
     }
-    check_channel_text(name)
+    check_channel_text(name, kinds).map(|()| name)
+}
+
+/// `+` or `#`.
+const WILDCARD: u8 = 1;
+/// Not printable ASCII.
+const UNUSUAL: u8 = 2;
+/// Bytes that are looked at together.
+const WIDE: usize = 16;
+
+/// Which kinds of bytes are in a text: [`WILDCARD`], [`UNUSUAL`].
+#[inline]
+fn kinds_of_bytes(text: &str) -> u8 {
+    let bytes = text.as_bytes();
+    let Some(last) = bytes.last_chunk::<WIDE>() else {
+        return bytes.iter().fold(0, |kinds, &byte| kinds | kinds_of_byte(byte));
+    };
+    // No early exit and no rest: what the last chunk and the one before it share is looked at twice.
+    let mut kinds = kinds_of_chunk(last);
+    let (chunks, _) = bytes.as_chunks::<WIDE>();
+    for chunk in chunks {
+        kinds |= kinds_of_chunk(chunk);
+    }
+    kinds
+}
+
+/// Of so many bytes that the compiler makes wide compares of it.
+#[inline]
+fn kinds_of_chunk(chunk: &[u8; WIDE]) -> u8 {
+    chunk.iter().fold(0, |kinds, &byte| kinds | kinds_of_byte(byte))
+}
+
+#[inline]
+fn kinds_of_byte(byte: u8) -> u8 {
+    let is_wildcard = matches!(byte, b'+' | b'#');
+    let is_unusual = !matches!(byte, b' '..=b'~');
+    (u8::from(is_wildcard) * WILDCARD) | (u8::from(is_unusual) * UNUSUAL)
 }
 
 /// Checks a filter of channels: what [`check_channel`] asks of a name, but levels may be `+`, the last one `#`.
 pub fn check_channel_filter(filter: &str) -> Result<&str, NameError> {
-    check_channel_text(filter)?;
+    check_channel_text(filter, kinds_of_bytes(filter))?;
     let mut ended = false;
     for level in filter.split('/') {
         let wild = level.bytes().any(|b| matches!(b, b'+' | b'#'));
@@ -83,7 +117,8 @@ pub fn check_channel_filter(filter: &str) -> Result<&str, NameError> {
     Ok(filter)
 }
 
-fn check_channel_text(text: &str) -> Result<&str, NameError> {
+/// What names and filters have in common; `kinds` as [`kinds_of_bytes`] tells.
+fn check_channel_text(text: &str, kinds: u8) -> Result<(), NameError> {
     if text.is_empty() || text.len() > limits::CHANNEL_BYTES_MAX {
         return Err(NameError("a channel has 1 to 1024 bytes"));
     }
@@ -95,15 +130,12 @@ fn check_channel_text(text: &str) -> Result<&str, NameError> {
     if text.len() >= limits::CHANNEL_LEVELS_MAX && separators() >= limits::CHANNEL_LEVELS_MAX {
         return Err(NameError("a channel has at most 64 levels"));
     }
-    let printable = text
-        .bytes()
-        .fold(true, |all, byte| all & matches!(byte, b' '..=b'~'));
-    if !printable && text.chars().any(|c| c.is_control() || is_noncharacter(c)) {
+    if kinds & UNUSUAL != 0 && text.chars().any(|c| c.is_control() || is_noncharacter(c)) {
         return Err(NameError(
             "a channel has no control character and no noncharacter",
         ));
     }
-    Ok(text)
+    Ok(())
 }
 
 /// A user, 12 bytes written as 24 lower-case hex digits.

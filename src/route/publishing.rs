@@ -198,10 +198,11 @@ impl Router {
             Some(_) => shards.both(self.keeping),
             None => ShardSet::default(),
         };
-        let passed = match self.pass_on(shards, sender, message, awaited) {
-            Ok(passed) => passed,
-            Err(refusal) => return refusal.into(),
-        };
+        // Most messages stay on their shard.
+        let passed = shards.len() > 0;
+        if passed && let Err(refusal) = self.pass_on(shards, sender, message, awaited) {
+            return refusal.into();
+        }
         let mark = awaited.and_then(|waiter| waiter.mark);
         if let Some(mark) = mark {
             port.mark(mark);
@@ -216,7 +217,11 @@ impl Router {
         let heard = self
             .subscriptions
             .deliver(&self.sessions, port, &self.metrics, &published);
-        let (heard, given) = self.share_out(now, port, heard, &published, awaited);
+        let (heard, given) = if heard.grouped {
+            self.share_out(now, port, heard, &published, awaited)
+        } else {
+            (heard, 0)
+        };
         let answering = answering.len() + given;
         end_marked(port, mark, answering > 0);
         let outcome = heard.outcome(passed);
@@ -226,14 +231,14 @@ impl Router {
         Sent { outcome, answering }
     }
 
-    /// Writes the message to the shards that want it. Whether there are any.
+    /// Writes the message to the shards that want it.
     fn pass_on(
         &mut self,
         shards: ShardSet,
         sender: &Sender<'_>,
         message: &ChannelMessage<'_>,
         awaited: Option<Waiter>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<(), Refusal> {
         let bytes =
             sender.address().len() + message.channel.len() + message.payload.len() + message.attributes.len();
         let is_full = |mesh: &super::mesh::Mesh, shard| !mesh.has_room(shard, bytes);
@@ -242,9 +247,7 @@ impl Router {
             return Err(Refusal::Busy);
         }
         let keeping = self.keeping;
-        let mut wanted = false;
         for shard in shards.iter() {
-            wanted = true;
             if is_full(&self.mesh, shard) {
                 self.metrics.dropped(Stage::Mesh, DropReason::MeshFull);
                 continue;
@@ -260,7 +263,7 @@ impl Router {
                 awaited: awaited.filter(|_| keeping.contains(shard)),
             });
         }
-        Ok(wanted)
+        Ok(())
     }
 
     /// A message of another shard's block.

@@ -103,15 +103,17 @@ pub(super) trait Body {
     fn body<S: Sink>(&self, version: Version, sink: &mut S);
 }
 
+/// The length of a packet's body.
 #[inline]
-fn body_len(body: &impl Body, version: Version) -> usize {
+pub(super) fn body_len(body: &impl Body, version: Version) -> usize {
     let mut counter = Counter::default();
     body.body(version, &mut counter);
     counter.0
 }
 
+/// The length of a packet whose body is so long.
 #[inline]
-const fn packet_len(body_len: usize) -> usize {
+pub(super) const fn packet_len(body_len: usize) -> usize {
     // A body over VARINT_MAX has no encoding; every bound of the daemon is far below.
     1 + if body_len < 0x80 {
         1
@@ -133,7 +135,18 @@ pub(super) fn encoded_len(body: &impl Body, version: Version) -> usize {
 /// Appends a whole packet.
 #[inline]
 pub(super) fn encode_into(first: u8, body: &impl Body, version: Version, out: &mut Vec<u8>) {
-    let remaining_length = body_len(body, version);
+    encode_counted(first, body, body_len(body, version), version, out);
+}
+
+/// Appends a whole packet whose body has been counted.
+#[inline]
+pub(super) fn encode_counted(
+    first: u8,
+    body: &impl Body,
+    remaining_length: usize,
+    version: Version,
+    out: &mut Vec<u8>,
+) {
     let len = packet_len(remaining_length);
     let start = out.len();
     out.reserve(len);

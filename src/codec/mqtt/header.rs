@@ -109,6 +109,12 @@ impl FixedHeader {
         self.header_len as usize + self.remaining_length as usize
     }
 
+    /// The QoS of a PUBLISH (3.3.1.2); none for 3.
+    #[inline]
+    pub const fn qos(&self) -> Option<QoS> {
+        qos((self.flags >> 1) & 0b11)
+    }
+
     /// Whether the Remaining Length is in its shortest form, as 5.0 wants it \[MQTT-1.5.5-1\].
     #[inline]
     pub const fn is_minimal(&self) -> bool {

@@ -24,6 +24,6 @@ pub mod varint;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{Context, decode};
+pub use decode::{Context, Undecoded, decode, undecoded};
 pub use header::{Direction, FixedHeader, PacketType, header};
 pub use malformed::Malformed;

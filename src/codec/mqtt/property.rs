@@ -256,7 +256,15 @@ impl<'a> Properties<'a> {
     }
 
     /// The first property with this identifier (see [`id`]). Does not look into the values of the others.
+    #[inline]
     pub fn get(&self, id: u8) -> Option<Property<'a>> {
+        if self.is_empty() {
+            return None;
+        }
+        self.find(id)
+    }
+
+    fn find(&self, id: u8) -> Option<Property<'a>> {
         match self.repr {
             Repr::Block(block) => {
                 let mut reader = Reader::new(block);

@@ -60,20 +60,51 @@ impl PublishParts<'_> {
         }
     }
 
+    /// The packet with its length, counted once for all that is done with it.
+    #[inline]
+    pub fn counted(&self) -> Counted<'_> {
+        Counted {
+            parts: self,
+            body_len: encode::body_len(self, self.version),
+        }
+    }
+
     /// Bytes of the whole packet, fixed header included, as they count against a Maximum Packet Size.
     pub fn encoded_len(&self) -> usize {
-        encode::encoded_len(self, self.version)
+        self.counted().encoded_len()
     }
 
     /// Appends the packet: exactly [`PublishParts::encoded_len`] bytes.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
+        self.counted().encode_into(out);
+    }
+}
+
+/// A PUBLISH whose length is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted<'p> {
+    parts: &'p PublishParts<'p>,
+    body_len: usize,
+}
+
+impl Counted<'_> {
+    /// Bytes of the whole packet, as [`PublishParts::encoded_len`] counts them.
+    #[inline]
+    pub const fn encoded_len(&self) -> usize {
+        encode::packet_len(self.body_len)
+    }
+
+    /// Appends the packet: exactly [`Counted::encoded_len`] bytes.
+    #[inline]
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        let parts = self.parts;
         debug_assert_eq!(
-            self.packet_id.is_some(),
-            self.qos != QoS::AtMostOnce,
+            parts.packet_id.is_some(),
+            parts.qos != QoS::AtMostOnce,
             "a packet identifier goes with QoS over 0 [MQTT-2.2.1-2]"
         );
-        let first = encode::publish_first_byte(self.dup, self.qos, self.retain);
-        encode::encode_into(first, self, self.version, out);
+        let first = encode::publish_first_byte(parts.dup, parts.qos, parts.retain);
+        encode::encode_counted(first, parts, self.body_len, parts.version, out);
     }
 }
 

@@ -51,15 +51,17 @@ pub const fn len(value: u32) -> usize {
 #[inline]
 pub fn encode(value: u32) -> ([u8; 4], usize) {
     debug_assert!(value <= VARINT_MAX, "{value} is no variable byte integer");
+    // In one register: bytes that are written one by one and read together make the processor wait.
+    let spread =
+        (value & 0x7F) | (value & 0x3F80) << 1 | (value & 0x1F_C000) << 2 | (value & 0xFE0_0000) << 3;
     let len = len(value);
-    let mut bytes = [0; 4];
-    let mut rest = value;
-    for (at, byte) in bytes.iter_mut().take(len).enumerate() {
-        let [low, ..] = (rest & 0x7F).to_le_bytes();
-        *byte = if at + 1 < len { low | 0x80 } else { low };
-        rest >>= 7;
-    }
-    (bytes, len)
+    let more: u32 = match len {
+        1 => 0,
+        2 => 0x80,
+        3 => 0x8080,
+        _ => 0x80_8080,
+    };
+    ((spread | more).to_le_bytes(), len)
 }
 
 #[cfg(test)]

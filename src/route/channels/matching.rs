@@ -77,7 +77,7 @@ impl Subscriptions {
         metrics: &ShardMetrics,
         published: &Published<'_>,
     ) -> Heard {
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = self.scratch.take().unwrap_or_default();
         scratch.lists.clear();
         scratch.groups.clear();
         let channel = published.message.channel;
@@ -121,18 +121,19 @@ impl Subscriptions {
             grouped: !scratch.groups.is_empty(),
             ..courier.heard
         };
-        self.scratch = scratch;
+        self.scratch = Some(scratch);
         heard
     }
 
     /// The groups that have a share in the latest message. To be given back with [`Self::restore_groups`].
     pub(crate) fn take_groups(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.scratch.groups)
+        let scratch = self.scratch.as_deref_mut();
+        scratch.map_or_else(Vec::new, |scratch| std::mem::take(&mut scratch.groups))
     }
 
     /// Takes that room back.
     pub(crate) fn restore_groups(&mut self, groups: Vec<u32>) {
-        self.scratch.groups = groups;
+        self.scratch.get_or_insert_default().groups = groups;
     }
 }
 

@@ -51,7 +51,8 @@ pub(crate) struct Subscriptions {
     pub(super) details: Slab<Detail>,
     /// The groups of one filter.
     pub(super) grouped: Slab<SmallVec<[u32; 2]>>,
-    pub(super) scratch: super::matching::Scratch,
+    /// Not there while a message is delivered. Boxed: a pointer goes back and forth with each message.
+    pub(super) scratch: Option<Box<super::matching::Scratch>>,
     /// Subscriptions of one session.
     pub(crate) per_block_max: usize,
     /// What they take in memory, groups and listeners included.
@@ -78,7 +79,7 @@ impl Subscriptions {
             wild: Trie::new(local),
             details: Slab::new(),
             grouped: Slab::new(),
-            scratch: super::matching::Scratch::default(),
+            scratch: None,
             per_block_max,
             footprint: Footprint::new(bytes_max),
         }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::auth::{account_of, hash_of};
-use super::control::{self, Target};
+use super::control;
 use super::left::Left;
 use super::reason::{self, Carrier, Reason};
 use super::topic_alias::Replacements;
@@ -14,7 +14,7 @@ use crate::codec::mqtt::packet::{self, ConnAck, Connect, Packet, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::codec::mqtt::{Context, Direction, Malformed, decode, header};
 use crate::limits;
-use crate::route::identity::check_resource;
+use crate::route::identity::{check_channel, check_resource};
 use crate::route::{Certified, Command, Identity, Login, Proof, Refusal, ScramHash, copied};
 use crate::session::{Disconnect, Output, Scratch, Step, Will};
 
@@ -275,9 +275,7 @@ fn check_client_id(connect: &Connect<'_>) -> Result<(), Reason> {
 
 /// Copies a will, checked as if it were published now.
 fn take_will(will: &packet::Will<'_>, version: Version, scratch: &mut Scratch) -> Result<Will, Reason> {
-    let Ok(Target::Channel(channel)) = control::target(will.topic) else {
-        return Err(Reason::Refused(Refusal::InvalidName));
-    };
+    let channel = check_channel(will.topic).map_err(|_| Reason::Refused(Refusal::InvalidName))?;
     if version == Version::V5 {
         let text = will.properties.payload_format_indicator() == Some(true);
         if text && std::str::from_utf8(will.payload).is_err() {

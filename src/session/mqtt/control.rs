@@ -27,11 +27,9 @@ pub(super) struct Callee<'a> {
     pub(super) resource: Option<&'a str>,
 }
 
-/// What a PUBLISH to a topic asks for.
+/// What a PUBLISH to a topic under `$` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
-    /// A channel.
-    Channel(&'a str),
     /// `$nexus/api/<app>/<cmd>[/<resource>]`: the reply goes to the Response Topic.
     Api(Callee<'a>),
     /// `$nexus/call/<id>/<app>/<cmd>[/<resource>]`: the reply goes to `$nexus/reply/<id>`.
@@ -53,7 +51,6 @@ impl Target<'_> {
     /// Under which stage a message to it is counted if it is dropped.
     pub(super) const fn stage(&self) -> Stage {
         match self {
-            Self::Channel(_) => Stage::Channel,
             Self::Api(_) | Self::Call(..) => Stage::Request,
             Self::Answer(_) => Stage::Answer,
             Self::Direct { .. } => Stage::Direct,
@@ -85,13 +82,14 @@ pub(super) enum Wanted<'a> {
     System(&'a str),
 }
 
-/// Reads the topic name of a PUBLISH; on refusal with the stage under which the message is counted as dropped.
+/// Whether a topic name is a channel's, or none at all; all others lie under `$`.
+pub(super) fn is_channel(topic: &str) -> bool {
+    !topic.starts_with('$')
+}
+
+/// Reads the topic name of a PUBLISH that is no channel's; on refusal with the stage under which the message is counted as
+/// dropped.
 pub(super) fn target(topic: &str) -> Result<Target<'_>, (Stage, Refusal)> {
-    if !topic.starts_with('$') {
-        return check_channel(topic)
-            .map(Target::Channel)
-            .map_err(|_| (Stage::Channel, Refusal::InvalidName));
-    }
     let Some((word, rest)) = topic
         .strip_prefix("$nexus/")
         .and_then(|rest| rest.split_once('/'))

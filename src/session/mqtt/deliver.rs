@@ -104,32 +104,37 @@ impl Session {
         if message.expires.is_some_and(|expires| expires < now.instant) {
             return Err(Undelivered::Expired);
         }
-        let spelled = options.form == FORM_SENDER;
-        let (plain, by_sender) = (
-            [message.channel],
-            topic_of("$nexus/channel/", sender, message.channel),
-        );
+        let (plain, by_sender);
+        let topic: &[_] = if options.form == FORM_SENDER {
+            by_sender = topic_of("$nexus/channel/", sender, message.channel);
+            &by_sender
+        } else {
+            plain = [message.channel];
+            &plain
+        };
         let v5 = self.version == Version::V5;
+        let qos = message.qos.min(options.qos);
+        let told = self.told(sender, qos);
         let parts = PublishParts {
             retain: is_retained(message, &options),
-            topic: if spelled { &by_sender } else { &plain },
+            topic,
             expiry_s: message.expires.map(|expires| remaining_s(expires, now)),
             subscription_identifiers: identifiers,
             attributes: message.attributes,
-            user_properties: &properties_of(sender),
+            user_properties: told.as_ref().map_or(&[], <[_; 4]>::as_slice),
             payload: message.payload,
             ..PublishParts::new(self.version)
         };
         let variant = self.variant::<O>(message, &options);
-        let queued = Message {
+        let mut queued = Message {
             stage: Stage::Channel,
             parts,
-            qos: message.qos.min(options.qos),
+            qos,
             expires: message.expires,
             variant: (!v5 || identifiers.is_empty()).then_some(variant),
             origin,
         };
-        self.transmit(now, queued, frames, out)?;
+        self.transmit(now, &mut queued, frames, out)?;
         self.count_hidden(message, &options);
         Ok(())
     }
@@ -178,6 +183,13 @@ impl Session {
             | u32::from(is_retained(message, options)) << 2
     }
 
+    /// The sender as user properties, where there may be room for them: 3.1.1 has none, but what waits for a client at QoS 1
+    /// and 2 is kept as 5.0.
+    fn told<'s>(&self, sender: Sender<'s>, qos: Qos) -> Option<[(&'static str, &'s str); 4]> {
+        let has_room = self.version == Version::V5 || qos != Qos::AtMostOnce;
+        has_room.then(|| properties_of(sender))
+    }
+
     /// Counts a message whose sender the client has no place for. Under `$SYS` the topic says it: the daemon.
     fn count_hidden(&self, message: &ChannelMessage<'_>, options: &SubscriptionOptions) {
         let is_told = self.version == Version::V5 || options.form == FORM_SENDER;
@@ -201,20 +213,22 @@ impl Session {
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
-        let mut by_sender = topic_of("$nexus/direct/", sender, "");
-        let topic = if options.form == FORM_SENDER {
+        let mut by_sender;
+        let topic: &[_] = if options.form == FORM_SENDER {
+            by_sender = topic_of("$nexus/direct/", sender, "");
             without_tail(&mut by_sender)
         } else {
             &["$nexus/direct"]
         };
+        let told = self.told(sender, qos);
         let parts = PublishParts {
             topic,
             subscription_identifiers: identifier(&options),
-            user_properties: &properties_of(sender),
+            user_properties: told.as_ref().map_or(&[], <[_; 4]>::as_slice),
             payload: text.as_bytes(),
             ..PublishParts::new(self.version)
         };
-        self.transmit(now, Message::to_one(Stage::Direct, parts, qos), frames, out)
+        self.transmit(now, &mut Message::to_one(Stage::Direct, parts, qos), frames, out)
     }
 
     fn request<O: Output>(
@@ -234,36 +248,39 @@ impl Session {
         } = request;
         let token = token.to_text();
         let token = std::str::from_utf8(&token).unwrap_or_default();
-        let short = ["$nexus/listen/", cmd];
-        let role = sender.role().as_str();
-        let (app, uid, resource) = (sender.app(), sender.uid_hex(), sender.resource());
-        let long = [
-            "$nexus/listen/",
-            cmd,
-            "/",
-            token,
-            "/",
-            app,
-            "/",
-            uid,
-            "/",
-            role,
-            "/",
-            resource,
-        ];
+        let (short, long);
+        let topic: &[_] = if options.form == FORM_SENDER {
+            let role = sender.role().as_str();
+            let (app, uid, resource) = (sender.app(), sender.uid_hex(), sender.resource());
+            long = [
+                "$nexus/listen/",
+                cmd,
+                "/",
+                token,
+                "/",
+                app,
+                "/",
+                uid,
+                "/",
+                role,
+                "/",
+                resource,
+            ];
+            &long
+        } else {
+            short = ["$nexus/listen/", cmd];
+            &short
+        };
+        let told = self.told(sender, qos);
         let parts = PublishParts {
-            topic: if options.form == FORM_SENDER {
-                &long
-            } else {
-                &short
-            },
+            topic,
             response_topic: &["$nexus/answer/", token],
             subscription_identifiers: identifier(&options),
-            user_properties: &properties_of(sender),
+            user_properties: told.as_ref().map_or(&[], <[_; 4]>::as_slice),
             payload: body,
             ..PublishParts::new(self.version)
         };
-        self.transmit(now, Message::to_one(Stage::Request, parts, qos), frames, out)
+        self.transmit(now, &mut Message::to_one(Stage::Request, parts, qos), frames, out)
     }
 
     fn reply<O: Output>(
@@ -314,7 +331,7 @@ impl Session {
             ..PublishParts::new(self.version)
         };
         let qos = qos.min(options.qos);
-        self.transmit(now, Message::to_one(Stage::Reply, parts, qos), frames, out)
+        self.transmit(now, &mut Message::to_one(Stage::Reply, parts, qos), frames, out)
     }
 }
 

@@ -7,7 +7,7 @@ use super::reason::{self, Reason};
 use super::{Session, State, publish};
 use crate::codec::Decode;
 use crate::codec::mqtt::packet::Version;
-use crate::codec::mqtt::{Context, Direction, decode};
+use crate::codec::mqtt::{Context, Direction, undecoded};
 use crate::journal::Journal;
 use crate::limits;
 use crate::observe::{Protocol, Transport};
@@ -48,13 +48,14 @@ impl crate::session::Session for Session {
             packet_bytes_max,
             direction: Direction::ToServer,
         };
-        let (packet, used) = match decode(bytes, context) {
+        let (packet, used) = match undecoded(bytes, context) {
             Ok(Decode::Frame { frame, len }) => (frame, len),
             Ok(Decode::Need(len)) => return Ok(Step::Need(len)),
             Err(malformed) => return Err(self.quit(Reason::Malformed(malformed), out)),
         };
         if self.state == State::Challenged {
-            return match self.challenged(&packet, scratch) {
+            let packet = packet.packet().map_err(Reason::Malformed);
+            return match packet.and_then(|packet| self.challenged(&packet, scratch)) {
                 Ok(command) => Ok(Step::Done {
                     used,
                     command: Some(command),
@@ -62,7 +63,7 @@ impl crate::session::Session for Session {
                 Err(reason) => Err(self.quit(reason, out)),
             };
         }
-        if self.is_held(&packet) {
+        if self.is_held(packet.header()) {
             return Ok(Step::Hold);
         }
         self.heard = now.instant;
@@ -70,7 +71,11 @@ impl crate::session::Session for Session {
         if out.queued() > limits::SEND_QUEUE_ANSWERS_BYTES_MAX {
             return Err(self.quit(Reason::SlowReceiver, out));
         }
-        let asked = self.packet(now, packet, scratch, out);
+        let asked = match &packet.publish() {
+            Some(Ok(publish)) => self.publish(now, publish, scratch, out),
+            Some(Err(malformed)) => Err(Reason::Malformed(*malformed)),
+            None => self.packet(now, &packet, scratch, out),
+        };
         // Answers fill the queue, too.
         self.is_blocked(now, out);
         match asked {

@@ -70,7 +70,8 @@ impl Message {
         let written = other
             .then(|| {
                 self.with_parts(version, now, |parts| {
-                    out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
+                    let packet = parts.counted();
+                    out.write(packet.encoded_len(), |buffer| packet.encode_into(buffer));
                 })
             })
             .flatten();

@@ -35,6 +35,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::mqtt::Undecoded;
 use crate::codec::mqtt::packet::{self, Ack, Packet, PacketId, Version};
 use crate::codec::mqtt::property::{Properties, Property};
 use crate::limits;
@@ -143,11 +144,11 @@ impl Session {
     fn packet<'a, O: Output>(
         &mut self,
         now: Now,
-        packet: Packet<'a>,
+        packet: &Undecoded<'a>,
         scratch: &'a mut Scratch,
         out: &mut O,
     ) -> Result<Option<Command<'a>>, Reason> {
-        match packet {
+        match packet.packet().map_err(Reason::Malformed)? {
             Packet::Publish(publish) => return self.publish(now, &publish, scratch, out),
             Packet::Subscribe(subscribe) => return self.subscribe(&subscribe).map(Some),
             Packet::Unsubscribe(unsubscribe) => return self.unsubscribe(&unsubscribe).map(Some),

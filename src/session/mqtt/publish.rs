@@ -8,9 +8,11 @@ use super::label::ReplyTo;
 use super::reason::Reason;
 use super::{Session, number};
 use crate::codec::mqtt::forward::forwarded;
-use crate::codec::mqtt::packet::{Packet, PacketId, Publish, QoS, Version};
+use crate::codec::mqtt::packet::{PacketId, Publish, QoS, Version};
 use crate::codec::mqtt::property::Properties;
+use crate::codec::mqtt::{FixedHeader, PacketType};
 use crate::observe::{DropReason, Stage};
+use crate::route::identity::check_channel;
 use crate::route::{
     Answer, ApiRequest, ChannelMessage, Command, Completion, Direct, DirectOutcome, Ownership, Qos, Reach,
     Refusal, Ticket,
@@ -35,10 +37,11 @@ enum Stop {
 impl Session {
     /// Whether a packet has to wait: a 3.1.1 client, which knows no Receive Maximum, has as many messages
     /// before the router as a 5.0 client may have.
-    pub(super) fn is_held(&self, packet: &Packet<'_>) -> bool {
+    pub(super) fn is_held(&self, header: &FixedHeader) -> bool {
         self.version == Version::V311
             && self.unanswered >= self.settings.receive_maximum.max(1)
-            && matches!(packet, Packet::Publish(publish) if publish.qos != QoS::AtMostOnce)
+            && header.packet_type == PacketType::Publish
+            && header.qos() != Some(QoS::AtMostOnce)
     }
 
     /// PUBLISH.
@@ -63,21 +66,54 @@ impl Session {
             self.topic(publish, &mut scratch.name)?;
             return Ok(None);
         }
-        match self.command(now, publish, ticket, scratch) {
-            Ok(command) => {
-                if self.is_counted(exchange.is_some()) && ticket.is_some() {
-                    self.unanswered = self.unanswered.saturating_add(1);
+        let topic = match self.topic(publish, &mut scratch.name) {
+            Ok(topic) => topic,
+            Err(reason) => return self.stopped(Stop::Quit(reason), ticket, exchange, out),
+        };
+        // Most of what comes. It is put together where it is to be: what would be moved is larger than it.
+        if control::is_channel(topic) {
+            return match check_channel_message(topic, publish) {
+                Ok(()) => {
+                    self.count_unanswered(ticket, exchange);
+                    let message = channel_message(now, topic, publish, &mut scratch.attributes);
+                    Ok(Some(Command::Publish { message, ticket }))
                 }
+                Err(reason) => self.stopped(Stop::Drop(Stage::Channel, reason), ticket, exchange, out),
+            };
+        }
+        match self.addressed(publish, topic, ticket, &mut scratch.label) {
+            Ok(command) => {
+                self.count_unanswered(ticket, exchange);
                 Ok(Some(command))
             }
-            Err(Stop::Drop(stage, reason)) => {
+            Err(stop) => self.stopped(stop, ticket, exchange, out),
+        }
+    }
+
+    /// A message is on its way to the router.
+    fn count_unanswered(&mut self, ticket: Option<Ticket>, exchange: Option<PacketId>) {
+        if self.is_counted(exchange.is_some()) && ticket.is_some() {
+            self.unanswered = self.unanswered.saturating_add(1);
+        }
+    }
+
+    /// A message goes no further.
+    fn stopped<'a, O: Output>(
+        &mut self,
+        stop: Stop,
+        ticket: Option<Ticket>,
+        exchange: Option<PacketId>,
+        out: &mut O,
+    ) -> Result<Option<Command<'a>>, Reason> {
+        match stop {
+            Stop::Drop(stage, reason) => {
                 self.settings.metrics.dropped(stage, drop_reason(reason));
                 if let Some(ticket) = ticket {
                     self.acknowledge(ticket, Some(reason), out);
                 }
                 Ok(None)
             }
-            Err(Stop::Quit(reason)) => {
+            Stop::Quit(reason) => {
                 // It has not been routed, and may come again in a session that is kept.
                 if let Some(id) = exchange {
                     self.answered(id, true);
@@ -135,36 +171,23 @@ impl Session {
         Ok(())
     }
 
-    /// What the message asks of the router.
-    fn command<'a>(
-        &mut self,
-        now: Now,
+    /// What a message asks of the router that is for no channel.
+    fn addressed<'a>(
+        &self,
         publish: &Publish<'a>,
+        topic: &'a str,
         ticket: Option<Ticket>,
-        scratch: &'a mut Scratch,
+        label: &'a mut Vec<u8>,
     ) -> Result<Command<'a>, Stop> {
-        let topic = self.topic(publish, &mut scratch.name).map_err(Stop::Quit)?;
         let target =
             control::target(topic).map_err(|(stage, refusal)| Stop::Drop(stage, Reason::Refused(refusal)))?;
         let stop = |reason| Stop::Drop(target.stage(), reason);
         check_text(publish).map_err(stop)?;
         let qos = guarantee(publish.qos);
         match target {
-            Target::Channel(channel) => {
-                let expiry_s = publish.properties.message_expiry_interval_s();
-                let message = ChannelMessage {
-                    channel,
-                    payload: publish.payload,
-                    attributes: forwarded(publish.properties, &mut scratch.attributes),
-                    qos,
-                    retain: publish.retain,
-                    expires: expiry_s.map(|s| now.instant + Duration::from_secs(u64::from(s))),
-                };
-                Ok(Command::Publish { message, ticket })
-            }
-            Target::Api(callee) => api_request(publish, callee, ticket, &mut scratch.label).map_err(stop),
+            Target::Api(callee) => api_request(publish, callee, ticket, label).map_err(stop),
             Target::Call(id, callee) => {
-                request(publish, callee, ReplyTo::Call(id), ticket, &mut scratch.label).map_err(stop)
+                request(publish, callee, ReplyTo::Call(id), ticket, label).map_err(stop)
             }
             Target::Answer(token) => {
                 let answer = Answer {
@@ -215,6 +238,31 @@ impl Session {
         name.clear();
         name.extend_from_slice(topic.as_bytes());
         std::str::from_utf8(name).map_err(|_| Reason::ProtocolError)
+    }
+}
+
+/// Whether a message may go to the channel of this name.
+fn check_channel_message(channel: &str, publish: &Publish<'_>) -> Result<(), Reason> {
+    check_channel(channel).map_err(|_| Reason::Refused(Refusal::InvalidName))?;
+    check_text(publish)
+}
+
+/// A message to a channel; its attributes are written to `attributes` if they are not forwarded as they came.
+#[inline]
+fn channel_message<'a>(
+    now: Now,
+    channel: &'a str,
+    publish: &Publish<'a>,
+    attributes: &'a mut Vec<u8>,
+) -> ChannelMessage<'a> {
+    let expiry_s = publish.properties.message_expiry_interval_s();
+    ChannelMessage {
+        channel,
+        payload: publish.payload,
+        attributes: forwarded(publish.properties, attributes),
+        qos: guarantee(publish.qos),
+        retain: publish.retain,
+        expires: expiry_s.map(|s| now.instant + Duration::from_secs(u64::from(s))),
     }
 }
 

@@ -30,7 +30,7 @@ impl Session {
     pub(super) fn transmit<O: Output>(
         &mut self,
         now: Now,
-        message: Message<'_>,
+        message: &mut Message<'_>,
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
@@ -43,18 +43,11 @@ impl Session {
     fn pass<O: Output>(
         &mut self,
         now: Now,
-        message: Message<'_>,
+        message: &mut Message<'_>,
         frames: &mut Frames<O::Shared>,
         out: &mut O,
     ) -> Result<(), Undelivered> {
-        let Message {
-            stage,
-            mut parts,
-            qos,
-            expires,
-            variant,
-            origin,
-        } = message;
+        let (stage, qos) = (message.stage, message.qos);
         let connected = self.state == State::Attached;
         if !connected && qos == Qos::AtMostOnce {
             return Err(Undelivered::Gone);
@@ -65,13 +58,34 @@ impl Session {
         }
         let messages = self.messages.as_ref();
         let behind = messages.is_some_and(|messages| messages.outbound.holds(stage));
-        let kept = messages.is_some_and(|messages| messages.kept.is_some());
         if qos == Qos::AtMostOnce && !behind {
             if blocked && out.queued() > stage_bound(stage) {
                 return Err(Undelivered::QueueFull);
             }
-            return self.send_at_once(parts, variant, frames, out);
+            return self.send_at_once(&mut message.parts, message.variant, frames, out);
         }
+        self.line_up(now, message, (behind, blocked), out)
+    }
+
+    /// What is not sent at QoS 0 at once: in the window of what is not acknowledged, or behind others.
+    fn line_up<O: Output>(
+        &mut self,
+        now: Now,
+        message: &mut Message<'_>,
+        (behind, blocked): (bool, bool),
+        out: &mut O,
+    ) -> Result<(), Undelivered> {
+        let &mut Message {
+            stage,
+            ref mut parts,
+            qos,
+            expires,
+            ref origin,
+            ..
+        } = message;
+        let connected = self.state == State::Attached;
+        let messages = self.messages.as_ref();
+        let kept = messages.is_some_and(|messages| messages.kept.is_some());
         if qos != Qos::AtMostOnce {
             parts.qos = wire(qos);
             parts.packet_id = Some(PacketId::MIN);
@@ -85,8 +99,9 @@ impl Session {
         let returns = origin.is_some() && qos == Qos::AtLeastOnce;
         if !kept && !behind && !returns && messages.outbound.has_room(self.window, blocked) {
             parts.packet_id = Some(messages.outbound.begin(parts.qos));
-            self.alias(&mut parts);
-            out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
+            self.alias(parts);
+            let packet = parts.counted();
+            out.write(packet.encoded_len(), |buffer| packet.encode_into(buffer));
             if let Some(messages) = &mut self.messages {
                 messages.tell(&self.settings.metrics);
             }
@@ -96,8 +111,9 @@ impl Session {
         if kept && qos != Qos::AtMostOnce {
             parts.version = Version::V5;
         }
-        let mut packet = Vec::with_capacity(parts.encoded_len());
-        parts.encode_into(&mut packet);
+        let counted = parts.counted();
+        let mut packet = Vec::with_capacity(counted.encoded_len());
+        counted.encode_into(&mut packet);
         let message = message::Message {
             seq: UNNUMBERED,
             stage,
@@ -105,6 +121,7 @@ impl Session {
             expires,
             packet,
             origin: origin
+                .as_ref()
                 .filter(|_| qos != Qos::AtMostOnce)
                 .map(|origin| origin.encode()),
         };
@@ -134,7 +151,7 @@ impl Session {
     /// QoS 0: shared with the other receivers where there are some, and they get the same bytes.
     fn send_at_once<O: Output>(
         &mut self,
-        mut parts: PublishParts<'_>,
+        parts: &mut PublishParts<'_>,
         variant: Option<u32>,
         frames: &mut Frames<O::Shared>,
         out: &mut O,
@@ -142,11 +159,15 @@ impl Session {
         let aliased = self.rare.as_ref().is_some_and(|rare| rare.replaced.are_taken());
         let shared = variant.filter(|_| !aliased && !frames.are_for_one());
         let Some(variant) = shared else {
-            if !self.fits(parts.encoded_len()) {
+            let mut packet = parts.counted();
+            if !self.fits(packet.encoded_len()) {
                 return Err(Undelivered::TooLarge);
             }
-            self.alias(&mut parts);
-            out.write(parts.encoded_len(), |buffer| parts.encode_into(buffer));
+            if aliased {
+                self.alias(parts);
+                packet = parts.counted();
+            }
+            out.write(packet.encoded_len(), |buffer| packet.encode_into(buffer));
             return Ok(());
         };
         // Most clients set no bound, and the length is known to the frame.
@@ -154,7 +175,8 @@ impl Session {
             return Err(Undelivered::TooLarge);
         }
         let frame = frames.get_or_encode(variant, || {
-            out.share(parts.encoded_len(), |buffer| parts.encode_into(buffer))
+            let packet = parts.counted();
+            out.share(packet.encoded_len(), |buffer| packet.encode_into(buffer))
         });
         out.push(&frame);
         Ok(())
