@@ -198,6 +198,77 @@ fn what_cannot_be_set_is_said_and_the_rest_is_set() {
 }
 
 #[test]
+fn what_is_higher_stays_so() {
+    let machine = Machine::new();
+    let output = machine.tune("apply --connections 2000000");
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(machine.read("proc/sys/net/ipv4/tcp_mem"), "631072 946608 9999999");
+}
+
+#[test]
+fn interrupts_are_found_by_the_names_that_drivers_give_them() {
+    for name in [
+        "eth0-rx-1",
+        "eth0-TxRx-1",
+        "i40e-eth0-TxRx-1",
+        "ice-eth0-TxRx-1",
+        "eth0-Tx-Rx-1",
+        "eth0-rxtx-1",
+        "eth0-1",
+    ] {
+        let machine = Machine::new();
+        machine.write(
+            "proc/interrupts",
+            &format!(" 40:  1  2  PCI-MSI  1-edge  xeth0-rx-1\n 41:  1  2  PCI-MSI  2-edge  {name}"),
+        );
+        let table = text(&machine.tune("show --nic eth0"));
+        assert_eq!(
+            state_of(&table, "eth0/irq-41"),
+            Some("differs"),
+            "{name}\n{table}"
+        );
+        assert!(table.contains("eth0/irq of queue 0"), "{table}");
+    }
+}
+
+#[test]
+fn what_holds_its_former_value_needs_not_be_set_back() {
+    let machine = Machine::new();
+    assert!(machine.tune("apply").status.success());
+    // Something else has set it back, and maybe the kernel takes no other value any more.
+    machine.write("proc/sys/vm/swappiness", "60");
+    let undone = machine.tune("undo");
+    let table = text(&undone);
+    assert!(undone.status.success(), "{table}");
+    assert_eq!(state_of(&table, "/proc/sys/vm/swappiness"), Some("ok"), "{table}");
+    assert_eq!(
+        state_of(&table, "/proc/sys/net/core/somaxconn"),
+        Some("undone"),
+        "{table}"
+    );
+    assert!(!machine.path("state").exists());
+}
+
+#[test]
+fn without_a_place_for_former_values_nothing_is_set() {
+    let machine = Machine::new();
+    machine.write("file", "in the way");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/nexus-tune");
+    let output = Command::new("sh")
+        .arg(script)
+        .args(["apply", "--root"])
+        .arg(machine.0.path())
+        .arg("--state")
+        .arg(machine.path("file/state"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("are you root?"), "{stderr}");
+    assert_eq!(machine.read("proc/sys/vm/swappiness"), "60");
+}
+
+#[test]
 fn wrong_usage_is_explained() {
     let machine = Machine::new();
     for (line, said) in [
@@ -205,6 +276,9 @@ fn wrong_usage_is_explained() {
         ("tweak", "unknown command"),
         ("show --connections many", "takes a number"),
         ("show --cores 1-x", "no list of cores"),
+        ("show --cores 1-0", "no list of cores"),
+        ("show --cores 1-", "no list of cores"),
+        ("show --cores 08", "no list of cores"),
         ("show --nic eth9", "no interface eth9"),
         ("show --speed 9", "unknown option"),
     ] {
