@@ -1,5 +1,6 @@
 //! One run from its command line to its report.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
@@ -31,22 +32,48 @@ const CONNECTIONS_OF_A_SOURCE: usize = 10_000;
 /// The connection from which on further memory is counted.
 const FURTHER_FROM: u64 = 1_000;
 
+/// Why there is no report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// What is asked for cannot be.
+    Usage(String),
+    /// It went wrong.
+    Run(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Run(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Self::Run(text)
+    }
+}
+
 /// Runs the scenario, writes its reports; the report itself.
 ///
 /// # Errors
 /// A sentence: what, and why.
-pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, String> {
+pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, Fault> {
     raise_file_limit();
     let common = scenario.common();
     let run = u32::try_from((unix_ns() / 1_000) & 0xffff_ffff).unwrap_or(1) ^ std::process::id();
     let run = common.run.unwrap_or(run);
-    let settings = common.settings(run)?;
+    let settings = common.settings(run).map_err(Fault::Usage)?;
     let threads = common.threads.max(1);
     if common.filter == FilterKind::Wild && !matches!(scenario, ScenarioArgs::Idle { .. }) {
-        return Err("--filter wild is for idle: nothing is published that it matches".into());
+        let text = "--filter wild is for idle: nothing is published that it matches";
+        return Err(Fault::Usage(text.into()));
     }
     let shares = 0..threads;
-    let endpoints = scenario.endpoints(settings.wire)?;
+    let endpoints = scenario.endpoints(settings.wire).map_err(Fault::Usage)?;
     let flow = |groups, publishers, subscribers| {
         let shape = Shape {
             groups,
@@ -86,7 +113,7 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
             ..
         } => {
             if stalled >= subscribers {
-                return Err("--stalled: fewer than --subscribers".into());
+                return Err(Fault::Usage("--stalled: fewer than --subscribers".into()));
             }
             flow(*topics, 1, *subscribers)?
         }
@@ -101,12 +128,12 @@ pub fn execute(scenario: &ScenarioArgs, out: &mut impl Write) -> Result<Report, 
         } => {
             let silent = occupants
                 .checked_sub(*speakers)
-                .ok_or("--speakers: more than --occupants")?;
+                .ok_or_else(|| Fault::Usage("--speakers: more than --occupants".into()))?;
             flow(*rooms, *speakers as usize, silent as usize)?
         }
         ScenarioArgs::Direct { workers, senders, .. } => flow(*workers, *senders, 1)?,
         ScenarioArgs::Mixed { .. } => {
-            let outlines = scenario.outlines(&endpoints)?;
+            let outlines = scenario.outlines(&endpoints).map_err(Fault::Usage)?;
             let connections = outlines.iter().map(Outline::connections).sum();
             let share = |thread| Mixed::new(&settings, &outlines, thread, threads);
             let shares = shares.map(share).collect();

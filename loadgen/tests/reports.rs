@@ -70,6 +70,32 @@ fn total(distribution: &str) -> u64 {
 }
 
 #[test]
+fn wrong_usage_ends_with_2_and_a_run_that_fails_with_1() {
+    for (line, code, said) in [
+        ("pairs --payload 1 --server 127.0.0.1:1", 2, "--payload"),
+        ("pairs --version 4 --server 127.0.0.1:1", 2, "--version"),
+        ("fanout --filter wild --server 127.0.0.1:1", 2, "--filter wild"),
+        (
+            "fanout --subscribers 2 --stalled 2 --server 127.0.0.1:1",
+            2,
+            "--stalled",
+        ),
+        (
+            "room --occupants 1 --speakers 2 --server 127.0.0.1:1",
+            2,
+            "--speakers",
+        ),
+        ("tightrope", 2, "tightrope"),
+        ("pairs --pairs 1 --server 127.0.0.1:1", 1, "refused"),
+    ] {
+        let (output, _) = run(line);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {stderr}");
+        assert!(stderr.contains(said), "{line}: {stderr}");
+    }
+}
+
+#[test]
 fn reports_are_written_in_every_form() {
     let files = Directory::new("forms");
     let line = format!(

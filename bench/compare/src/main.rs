@@ -13,6 +13,7 @@ mod table;
 
 use std::fs;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -35,8 +36,8 @@ struct Args {
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
     /// Rounds of each row.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, default_value = "5")]
+    rounds: NonZeroUsize,
     /// Seconds of measurement per contestant and round.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -77,7 +78,19 @@ struct Args {
 
 /// Exit codes: 0 every round of every contestant ran; 1 some did not; 2 wrong usage.
 fn main() -> ExitCode {
-    match compare(&Args::parse(), &mut io::stdout().lock()) {
+    let args = Args::parse();
+    let chosen = selected(&args.only).and_then(|chosen| {
+        rows::check_labels(&args.without)?;
+        Ok(chosen)
+    });
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(fault) => {
+            say(&fault);
+            return ExitCode::from(2);
+        }
+    };
+    match compare(&args, &chosen, &mut io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(fault) => {
@@ -97,8 +110,7 @@ fn beside(name: &str) -> Result<PathBuf, String> {
     Ok(own.with_file_name(name))
 }
 
-fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
-    let (rows, parts) = selected(&args.only)?;
+fn compare(args: &Args, (rows, parts): &Chosen, out: &mut impl Write) -> Result<bool, String> {
     raise_file_limit();
     let or_beside = |given: &Option<PathBuf>, name| given.clone().map_or_else(|| beside(name), Ok);
     let programs = Programs {
@@ -116,9 +128,9 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
         ));
     }
     let mut all_ran = true;
-    let conditions = json!({ "rounds": args.rounds, "seconds": args.seconds });
+    let conditions = json!({ "rounds": args.rounds.get(), "seconds": args.seconds });
     let results = Results::begin(&args.results, conditions, args.histograms)?;
-    for row in &rows {
+    for row in rows {
         let contestants = run_row(row, args, &programs, &load);
         all_ran &= contestants
             .iter()
@@ -133,9 +145,9 @@ fn compare(args: &Args, out: &mut impl Write) -> Result<bool, String> {
                 .inspect_err(|fault| say(fault))
                 .ok()
         };
-        let rounds: Vec<Option<Value>> = (0..args.rounds).map(measure).collect();
+        let rounds: Vec<Option<Value>> = (0..args.rounds.get()).map(measure).collect();
         all_ran &= rounds.iter().all(Option::is_some);
-        for part in &parts {
+        for part in parts {
             parts::write(part, &rounds, out).map_err(|error| error.to_string())?;
             results.add(part.name, parts::record(part, &rounds))?;
         }
@@ -175,7 +187,7 @@ fn run_row(row: &Row, args: &Args, programs: &Programs, load: &Path) -> Vec<Roun
         reports: Vec::new(),
     };
     let mut results: Vec<Rounds> = contestants.iter().map(rounds).collect();
-    for round in 1..=args.rounds {
+    for round in 1..=args.rounds.get() {
         let rate = match pace(row, args, programs, load) {
             Ok(rate) => rate,
             Err(fault) => {
@@ -293,8 +305,11 @@ fn record(row: &Row, contestants: &[Rounds]) -> Value {
     json!({ "row": row.name, "title": row.title, "contestants": listed, "targets": targets })
 }
 
+/// Rows and parts to run.
+type Chosen = (Vec<&'static Row>, Vec<&'static Part>);
+
 /// The rows and the parts called `only`; all there are if it is `all`.
-fn selected(only: &[String]) -> Result<(Vec<&'static Row>, Vec<&'static Part>), String> {
+fn selected(only: &[String]) -> Result<Chosen, String> {
     let is_part = |name: &String| PARTS.iter().any(|part| part.name.eq_ignore_ascii_case(name));
     let all = matches!(only, [all] if all == "all");
     let named = |part: &&Part| all || only.iter().any(|name| part.name.eq_ignore_ascii_case(name));

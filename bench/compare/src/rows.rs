@@ -249,6 +249,24 @@ pub(crate) fn select(only: &[String]) -> Result<Vec<&'static Row>, String> {
     only.iter().map(find).collect()
 }
 
+/// Refuses labels that no contestant of any row has.
+pub(crate) fn check_labels(labels: &[String]) -> Result<(), String> {
+    let mut all: Vec<&str> = ROWS
+        .iter()
+        .flat_map(|row| row.contestants)
+        .map(|c| c.label)
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    match labels.iter().find(|label| !all.contains(&label.as_str())) {
+        Some(unknown) => Err(format!(
+            "there is no contestant {unknown}; there are {}",
+            all.join(", ")
+        )),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,6 +286,17 @@ mod tests {
         for known in ["P10", "P12", "P14"] {
             assert!(said.split([' ', ',']).any(|word| word == known), "{said}");
         }
+    }
+
+    #[test]
+    fn contestants_that_nobody_knows_are_refused() {
+        let labels = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(check_labels(&labels("floor,nexus-2-shards")), Ok(()));
+        let said = check_labels(&labels("floor,mosquito")).unwrap_err();
+        assert!(
+            said.contains("no contestant mosquito;") && said.contains("mosquitto"),
+            "{said}"
+        );
     }
 
     #[test]

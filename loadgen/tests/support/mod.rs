@@ -40,7 +40,8 @@ pub(crate) fn load_with_table(server: SocketAddr, line: &str) -> Result<(Report,
             .chain(["--server", &server, "--quiet"]),
     );
     let mut table = Vec::new();
-    let report = loadgen::run::execute(&cli.unwrap().into_scenario().unwrap(), &mut table)?;
+    let report = loadgen::run::execute(&cli.unwrap().into_scenario().unwrap(), &mut table)
+        .map_err(|fault| fault.to_string())?;
     let table = String::from_utf8(table).unwrap();
     assert!(table.contains("faults") || !report.clean);
     Ok((report, table))
